@@ -1,0 +1,1 @@
+"""Experiments: `python -m experiments.<name>`, flags from the dataclass in each file."""

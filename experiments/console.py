@@ -1,0 +1,78 @@
+"""What a run shows: a progress bar on a terminal, plain lines anywhere else."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class TrainingDisplay:
+    """Loss, steps per second and time left; `update` it after every log interval.
+
+    A context manager. On a terminal the bar also moves between the log intervals, by `advance`.
+    """
+
+    def __init__(self, step: int, steps: int):
+        self.steps, self.step, self.since = steps, step, time.monotonic()
+        self.bar = None
+        if Console().is_terminal:
+            columns = (
+                TextColumn("train"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s  left"),
+                TimeRemainingColumn(),
+            )
+            self.bar = Progress(*columns)
+            self.task = self.bar.add_task("train", total=steps, completed=step, loss="-", speed="-")
+
+    def __enter__(self):
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Move the bar to `step`."""
+        if self.bar:
+            self.bar.update(self.task, completed=step)
+
+    def update(self, step: int, loss: float) -> float:
+        """Show the loss of the steps since the last update; returns their steps per second."""
+        now = time.monotonic()
+        speed = (step - self.step) / max(now - self.since, 1e-9)
+        self.step, self.since = step, now
+        if self.bar:
+            self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", speed=f"{speed:.1f}")
+        else:
+            left = (self.steps - step) / max(speed, 1e-9)
+            print(
+                f"step {step}/{self.steps}  loss {loss:.4f}  {speed:.1f} steps/s  {left:.0f} s left",
+                flush=True,
+            )
+        return speed
+
+
+def say(text: str) -> None:
+    """A line on standard output, at once."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    print(f"error: {text}", file=sys.stderr, flush=True)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows of text in aligned columns, the first a heading; numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    align = lambda row: "  ".join(
+        cell.ljust(width) if i == 0 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    lines = [align(row).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(align(rows[0])), *lines[1:]])

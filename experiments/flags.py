@@ -1,0 +1,52 @@
+"""Flags: from a dataclass to the command line, and one clear line for each that is wrong."""
+
+import contextlib
+import io
+import re
+from typing import Any, TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+class FlagError(ValueError):
+    """A flag with a value that cannot be; the text names the flag, the value and the remedy."""
+
+
+def require(condition: bool, name: str, value: Any, remedy: str) -> None:
+    """Raises FlagError, `--name value: remedy`, unless the condition holds."""
+    if not condition:
+        raise FlagError(f"--{name.replace('_', '-')} {value}: {remedy}")
+
+
+def require_sigmas(sigma_min: float, sigma_max: float) -> None:
+    """Raises FlagError unless 0 < sigma_min < sigma_max."""
+    require(sigma_min > 0, "sigma-min", sigma_min, "must be positive")
+    require(sigma_max > sigma_min, "sigma-max", sigma_max, f"must exceed --sigma-min {sigma_min}")
+
+
+def parse(defaults: Config, arguments: list[str] | None = None) -> Config:
+    """The configuration that the flags make of `defaults` (`--help` lists them, and exits with 0).
+
+    Raises FlagError, in one line, for a misspelt flag, a wrong type or an impossible value.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(type(defaults), default=defaults, args=arguments)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise FlagError(_one_line(errors.getvalue())) from None
+
+
+def _one_line(text: str) -> str:
+    """The parser's boxed message as one line: no frame, no title, no wrapping, no pointer to --help."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    body = [line for line in text.splitlines() if not line.startswith(("╭", "╰"))]
+    line = " ".join(re.sub(r"[│─]+", " ", " ".join(body)).split())
+    line = re.split(r"\s*For full helptext", line)[0]
+    line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a value that its dataclass refuses
+    line = line.replace(" Argument helptext:", "; expected").replace(" Perhaps you meant:", "; perhaps")
+    return line or "the flags cannot be read; see --help"

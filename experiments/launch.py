@@ -1,0 +1,250 @@
+"""The launcher: flags -> Config -> build -> Experiment -> train, sample, evaluate, report.
+
+An experiment is one file with a frozen dataclass `Config(config.Config)`, whose defaults are the
+recipe, and `build(config) -> Experiment`. `main` parses flags and exits with a status; `run` does
+the work, and is what tests and notebooks call:
+
+    launch.run(build(Config(steps=200)), workdir)
+
+The three jits are here (init, step, sample), with their shardings and the donation of the state.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Simulated CPU devices hang with too few threads; the client reads this when it starts.
+os.environ.setdefault("NPROC", "32")
+
+import jax
+import numpy as np
+
+from experiments import console, flags, logbook, workdir
+from experiments.config import Config, Experiment
+from experiments.logbook import Logbook, NonFinite
+from experiments.workdir import Refusal
+from jaxscore import checkpoint, ema, noise, sharding, trainer
+from jaxscore.checkpoint import CheckpointError
+from jaxscore.data import DataError
+
+INIT, TRAIN, SAMPLE = range(3)
+"""The streams of randomness: each is the seed's key folded with its number."""
+
+MODES = ("train", "sample", "evaluate")
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop, and what it has done is saved."""
+
+
+def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
+    """Parse flags, build, run. Bad input is one line on standard error and exit status 2."""
+    try:
+        config = flags.parse(defaults)
+        run(build(config), config.workdir, mode=config.mode)
+    except (flags.FlagError, Refusal, DataError, CheckpointError, NonFinite) as error:
+        console.complain(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        console.complain(f"{error.filename or config.workdir}: {error.strerror or error}")
+        raise SystemExit(2) from None
+    except Interrupted as interruption:
+        console.say(f"{interruption}; run again to go on from there")
+
+
+def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dict[str, Any]:
+    """Train, sample, evaluate and report in the folder; returns the metrics.
+
+    What an earlier run has finished is not done again. Raises FlagError or Refusal for what cannot
+    be done as asked, CheckpointError, NonFinite, and Interrupted after a signal.
+    """
+    folder, config = Path(folder), experiment.config
+    devices = jax.device_count()
+    flags.require(
+        config.batch % devices == 0, "batch", config.batch, f"must be divisible by the {devices} devices"
+    )
+    modes, mesh = MODES if mode == "all" else (mode,), sharding.data_mesh()
+    abstract = abstract_state(experiment, mesh)
+    description = workdir.describe(experiment.name, config)
+    if "train" not in modes and not (folder / "checkpoints").is_dir():
+        raise Refusal(f"--mode {mode}: no checkpoint in {folder}; train first")
+    changed = workdir.claim(folder, description, _bytes_needed(abstract) if "train" in modes else 0)
+    with Signals() as signals, checkpoint.manager(folder / "checkpoints") as checkpoints:
+        state = checkpoint.restore_latest(checkpoints, abstract)
+        _refuse_impossible(folder, config, state, modes)
+        if changed:
+            console.say(f"the configuration has changed: {'; '.join(changed)}")
+        workdir.write_json(folder / "config.json", description)
+        if "train" in modes:
+            state = _train(experiment, folder, state, abstract, checkpoints, signals)
+        stamp = workdir.stamp(description, int(state.step))
+        if "sample" in modes:
+            _sample(experiment, folder, state.ema, mesh, stamp, signals)
+        return _evaluate(experiment, folder, state.ema, stamp) if "evaluate" in modes else {}
+
+
+def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:
+    if "train" not in modes and state is None:
+        raise Refusal(f"--mode {modes[0]}: no checkpoint in {folder}; train first")
+    if "train" in modes and state is not None and int(state.step) > config.steps:
+        raise Refusal(
+            f"--steps {config.steps}: {folder} has been trained for {int(state.step)} steps; "
+            "ask for as many, or name another --workdir"
+        )
+
+
+# Train ----------------------------------------------------------------------------------------
+
+
+def init_state(experiment: Experiment) -> Callable[[Any], trainer.TrainState]:
+    """key -> the state before the first step."""
+    tx = experiment.config.optimizer.build(experiment.config.steps)
+    return lambda key: trainer.init_state(key, experiment.init, tx)
+
+
+def abstract_state(experiment: Experiment, mesh) -> trainer.TrainState:
+    """Shapes first, then shardings: what the state will be, before any array is made."""
+    shapes = jax.eval_shape(init_state(experiment), jax.random.key(0))
+    place = sharding.replicated(mesh)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+
+
+def make_step(experiment: Experiment) -> trainer.Step:
+    """The training step of the experiment, jitted, its state donated."""
+    config = experiment.config
+    tx, decay = config.optimizer.build(config.steps), ema.constant(config.ema_decay)
+    return jax.jit(trainer.make_step(experiment.loss, tx, decay=decay), donate_argnums=1)
+
+
+def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer.TrainState:
+    config, root = experiment.config, jax.random.key(experiment.config.seed)
+    if state is None:
+        places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+        initialise = jax.jit(init_state(experiment), out_shardings=places)
+        state = initialise(jax.random.fold_in(root, INIT))
+    start = int(state.step)
+    if start == config.steps:
+        return state
+    book = Logbook(folder / "metrics.jsonl", start)
+    split = sharding.batched(sharding.data_mesh())
+    batches = (jax.device_put(batch, split) for batch in experiment.batches(start))
+    key, step = jax.random.fold_in(root, TRAIN), make_step(experiment)
+    try:
+        with console.TrainingDisplay(start, config.steps) as display:
+            training = trainer.fit(key, state, step, batches, steps=config.steps)
+            for state, metrics in training:
+                number = book.append(metrics)
+                last = number == config.steps or signals.received
+                if number % config.log_every == 0 or last:
+                    row = book.close_interval()
+                    speed = display.update(number, row["loss"])
+                    book.write({"step": number, "steps_per_second": round(speed, 2), **row})
+                if number % config.save_every == 0 or last:
+                    book.check()
+                    logbook.require_finite(state)
+                    checkpoint.save(checkpoints, state)
+                if signals.received and number < config.steps:
+                    checkpoint.wait_until_saved(checkpoints)
+                    raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
+    except NonFinite as error:
+        checkpoint.wait_until_saved(checkpoints)
+        newest = checkpoints.latest_step()
+        good = "none yet" if newest is None else checkpoints.directory / str(newest)
+        raise NonFinite(f"{error}; newest good checkpoint: {good}; lower --optimizer.learning-rate") from None
+    checkpoint.wait_until_saved(checkpoints)
+    return state
+
+
+def _bytes_needed(abstract: trainer.TrainState) -> int:
+    """Three checkpoints (two kept, one being written), and room for samples and pictures."""
+    return 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)) + 50_000_000
+
+
+# Sample ---------------------------------------------------------------------------------------
+
+
+def _sample(experiment, folder, params, mesh, stamp, signals) -> None:
+    """Every sampler's samples into samples.npz, and how long they took, unless they are there."""
+    path, config = folder / "samples.npz", experiment.config
+    if workdir.read_samples(path)[1] == stamp:
+        return
+    root = jax.random.fold_in(jax.random.key(config.seed), SAMPLE)
+    samples, seconds = {}, {}
+    for name, sampler in experiment.samplers.items():
+        compiled, batch, compile_seconds = compile_sampler(sampler, params, config, mesh)
+        begin, parts = time.monotonic(), []
+        for start in range(0, config.samples, batch):
+            if signals.received:
+                raise Interrupted("stopped while sampling")
+            keys = jax.device_put(noise.row_keys(root, batch, start=start), sharding.batched(mesh))
+            parts.append(jax.device_get(compiled(params, keys)))
+        drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
+        samples |= {name: drawn} if not isinstance(drawn, dict) else drawn
+        seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
+        console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
+    workdir.write_json(folder / "sampling.json", seconds)
+    workdir.write_samples(path, samples, stamp)
+
+
+def compile_sampler(sampler, params, config: Config, mesh) -> tuple[Callable, int, float]:
+    """The compiled sampler, for how many rows, and the seconds that compiling took."""
+    wanted = min(config.sample_batch, config.samples)
+    batch = -(-wanted // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
+    keys = jax.device_put(noise.row_keys(jax.random.key(0), batch), sharding.batched(mesh))
+    begin = time.monotonic()
+    compiled = jax.jit(sampler).lower(params, keys).compile()
+    return compiled, batch, time.monotonic() - begin
+
+
+# Evaluate -------------------------------------------------------------------------------------
+
+
+def _evaluate(experiment, folder, params, stamp) -> dict[str, Any]:
+    """metrics.json, the table and the pictures, made again only if they are out of date."""
+    path, report = folder / "metrics.json", folder / "report"
+    found = workdir.read_json(path)
+    pictures = sorted(report.glob("*.png"))
+    if found is None or found.get("stamp") != stamp or not pictures:
+        samples, made_from = workdir.read_samples(folder / "samples.npz")
+        if made_from != stamp:
+            raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
+        metrics = experiment.evaluate(params, samples)
+        report.mkdir(exist_ok=True)
+        pictures = experiment.report(params, samples, logbook.read(folder / "metrics.jsonl"), report)
+        sampling = workdir.read_json(folder / "sampling.json")
+        found = {**metrics, "sampling": sampling, "stamp": stamp}
+        workdir.write_json(path, found)
+    console.say("\n" + console.table(experiment.table(found)) + "\n")
+    for picture in pictures:
+        console.say(f"picture: {picture}")
+    return found
+
+
+class Signals:
+    """While it is entered, the first Ctrl-C or SIGTERM is noted and the second one acts."""
+
+    def __init__(self):
+        self.received = False
+
+    def __enter__(self):
+        self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for number in self.before:
+                signal.signal(number, self._note)
+        except ValueError:  # not the main thread: the caller's signals are the caller's
+            self.before = {}
+        return self
+
+    def _note(self, number, frame):
+        self.received = True
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *exception):
+        self._restore()

@@ -1,0 +1,90 @@
+"""The way of the metrics: from the device, averaged over an interval, to metrics.jsonl."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscore.trainer import Metrics, TrainState
+
+
+class NonFinite(Exception):
+    """Training has left the numbers; the text says at which step, and what came before."""
+
+
+class Logbook:
+    """metrics.jsonl, a JSON object for each interval, and the steps of the interval under way.
+
+    Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
+    after it, which an interrupted run will write again.
+    """
+
+    def __init__(self, path: Path, step: int):
+        self.path, self.step = path, step
+        self.rows = [row for row in read(path) if row["step"] <= step]
+        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        self.interval: list[Metrics] = []
+        self.last_finite: str = "there was none"
+
+    def append(self, metrics: Metrics) -> int:
+        """Note a step's metrics; returns the number of steps done."""
+        self.interval.append(metrics)
+        self.step += 1
+        return self.step
+
+    def check(self) -> list[Metrics]:
+        """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite."""
+        self.interval = jax.device_get(self.interval)
+        first = self.step - len(self.interval) + 1
+        for number, metrics in enumerate(self.interval, first):
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(metrics[name]):
+                    raise NonFinite(
+                        f"{name} is {metrics[name]} at step {number}; last finite loss: {self.last_finite}"
+                    )
+            self.last_finite = f"{metrics['loss']:.6g} at step {number}"
+        return self.interval
+
+    def close_interval(self) -> dict[str, Any]:
+        """The interval's averages, checked, with the loss of each bin of sigma (None if empty)."""
+        interval, self.interval = self.check(), []
+        bins = [metrics["by_sigma"] for metrics in interval if "by_sigma" in metrics]
+        scalars = [{k: v for k, v in metrics.items() if k != "by_sigma"} for metrics in interval]
+        row = {name: float(np.mean([metrics[name] for metrics in scalars])) for name in scalars[0]}
+        if bins:
+            total, count = (sum(b[name] for b in bins) for name in ("total", "count"))
+            row["loss_by_sigma"] = [float(t / c) if c else None for t, c in zip(total, count, strict=True)]
+        return row
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a line."""
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without one that a crash cut short; none if there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def require_finite(state: TrainState) -> None:
+    """Raises NonFinite if a parameter, its average or the optimiser's state is not finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if not bool(_all_finite(leaves)):
+        raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
+
+
+@jax.jit
+def _all_finite(leaves: list) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))

@@ -1,0 +1,178 @@
+"""The lecture's story in one picture: why annealing is needed.
+
+    python -m experiments.toy2d
+
+A network learns the score of two unequal modes far apart by denoising score matching at all noise
+levels. Langevin dynamics at one small level never crosses from mode to mode, so its mode weights
+are those of the starting point; annealed through sigma_1 > ... > sigma_L it gets them right. The
+exact score is known at every level, and the learned one is held against it.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import figures, launch
+from experiments.config import Config as BaseConfig
+from experiments.config import Experiment, Optimizer
+from experiments.flags import require, require_sigmas
+from jaxscore import data, mixtures, noise, objectives, samplers
+from jaxscore.networks import MLP
+from jaxscore.score import preconditioned
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """Two unequal modes far apart, an MLP, and Langevin dynamics with and without annealing."""
+
+    workdir: Path = Path("runs/toy2d")
+    steps: int = 3000
+    batch: int = 512
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=3e-3))
+    samples: int = 10_000
+    sample_batch: int = 10_000
+    log_every: int = 200
+    save_every: int = 1000
+    weight: float = 0.7
+    """Weight of the heavier mode."""
+    points: int = 100_000
+    """Draws from the mixture to train on."""
+    width: int = 96
+    """Width of the network."""
+    depth: int = 2
+    """Residual blocks of the network."""
+    sigma_min: float = 0.15
+    """The smallest noise level, sigma_L; plain Langevin dynamics stays at it."""
+    sigma_max: float = 8.0
+    """The largest noise level, sigma_1."""
+    levels: int = 30
+    """How many levels, L."""
+    langevin_steps: int = 50
+    """Langevin steps at each level, T."""
+    step_size: float = 0.15
+    """The Langevin step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_sigmas(self.sigma_min, self.sigma_max)
+        require(0 < self.weight < 1, "weight", self.weight, "must lie between 0 and 1")
+        require(self.step_size > 0, "step-size", self.step_size, "must be positive")
+        for name in ("points", "width", "depth", "langevin_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.levels >= 2, "levels", self.levels, "must be at least 2")
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that the configuration describes."""
+    mixture = mixtures.two_modes(weight=config.weight)
+    points = data.toy(mixture, config.points, seed=config.seed).examples
+    network = MLP(width=config.width, depth=config.depth)
+    score = preconditioned(network.apply, sigma_data=float(points.std()))
+    schedule = noise.geometric(config.sigma_min, config.sigma_max)
+    # Trained a little beyond the levels that are sampled: the ends are where a fit is worst.
+    training = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
+
+    def init(key):
+        return network.init(key, jnp.zeros((1, 2)), jnp.zeros(1))
+
+    def loss(params, key, x):
+        key_sigma, key_noise = jax.random.split(key)
+        sigma = training(noise.stratified(key_sigma, len(x)))
+        losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
+        return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, BIN_EDGES)}
+
+    levels = noise.levels(schedule, config.levels)
+    total = config.levels * config.langevin_steps
+    step = samplers.langevin(samplers.annealed(config.step_size * config.sigma_min**2, config.sigma_min))
+    annealed = samplers.chain(samplers.repeat(step, config.langevin_steps), samplers.denoise_last())
+
+    def start(keys):
+        return samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
+
+    def sample_plain(params, keys):
+        """As many steps as annealed, all at sigma_L, from the same starting points."""
+        sigmas = jnp.full(total + 1, config.sigma_min)
+        dynamics = noise.fold_in(keys, 1)
+        return samplers.sample(dynamics, start(keys), sigmas, partial(score, params), step)[0]
+
+    def sample_annealed(params, keys):
+        dynamics = noise.fold_in(keys, 1)
+        return samplers.sample(dynamics, start(keys), levels, partial(score, params), annealed)[0]
+
+    return Experiment(
+        name="toy2d",
+        config=config,
+        init=init,
+        loss=loss,
+        batches=lambda first: data.batches(points, batch=config.batch, seed=config.seed, start=first),
+        samplers={"plain": sample_plain, "annealed": sample_annealed},
+        evaluate=partial(evaluate, mixture, score, levels[:-1]),
+        table=table,
+        report=partial(report, mixture, score, points, config.sigma_min),
+    )
+
+
+BIN_EDGES = jnp.array([0.2, 0.5, 1.0, 2.0, 5.0])
+"""Where the bins of the loss by noise level meet."""
+
+
+def evaluate(mixture, score, sigmas, params, samples) -> dict:
+    """Mode weights of both samplers, and the score's relative RMS error at every level.
+
+    The error at sigma is sqrt(E|s - s*|^2 / E|s*|^2) over 20,000 draws from p_sigma.
+    """
+
+    @jax.jit
+    def error(sigma):
+        x = mixtures.draw(jax.random.key(1), mixture, 20_000, sigma=sigma)
+        at = jnp.full(len(x), sigma)
+        exact = mixtures.score(mixture, x, at)
+        return jnp.sqrt(jnp.sum((score(params, x, at) - exact) ** 2) / jnp.sum(exact**2))
+
+    weights = {name: mixtures.mode_weights(mixture, jnp.asarray(x)) for name, x in samples.items()}
+    return {
+        "mode_weights": {"truth": mixture.weights.tolist()} | {k: w.tolist() for k, w in weights.items()},
+        "score_error": [{"sigma": float(s), "relative_rms": float(error(s))} for s in sigmas],
+    }
+
+
+def table(metrics: dict) -> list[tuple[str, ...]]:
+    """Every fourth noise level's score error, the worst, and the mode weights."""
+    errors = metrics["score_error"]
+    rows = [("", "", "relative RMS score error")]
+    rows += [("sigma", f"{row['sigma']:.3g}", f"{row['relative_rms']:.4f}") for row in errors[::4]]
+    worst = max(errors, key=lambda row: row["relative_rms"])
+    rows += [("worst", f"{worst['sigma']:.3g}", f"{worst['relative_rms']:.4f}")]
+    rows += [("", "", "weight of the heavier mode")]
+    rows += [(name, "", f"{weights[0]:.4f}") for name, weights in metrics["mode_weights"].items()]
+    return rows
+
+
+def report(mixture, score, points, sigma_min, params, samples, history, folder: Path) -> list[Path]:
+    """The story in one figure, and the loss at every noise level."""
+    field_at = 1.0
+    grid = np.stack(np.meshgrid(*2 * [np.linspace(-6, 6, 19)]), axis=-1).reshape(-1, 2)
+    grid, sigma = jnp.asarray(grid, jnp.float32), jnp.full(19 * 19, field_at)
+    learned, exact = score(params, grid, sigma), mixtures.score(mixture, grid, sigma)
+    weights = {name: float(mixtures.mode_weights(mixture, jnp.asarray(x))[0]) for name, x in samples.items()}
+    truth = float(mixture.weights[0])
+    with figures.page(folder / "story.png", columns=4, size=4.0) as (data_axes, field, plain, annealed):
+        figures.points(data_axes, points[:3000], f"the data: weights {truth:.2f} and {1 - truth:.2f}")
+        figures.fields(
+            field, grid, learned, exact, f"learned score (blue) on the exact (orange), σ = {field_at:g}"
+        )
+        title = f"Langevin at σ = {sigma_min:g} alone: {weights['plain']:.2f} and {1 - weights['plain']:.2f}"
+        figures.points(plain, samples["plain"][:3000], title)
+        title = f"annealed Langevin: {weights['annealed']:.2f} and {1 - weights['annealed']:.2f}"
+        figures.points(annealed, samples["annealed"][:3000], title)
+    with figures.page(folder / "loss.png", columns=1, size=5.0) as (axes,):
+        figures.loss_by_sigma(axes, history, BIN_EDGES)
+    return [folder / "story.png", folder / "loss.png"]
+
+
+if __name__ == "__main__":
+    launch.main(build, Config())

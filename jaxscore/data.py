@@ -1,0 +1,112 @@
+"""Data: arrays of examples with labels, and batches that are a function of (seed, step).
+
+>>> data = digits()
+>>> data.examples.shape, float(data.examples.max())
+((1797, 8, 8, 1), 1.0)
+>>> next(batches(data.examples, batch=32, seed=0, start=7)).shape
+(32, 8, 8, 1)
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxscore import mixtures
+
+
+class Dataset(NamedTuple):
+    """Examples as float32 (images in 0..1), and a class label for each."""
+
+    examples: Float[np.ndarray, "n *event"]
+    labels: Int[np.ndarray, "n"]
+
+
+class DataError(Exception):
+    """A data set that is not there, or not what it should be; the text says how to get it."""
+
+
+def load(name: str) -> Dataset:
+    """`digits`, or `npz:PATH`, a file with an array `images` and, if wanted, `labels`.
+
+    Raises DataError if the name is none of these or the file cannot be used.
+    """
+    if name == "digits":
+        return digits()
+    if name.startswith("npz:"):
+        return from_npz(name.removeprefix("npz:"))
+    raise DataError(f"data set {name!r} is not known: use digits, or npz:PATH for a file of your own")
+
+
+def digits() -> Dataset:
+    """The 1,797 handwritten digits of scikit-learn's load_digits: [8, 8, 1], in 0..1, 17 grey values.
+
+    From the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return Dataset((bunch.images[..., None] / 16).astype(np.float32), bunch.target.astype(np.int32))
+
+
+def toy(mixture: mixtures.Mixture, n: int, *, seed: int) -> Dataset:
+    """n draws from a Gaussian mixture, labelled by the component that most likely made each."""
+    key = jax.random.key(seed)
+    x = mixtures.draw(key, mixture, n)
+    owner = mixtures.responsibilities(mixture, x, jax.numpy.zeros(n)).argmax(axis=1)
+    return Dataset(np.asarray(x), np.asarray(owner, np.int32))
+
+
+def from_npz(path: str | Path) -> Dataset:
+    """Images from an .npz file: `images` [n, h, w] or [n, h, w, c], 8-bit or floats in 0..1; `labels` [n].
+
+    Without labels all are 0. Nothing in the file is executed (allow_pickle=False). Raises DataError
+    if there is no such file or it does not hold such arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no data at {path}: save it there with numpy.savez(path, images=..., labels=...)")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images = arrays["images"]
+            labels = arrays["labels"] if "labels" in arrays else np.zeros(len(images))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an .npz file with an array `images`: {error}") from error
+    if images.dtype == np.uint8:
+        images = images / 255
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or len(labels) != len(images) or not np.isfinite(images).all():
+        raise DataError(f"{path} needs finite `images` [n, h, w(, c)] and as many `labels`")
+    if images.min() < 0 or images.max() > 1:
+        raise DataError(f"{path}: images run from {images.min()} to {images.max()}, not in 0..1")
+    return Dataset(images.astype(np.float32), labels.astype(np.int32))
+
+
+def batches(
+    examples: Float[np.ndarray, "n *event"], *, batch: int, seed: int, start: int = 0
+) -> Iterator[Float[np.ndarray, "b *event"]]:
+    """Batches number start, start + 1, ... of an endless stream; number k depends on (seed, k) alone.
+
+    The stream is one random permutation of all examples after another, cut into batches without
+    a gap, so nothing is dropped and every example is seen equally often. Resuming is asking for the
+    batch of the step. Raises ValueError if batch < 1 or there are no examples.
+    """
+    n = len(examples)
+    if batch < 1 or n < 1:
+        raise ValueError(f"need batch >= 1 and at least one example, not {batch} and {n}")
+    permutations: dict[int, np.ndarray] = {}
+    step = start
+    while True:
+        place = np.arange(step * batch, (step + 1) * batch)
+        epochs = range(place[0] // n, place[-1] // n + 1)
+        permutations = {e: permutations[e] if e in permutations else _permutation(seed, e, n) for e in epochs}
+        stream = np.concatenate([permutations[e] for e in epochs])
+        yield examples[stream[place - epochs[0] * n]]
+        step += 1
+
+
+def _permutation(seed: int, epoch: int, n: int) -> Int[np.ndarray, "n"]:
+    return np.random.default_rng([seed, epoch]).permutation(n)

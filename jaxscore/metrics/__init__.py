@@ -1,0 +1,17 @@
+"""Metrics: how far samples are from data, how much of it they cover, whether they copy it.
+
+>>> import numpy as np
+>>> data, samples = np.random.default_rng(0).standard_normal((2, 500, 4))
+>>> frechet(samples, data) < 0.1
+True
+>>> precision, recall = precision_recall(samples, data)
+>>> precision > 0.8, recall > 0.8
+(True, True)
+"""
+
+from jaxscore.metrics.coverage import nearest as nearest
+from jaxscore.metrics.coverage import nearest_neighbour_ratio as nearest_neighbour_ratio
+from jaxscore.metrics.coverage import precision_recall as precision_recall
+from jaxscore.metrics.distances import class_kl as class_kl
+from jaxscore.metrics.distances import frechet as frechet
+from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein

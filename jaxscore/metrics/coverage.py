@@ -1,0 +1,80 @@
+"""Nearest neighbours: are the samples among the data, is the data among the samples, are they copies?
+
+All take NumPy or JAX arrays of features or flattened pixels [n, d] and compute in blocks, in
+float64.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def precision_recall(
+    samples: Float[np.ndarray, "n d"], data: Float[np.ndarray, "m d"], *, neighbours: int = 3
+) -> tuple[float, float]:
+    """Precision: the share of samples in the data's manifold; recall: of data in the samples'.
+
+    A set's manifold is the union of balls around its points, each reaching to the k-th nearest
+    other point of the set (Kynkaanniemi et al. 2019, equations 1-2). Raises ValueError if a set has no
+    k-th neighbour.
+    """
+    precision = _share_inside(samples, data, neighbours)
+    return precision, _share_inside(data, samples, neighbours)
+
+
+def nearest_neighbour_ratio(samples: Float[np.ndarray, "n d"], data: Float[np.ndarray, "m d"]) -> float:
+    """median distance of a sample to the nearest datum / median of a datum to the nearest other.
+
+    A check against memorisation: about 1 when samples lie among the data as the data do among
+    themselves, near 0 when they are copies. In pixels, not features, which hide small changes.
+    """
+    to_data = nearest(samples, data)[0]
+    within = nearest(data, data, exclude_self=True)[0]
+    return float(np.median(to_data) / np.median(within))
+
+
+def nearest(
+    queries: Float[np.ndarray, "n d"],
+    points: Float[np.ndarray, "m d"],
+    *,
+    rank: int = 1,
+    exclude_self: bool = False,
+) -> tuple[Float[np.ndarray, "n"], np.ndarray]:
+    """Distance to, and index of, the rank-th nearest point of each query.
+
+    With exclude_self the two sets are one, and no point is its own neighbour. Raises ValueError if
+    there is no rank-th point.
+    """
+    queries, points = np.asarray(queries, float), np.asarray(points, float)
+    if not 1 <= rank <= len(points) - exclude_self:
+        raise ValueError(f"no neighbour number {rank} among {len(points)} points")
+    distances, indices = np.empty(len(queries)), np.empty(len(queries), int)
+    for start in range(0, len(queries), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(queries)))
+        squared = _squared_distances(queries[rows], points)
+        if exclude_self:
+            squared[rows - start, rows] = np.inf
+        chosen = np.argpartition(squared, rank - 1, axis=1)[:, rank - 1]
+        indices[rows] = chosen
+        # From the difference: the expanded square loses the small distances that matter most.
+        distances[rows] = np.linalg.norm(queries[rows] - points[chosen], axis=1)
+    return distances, indices
+
+
+BLOCK = 1024
+"""Queries at a time: the largest temporary is BLOCK x len(points)."""
+
+
+def _share_inside(queries: np.ndarray, points: np.ndarray, neighbours: int) -> float:
+    """The share of queries within reach of any point: its distance to its k-th other point."""
+    queries, points = np.asarray(queries, float), np.asarray(points, float)
+    reach = nearest(points, points, rank=neighbours, exclude_self=True)[0]
+    inside = 0
+    for start in range(0, len(queries), BLOCK):
+        squared = _squared_distances(queries[start : start + BLOCK], points)
+        inside += int(np.sum(np.any(squared <= reach**2, axis=1)))
+    return inside / len(queries)
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "n m"]:
+    squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1)[None]
+    return np.maximum(squares - 2 * a @ b.T, 0)

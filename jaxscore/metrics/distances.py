@@ -1,0 +1,64 @@
+"""Distances between two sets: of features, of points, of class labels.
+
+All take NumPy or JAX arrays, compute in NumPy with float64, and return a float. Features are
+always passed in: a Frechet distance says nothing without the network that made them, the number
+of examples and the rounding of the pixels, so report these with it.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def frechet(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
+    """|mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)): between Gaussians fitted to a and b.
+
+    Heusel et al. 2017, equation 6 (there with Inception features: FID). The trace of the root is the
+    sum of the singular values of C_a^(1/2) C_b^(1/2), which exist for singular covariances too.
+    Raises ValueError for fewer than 2 examples.
+    """
+    (mean_a, root_a), (mean_b, root_b) = _gaussian(a), _gaussian(b)
+    overlap = np.linalg.svd(root_a @ root_b, compute_uv=False).sum()
+    distance = np.sum((mean_a - mean_b) ** 2) + np.sum(root_a**2) + np.sum(root_b**2) - 2 * overlap
+    return float(max(distance, 0.0))
+
+
+def sliced_wasserstein(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *, directions: int = 256, seed: int = 0
+) -> float:
+    """Root mean over random unit directions of the squared 1-D Wasserstein-2 distances.
+
+    Bonneel et al. 2015, equation 8, in units of the points; between the quantiles of the two sets,
+    which need not be of one size. Raises ValueError if directions < 1.
+    """
+    if directions < 1:
+        raise ValueError(f"directions = {directions} must be at least 1")
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    u = np.random.default_rng(seed).standard_normal((a.shape[1], directions))
+    u /= np.linalg.norm(u, axis=0)
+    n = max(len(a), len(b))
+    levels = (np.arange(n) + 0.5) / n
+    quantiles = lambda x: np.quantile(x @ u, levels, axis=0, method="inverted_cdf")
+    return float(np.sqrt(np.mean((quantiles(a) - quantiles(b)) ** 2)))
+
+
+def class_kl(labels: Int[np.ndarray, "n"], reference: Int[np.ndarray, "m"]) -> float:
+    """KL(p || q) in nats, p and q the class frequencies of `labels` and of `reference`.
+
+    Infinite if a class occurs in `labels` and never in `reference`.
+    """
+    labels, reference = np.asarray(labels), np.asarray(reference)
+    classes = int(max(labels.max(), reference.max())) + 1
+    p = np.bincount(labels, minlength=classes) / len(labels)
+    q = np.bincount(reference, minlength=classes) / len(reference)
+    seen = p > 0
+    with np.errstate(divide="ignore"):
+        return float(np.sum(p[seen] * np.log(p[seen] / q[seen])))
+
+
+def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean, and the symmetric root of the (unbiased) covariance."""
+    x = np.asarray(x, float)
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} examples: a covariance needs at least 2")
+    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1]))
+    return x.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,0 +1,139 @@
+"""Gaussian mixtures: log density, score and draws at any noise level, all in closed form.
+
+Toy data and test oracle in one: noise N(0, sigma^2 I) on a mixture is a mixture again, so the
+exact score of p_sigma is known, and whatever is learnt or sampled can be held against it.
+
+>>> import functools, jax, jax.numpy as jnp
+>>> mixture = two_modes()
+>>> x = draw(jax.random.key(0), mixture, 100, sigma=0.5)
+>>> exact = functools.partial(score, mixture)            # a score like any other
+>>> exact(x, jnp.full(100, 0.5)).shape
+(100, 2)
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxscore import noise
+from jaxscore.types import Array, Key
+
+
+class Mixture(NamedTuple):
+    """sum_k weights[k] N(means[k], axes[k] diag(variances[k]) axes[k]'), in d dimensions."""
+
+    weights: Float[Array, "k"]
+    means: Float[Array, "k d"]
+    variances: Float[Array, "k d"]
+    axes: Float[Array, "k d d"]
+
+
+def isotropic(weights, means, std) -> Mixture:
+    """The mixture of N(means[k], std^2 I). `std` is one number, or one per component.
+
+    Raises ValueError if a weight or a std is not positive; the weights are normalised.
+    """
+    weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
+    std = jnp.broadcast_to(jnp.asarray(std, float), weights.shape)
+    if weights.min() <= 0 or std.min() <= 0:
+        raise ValueError(f"weights {weights} and std {std} must be positive")
+    k, d = means.shape
+    variances = jnp.broadcast_to(std[:, None] ** 2, (k, d))
+    axes = jnp.broadcast_to(jnp.eye(d)[None], (k, d, d))
+    return Mixture(weights / weights.sum(), means, variances, axes)
+
+
+def correlated(weights, means, covariances) -> Mixture:
+    """The mixture of N(means[k], covariances[k]), covariances of shape [k, d, d].
+
+    Raises ValueError if a weight is not positive or a covariance not positive definite.
+    """
+    weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
+    variances, axes = jnp.linalg.eigh(jnp.asarray(covariances, float))
+    if weights.min() <= 0 or variances.min() <= 0:
+        raise ValueError(f"weights {weights} and variances {variances} must be positive")
+    return Mixture(weights / weights.sum(), means, variances, axes)
+
+
+def two_modes(*, weight: float = 0.8, distance: float = 8.0, std: float = 0.5) -> Mixture:
+    """Two unequal modes far apart on the diagonal of the plane: weight, and 1 - weight.
+
+    So far that Langevin dynamics at a small noise level never crosses: the example of Song & Ermon
+    2019, section 3.2.2.
+    """
+    half = distance / 2 / jnp.sqrt(2.0)
+    return isotropic([weight, 1 - weight], [[half, half], [-half, -half]], std)
+
+
+def ring(*, modes: int = 8, radius: float = 4.0, std: float = 0.3) -> Mixture:
+    """Equal modes, evenly spaced on a circle in the plane."""
+    angle = 2 * jnp.pi * jnp.arange(modes) / modes
+    means = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+    return isotropic(jnp.ones(modes), means, std)
+
+
+def grid25(*, spacing: float = 2.0, std: float = 0.05) -> Mixture:
+    """25 equal modes on a 5 x 5 grid, the benchmark of mode coverage (Dumoulin et al. 2017)."""
+    line = spacing * jnp.arange(-2.0, 3.0)
+    means = jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1).reshape(25, 2)
+    return isotropic(jnp.ones(25), means, std)
+
+
+def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b"]:
+    """log p_sigma(x), in nats: p_sigma = mixture * N(0, sigma^2 I)."""
+    return jax.nn.logsumexp(_log_joint(mixture, x, sigma), axis=1)
+
+
+def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b d"]:
+    """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), r the responsibilities."""
+    offsets, variances = _whitened(mixture, x, sigma)
+    pull = jnp.einsum("kij,bkj->bki", mixture.axes, -offsets / variances)
+    return jnp.einsum("bk,bki->bi", responsibilities(mixture, x, sigma), pull)
+
+
+def responsibilities(
+    mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]
+) -> Float[Array, "b k"]:
+    """p(component k | x) under p_sigma."""
+    return jax.nn.softmax(_log_joint(mixture, x, sigma), axis=1)
+
+
+def draw(key: Key, mixture: Mixture, n: int, *, sigma: float = 0.0) -> Float[Array, "n d"]:
+    """n draws from p_sigma; draw i depends on (key, i) alone."""
+    keys = noise.row_keys(key, n)
+    pick = lambda key: jax.random.categorical(key, jnp.log(mixture.weights))
+    k = jax.vmap(pick)(noise.fold_in(keys, 0))
+    spread = jnp.sqrt(mixture.variances[k] + sigma**2)
+    z = noise.normal(noise.fold_in(keys, 1), spread.shape)
+    return mixture.means[k] + jnp.einsum("bij,bj->bi", mixture.axes[k], spread * z)
+
+
+def moments(mixture: Mixture, *, sigma: float = 0.0) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+    """Mean and covariance of p_sigma."""
+    mean = mixture.weights @ mixture.means
+    within = jnp.einsum("k,kij,kj,klj->il", mixture.weights, mixture.axes, mixture.variances, mixture.axes)
+    offsets = mixture.means - mean[None]
+    between = jnp.einsum("k,ki,kj->ij", mixture.weights, offsets, offsets)
+    return mean, within + between + sigma**2 * jnp.eye(len(mean))
+
+
+def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
+    """The share of the points x whose most responsible component (at sigma = 0) is k."""
+    owner: Int[Array, b] = jnp.argmax(_log_joint(mixture, x, jnp.zeros(len(x))), axis=1)
+    return jnp.bincount(owner, length=len(mixture.weights)) / len(x)
+
+
+def _whitened(mixture: Mixture, x: Array, sigma: Array) -> tuple[Array, Array]:
+    """Offsets from every mean along every component's axes, and the variances there: [b, k, d]."""
+    offsets = x[:, None, :] - mixture.means[None]
+    offsets = jnp.einsum("kij,bki->bkj", mixture.axes, offsets)
+    return offsets, mixture.variances[None] + sigma[:, None, None] ** 2
+
+
+def _log_joint(mixture: Mixture, x: Array, sigma: Array) -> Float[Array, "b k"]:
+    """log weights[k] + log N(x; m_k, C_k + sigma^2 I)."""
+    offsets, variances = _whitened(mixture, x, sigma)
+    log_normal = -0.5 * jnp.sum(offsets**2 / variances + jnp.log(2 * jnp.pi * variances), axis=2)
+    return jnp.log(mixture.weights)[None] + log_normal

@@ -1,0 +1,14 @@
+"""Networks, as Flax Linen modules; their `apply` is the `NetFn` that `jaxscore.score` takes.
+
+    network = MLP(width=128, depth=4)
+    params = network.init(key, x, c_noise)                          # a pytree
+    score = preconditioned(network.apply, sigma_data)               # score(params, x, sigma)
+    noisy = functools.partial(network.apply, train=True, rngs={"dropout": key})
+
+Parameters are float32. `dtype` is what a network computes in (bfloat16 on TPU and GPU); the result
+is float32 again before it is combined with anything. Everything outside this folder sees only
+`(params, x[b, ...], c_noise[b]) -> [b, ...]`, so a module of any other library plugs in as well.
+"""
+
+from jaxscore.networks.mlp import MLP as MLP
+from jaxscore.networks.unet import UNet as UNet

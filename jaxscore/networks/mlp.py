@@ -1,0 +1,52 @@
+"""A residual multilayer perceptron, for vectors and for small images flattened."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxscore.networks.layers import Modulation, NoiseEmbedding
+from jaxscore.types import Array
+
+
+class MLP(nn.Module):
+    """Residual blocks of two dense layers, told the noise level by Fourier features of c_noise.
+
+    x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
+    zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
+    train=True, and then needs rngs={"dropout": key}.
+    """
+
+    width: int = 128
+    depth: int = 4
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *event"], c_noise: Float[Array, "b"], *, train: bool = False
+    ) -> Float[Array, "b *event"]:
+        flat = x.reshape(x.shape[0], -1)
+        embedding = NoiseEmbedding(self.width, dtype=self.dtype)(c_noise)
+        h = nn.Dense(self.width, dtype=self.dtype)(flat)
+        for _ in range(self.depth):
+            h = ResidualBlock(self.dropout, self.dtype)(h, embedding, train)
+        h = nn.silu(nn.LayerNorm(dtype=self.dtype)(h))
+        out = nn.Dense(flat.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
+        return out.astype(jnp.float32).reshape(x.shape)
+
+
+class ResidualBlock(nn.Module):
+    """h + W2 dropout(silu(modulate(W1 norm(h)))), with W2 zero at first."""
+
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "b c"], embedding: Float[Array, "b e"], train: bool
+    ) -> Float[Array, "b c"]:
+        y = nn.LayerNorm(dtype=self.dtype)(h)
+        y = nn.Dense(h.shape[1], dtype=self.dtype)(y)
+        y = nn.silu(Modulation(self.dtype)(y, embedding))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        return h + nn.Dense(h.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(y)

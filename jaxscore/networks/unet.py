@@ -1,0 +1,107 @@
+"""A small U-Net: residual blocks with group norm, attention where asked, skip connections."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxscore.networks.layers import Modulation, NoiseEmbedding
+from jaxscore.types import Array
+
+
+class UNet(nn.Module):
+    """Images [b, height, width, channels] -> the same shape, float32.
+
+    Level i (of len(multipliers)) has `channels * multipliers[i]` channels and half the side of the
+    level above, and `blocks` residual blocks on the way down and one more on the way up; those in
+    `attention` (numbers of levels) attend over all their pixels. The output layer starts at zero.
+    `dropout` acts when train=True, and then needs rngs={"dropout": key}. A form of the DDPM network
+    (Ho et al. 2020, appendix B). Raises ValueError if a side is not divisible by
+    2^(len(multipliers) - 1).
+    """
+
+    channels: int = 32
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    attention: tuple[int, ...] = ()
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], c_noise: Float[Array, "b"], *, train: bool = False
+    ) -> Float[Array, "b h w c"]:
+        factor = 2 ** (len(self.multipliers) - 1)
+        if x.shape[1] % factor or x.shape[2] % factor:
+            raise ValueError(f"image sides {x.shape[1:3]} must be divisible by {factor}")
+        embedding = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise)
+
+        def block(h: Array, level: int) -> Array:
+            width = self.channels * self.multipliers[level]
+            h = ResidualBlock(width, self.dropout, self.dtype)(h, embedding, train)
+            return SelfAttention(self.dtype)(h) if level in self.attention else h
+
+        h = _conv(self.channels, self.dtype)(x.astype(self.dtype))
+        skips = [h]
+        for level in range(len(self.multipliers)):
+            if level:
+                h = nn.avg_pool(h, (2, 2), (2, 2))
+                skips.append(h)
+            for _ in range(self.blocks):
+                h = block(h, level)
+                skips.append(h)
+        for level in reversed(range(len(self.multipliers))):
+            for _ in range(self.blocks + 1):
+                h = block(jnp.concatenate([h, skips.pop()], axis=-1), level)
+            if level:
+                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
+        h = nn.silu(_norm(h, self.dtype)(h))
+        return _conv(x.shape[-1], self.dtype, zero=True)(h).astype(jnp.float32)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with group norm and SiLU, modulated by the noise level in between."""
+
+    channels: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "b h w c"], embedding: Float[Array, "b e"], train: bool
+    ) -> Float[Array, "b h w d"]:
+        y = _conv(self.channels, self.dtype)(nn.silu(_norm(h, self.dtype)(h)))
+        y = nn.silu(Modulation(self.dtype)(_norm(y, self.dtype)(y), embedding))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = _conv(self.channels, self.dtype, zero=True)(y)
+        if h.shape[-1] != self.channels:
+            h = nn.Dense(self.channels, dtype=self.dtype)(h)
+        return h + y
+
+
+class SelfAttention(nn.Module):
+    """h + W softmax(q k' / sqrt(c)) v over all pixels, one head, W zero at first."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        b, height, width, c = h.shape
+        y = _norm(h, self.dtype)(h).reshape(b, height * width, c)
+        q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype)(y), 3, axis=-1)
+        one_head = lambda a: a[:, :, None, :]
+        y = jax.nn.dot_product_attention(one_head(q), one_head(k), one_head(v))[:, :, 0]
+        y = nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros)(y)
+        return h + y.reshape(h.shape)
+
+
+def _conv(channels: int, dtype: jnp.dtype, *, zero: bool = False) -> nn.Conv:
+    init = nn.initializers.zeros if zero else nn.linear.default_kernel_init
+    return nn.Conv(channels, (3, 3), dtype=dtype, kernel_init=init)
+
+
+def _norm(h: Array, dtype: jnp.dtype) -> nn.GroupNorm:
+    """Group norm with as many groups as divide the channels, up to 32, of 4 channels or more."""
+    channels = h.shape[-1]
+    groups = [g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g]
+    return nn.GroupNorm(max(groups, default=1), dtype=dtype)

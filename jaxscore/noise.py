@@ -1,0 +1,157 @@
+"""Noise: the schedules sigma(u), and random numbers that belong to a row.
+
+A schedule is a quantile function u in [0, 1] -> sigma. Fed uniforms it is a training
+distribution, fed an even grid it is the sampling grid; so one type serves both:
+
+>>> import jax
+>>> sigma = lognormal(-1.2, 1.2)(stratified(jax.random.key(0), 64))   # [64], for training
+>>> sigmas = levels(karras(0.002, 80.0), 18)                          # 80 > ... > 0.002 > 0
+>>> sigmas.shape
+(19,)
+
+Random numbers are drawn row by row, each from a key that knows the row's global number. So
+what row i sees depends on (seed, i) alone: not on the batch size, nor on how many devices
+or processes share the batch.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jaxtyping import Float
+
+from jaxscore.types import Array, Key, Schedule
+
+# Schedules ------------------------------------------------------------------------------------
+
+
+def geometric(sigma_min: float, sigma_max: float) -> Schedule:
+    """sigma(u) = sigma_min (sigma_max / sigma_min)^u: constant ratio between even steps.
+
+    The levels of NCSN (Song & Ermon 2019, section 4.2), and the VE process of Song et al. 2021.
+    Raises ValueError unless 0 < sigma_min < sigma_max.
+    """
+    _check_range(sigma_min, sigma_max)
+    return lambda u: sigma_min * (sigma_max / sigma_min) ** u
+
+
+def karras(sigma_min: float, sigma_max: float, *, rho: float = 7.0) -> Schedule:
+    """sigma(u) = (sigma_min^(1/rho) + u (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
+
+    Karras et al. 2022, equation 5 (there in the other direction: u = 1 - i / (N - 1)).
+    Raises ValueError unless 0 < sigma_min < sigma_max and rho > 0.
+    """
+    _check_range(sigma_min, sigma_max)
+    if rho <= 0:
+        raise ValueError(f"rho = {rho} must be positive")
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return lambda u: (low + u * (high - low)) ** rho
+
+
+def lognormal(mean: float, std: float) -> Schedule:
+    """ln sigma ~ N(mean, std^2): sigma(u) = exp(mean + std Phi^-1(u)).
+
+    The training distribution of Karras et al. 2022, table 1 (there mean -1.2, std 1.2). It is
+    unbounded at u = 0 and u = 1: for training, not for `levels`. Raises ValueError unless std > 0.
+    """
+    if std <= 0:
+        raise ValueError(f"std = {std} must be positive")
+    return lambda u: jnp.exp(mean + std * ndtri(u))
+
+
+def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -> Schedule:
+    """sigma(u) = sqrt(exp(B(t)) - 1), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2.
+
+    The noise-to-signal ratio of the VP process whose beta(t) is linear (Song et al. 2021,
+    equation 33), t = t_min + u (1 - t_min). Raises ValueError unless 0 < beta_min <= beta_max
+    and 0 < t_min < 1.
+    """
+    if not 0 < beta_min <= beta_max:
+        raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
+    if not 0 < t_min < 1:
+        raise ValueError(f"t_min = {t_min} must lie between 0 and 1")
+
+    def sigma(u: Array) -> Array:
+        t = t_min + u * (1 - t_min)
+        return jnp.sqrt(jnp.expm1(beta_min * t + (beta_max - beta_min) * t**2 / 2))
+
+    return sigma
+
+
+def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) -> Schedule:
+    """sigma(u) = sqrt(1 / abar(t) - 1), abar(t) = cos^2(a(t)) / cos^2(a(0)).
+
+    The cosine schedule of Nichol & Dhariwal 2021, equation 17: a(t) = (t + offset) / (1 + offset)
+    pi / 2, t = t_min + u (t_max - t_min). Computed as sin(a(t) - a(0)) sin(a(t) + a(0)) / cos^2
+    a(t), which loses no digits at either end. Raises ValueError unless offset >= 0 and
+    0 < t_min < t_max < 1.
+    """
+    if offset < 0 or not 0 < t_min < t_max < 1:
+        raise ValueError(f"need offset >= 0, 0 < t_min < t_max < 1, not {offset}, {t_min}, {t_max}")
+
+    def sigma(u: Array) -> Array:
+        t = t_min + u * (t_max - t_min)
+        quarter_turn = jnp.pi / 2 / (1 + offset)
+        difference, total = t * quarter_turn, (t + 2 * offset) * quarter_turn
+        cos_a = jnp.sin((1 - t) * quarter_turn)
+        return jnp.sqrt(jnp.sin(difference) * jnp.sin(total)) / cos_a
+
+    return sigma
+
+
+def _check_range(sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
+
+
+def levels(schedule: Schedule, n: int) -> Float[Array, "n_plus_1"]:
+    """The sampling grid sigma_1 > ... > sigma_n > 0: n even quantiles downwards, then zero.
+
+    `samplers.sample` takes one step from each level to the next, so n levels are n steps.
+    Raises ValueError if n < 2.
+    """
+    if n < 2:
+        raise ValueError(f"n = {n} levels: at least 2 are needed")
+    return jnp.append(schedule(jnp.linspace(1.0, 0.0, n)), 0.0)
+
+
+def stratified(key: Key, n: int) -> Float[Array, "n"]:
+    """n uniforms in (0, 1), one in each interval of length 1/n, all with the same random offset.
+
+    Each is uniform by itself; together they cover the interval evenly, which lowers the variance
+    of a batch's loss (Kingma et al. 2021, appendix I.1). Kept off 0 and 1, where `lognormal` is
+    infinite.
+    """
+    u = jnp.mod(jax.random.uniform(key) + jnp.arange(n) / n, 1.0)
+    return jnp.clip(u, 1e-6, 1 - 1e-6)
+
+
+# Random numbers -------------------------------------------------------------------------------
+
+
+def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
+    """n keys, one per row: key folded with the global row numbers start, ..., start + n - 1.
+
+    An array of keys is already one per row, and is returned as it is.
+    """
+    if key.ndim:
+        return key
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(n))
+
+
+def fold_in(key: Key, number: int | Array) -> Key:
+    """`jax.random.fold_in`, for one key or for an array of keys."""
+    if key.ndim:
+        return jax.vmap(jax.random.fold_in, (0, None))(key, number)
+    return jax.random.fold_in(key, number)
+
+
+def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Standard normals of the given shape; row i depends on the key and on i alone."""
+    draw = lambda key: jax.random.normal(key, shape[1:], dtype)
+    return jax.vmap(draw)(row_keys(key, shape[0]))
+
+
+def rademacher(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Independent signs -1 and +1, each with probability 1/2; row i depends on key and i alone."""
+    draw = lambda key: jax.random.rademacher(key, shape[1:], dtype)
+    return jax.vmap(draw)(row_keys(key, shape[0]))

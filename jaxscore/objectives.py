@@ -1,0 +1,211 @@
+"""Objectives of score matching: what to minimise so that score(x, sigma) -> grad log p_sigma(x).
+
+One signature, `objective(score, key, x, sigma) -> [b]`: a loss per example, and the caller
+averages. Norms and traces are sums over the event (pixels, coordinates), not means.
+
+    explicit                  1/2 |s(x) - grad log p(x)|^2            x ~ p_sigma, needs the truth
+    implicit                  1/2 |s(x)|^2 + tr ds/dx                 x ~ p_sigma
+    sliced                    E_v[v' (ds/dx) v + 1/2 (v' s)^2]        x ~ p_sigma
+    sliced_variance_reduced   E_v[v' (ds/dx) v] + 1/2 |s|^2           x ~ p_sigma
+    denoising                 1/2 |s(x + sigma n) + n / sigma|^2      x ~ p_0
+    noise_conditional         lambda(sigma) x denoising               x ~ p_0
+
+The first four are given x from the very density whose score they learn; with no noise in play
+sigma only tells the network where it is. The last two are given clean data and add the noise.
+
+>>> import jax, jax.numpy as jnp
+>>> exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)            # x0 ~ N(0, I)
+>>> x, sigma = jax.random.normal(jax.random.key(0), (8, 2)), jnp.full(8, 0.5)
+>>> noise_conditional(exact, jax.random.key(1), x, sigma).shape
+(8,)
+
+The networks must be twice differentiable where a trace or a slice is taken: a ReLU network has
+no trace gradient almost everywhere (use SiLU, softplus or ELU), and batch normalisation couples
+the examples, which corrupts it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxscore import noise
+from jaxscore.types import Array, Key, ScoreFn, right
+
+Batch = Float[Array, "b *event"]
+Sigma = Float[Array, "b"]
+Loss = Float[Array, "b"]
+Objective = Callable[[ScoreFn, Key, Array, Array], Array]
+Weight = Callable[[Array], Array]
+
+
+# Weights --------------------------------------------------------------------------------------
+
+
+def one(sigma: Sigma) -> Sigma:
+    """lambda(sigma) = 1: the squared error of the score itself (Vincent 2011)."""
+    return jnp.ones_like(sigma)
+
+
+def sigma_squared(sigma: Sigma) -> Sigma:
+    """lambda(sigma) = sigma^2: every level's loss of the same order (Song & Ermon 2019, section 4.2)."""
+    return sigma**2
+
+
+def edm(sigma_data: float) -> Weight:
+    """lambda(sigma) = sigma^2 (1 + sigma^2 / sigma_data^2), the weight of Karras et al. 2022.
+
+    Their (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 |D(x) - x0|^2 (table 1), written for the
+    score and up to the factor 1/2: with `preconditioned`, the network's own output has unit weight.
+    Raises ValueError unless sigma_data > 0.
+    """
+    if sigma_data <= 0:
+        raise ValueError(f"sigma_data = {sigma_data} must be positive")
+    return lambda sigma: sigma**2 * (1 + (sigma / sigma_data) ** 2)
+
+
+# Objectives that see the density's own points ---------------------------------------------------
+
+
+def explicit(truth: ScoreFn) -> Objective:
+    """1/2 |s(x, sigma) - truth(x, sigma)|^2, x ~ p_sigma (Hyvarinen 2005, equation 2).
+
+    Takes the true score and returns the objective; for densities whose score is known.
+    """
+
+    def objective(score: ScoreFn, key: Key, x: Batch, sigma: Sigma) -> Loss:
+        del key  # deterministic
+        return _half_square(score(x, sigma) - truth(x, sigma))
+
+    return objective
+
+
+def implicit(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, chunk: int = 64) -> Loss:
+    """1/2 |s(x, sigma)|^2 + tr ds/dx, x ~ p_sigma, with the exact trace (Hyvarinen 2005, eq. 4).
+
+    Differs from `explicit` by a constant that no parameter enters. The trace costs D forward-mode
+    products for events of D numbers; `chunk` of them are in memory at once. Raises ValueError if
+    chunk < 1.
+    """
+    del key  # deterministic
+    if chunk < 1:
+        raise ValueError(f"chunk = {chunk} must be at least 1")
+    return _half_square(score(x, sigma)) + _trace(lambda x: score(x, sigma), x, chunk)
+
+
+def sliced(
+    score: ScoreFn,
+    key: Key,
+    x: Batch,
+    sigma: Sigma,
+    *,
+    probes: int = 1,
+    draw: Callable[[Key, tuple[int, ...]], Array] = noise.rademacher,
+) -> Loss:
+    """mean over K probes v of v' (ds/dx) v + 1/2 (v' s)^2, x ~ p_sigma (Song et al. 2019, eq. 8).
+
+    Unbiased for `implicit` when E[v v'] = I, as for Rademacher (the default) and Gaussian probes
+    (draw=noise.normal). Raises ValueError if probes < 1.
+    """
+
+    def slice_(s: Batch, v: Batch, slope: Batch) -> Loss:
+        return _dot(v, slope) + _dot(v, s) ** 2 / 2
+
+    return _average_over_probes(slice_, score, key, x, sigma, probes, draw)
+
+
+def sliced_variance_reduced(
+    score: ScoreFn,
+    key: Key,
+    x: Batch,
+    sigma: Sigma,
+    *,
+    probes: int = 1,
+    draw: Callable[[Key, tuple[int, ...]], Array] = noise.rademacher,
+) -> Loss:
+    """mean over K probes v of v' (ds/dx) v, plus 1/2 |s|^2, x ~ p_sigma (Song et al. 2019, eq. 9).
+
+    `sliced` with its second term integrated in closed form; valid when E[v v'] = I. The trace is
+    Hutchinson's estimate. Raises ValueError if probes < 1.
+    """
+
+    def slice_(s: Batch, v: Batch, slope: Batch) -> Loss:
+        return _dot(v, slope) + _half_square(s)
+
+    return _average_over_probes(slice_, score, key, x, sigma, probes, draw)
+
+
+# Objectives that add the noise themselves -------------------------------------------------------
+
+
+def denoising(score: ScoreFn, key: Key, x: Batch, sigma: Sigma) -> Loss:
+    """1/2 |s(x + sigma n, sigma) + n / sigma|^2, x clean, n ~ N(0, I) (Vincent 2011, equation 9).
+
+    Differs from `explicit` on p_sigma by a constant that no parameter enters. The objective for
+    one noise level; over several use `noise_conditional`, or the smallest sigma drowns the others.
+    """
+    return noise_conditional(score, key, x, sigma, weight=one)
+
+
+def noise_conditional(
+    score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, weight: Weight = sigma_squared
+) -> Loss:
+    """1/2 lambda(sigma) |s(x + sigma n, sigma) + n / sigma|^2, x clean (Song & Ermon 2019, eq. 5-6).
+
+    The caller draws sigma: uniformly over the levels for NCSN, from any schedule otherwise.
+    Computed as 1/2 lambda / sigma^2 |sigma s + n|^2, which stays finite at small sigma.
+    """
+    n = noise.normal(key, x.shape, x.dtype)
+    s = right(sigma, x)
+    return weight(sigma) / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
+
+
+# Seeing which noise levels are learnt -----------------------------------------------------------
+
+
+def by_sigma(loss: Loss, sigma: Sigma, edges: Float[Array, "k"]) -> dict[str, Float[Array, "k_plus_1"]]:
+    """Sums and counts of the loss in the k + 1 bins between the increasing `edges` of sigma.
+
+    Sums, so that those of several batches, devices or steps add up; the mean loss of a bin is
+    total / count.
+    """
+    bins = jnp.searchsorted(edges, sigma)
+    members = jax.nn.one_hot(bins, len(edges) + 1, dtype=loss.dtype, axis=0)
+    return {"total": members @ loss, "count": members.sum(axis=1)}
+
+
+# Helpers --------------------------------------------------------------------------------------
+
+
+def _dot(a: Batch, b: Batch) -> Loss:
+    return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
+
+
+def _half_square(a: Batch) -> Loss:
+    return _dot(a, a) / 2
+
+
+def _average_over_probes(slice_, score, key, x, sigma, probes, draw) -> Loss:
+    if probes < 1:
+        raise ValueError(f"probes = {probes} must be at least 1")
+
+    def one_probe(number: Array) -> Loss:
+        v = draw(noise.fold_in(key, number), x.shape).astype(x.dtype)
+        s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
+        return slice_(s, v, slope)
+
+    return jnp.mean(jax.lax.map(one_probe, jnp.arange(probes)), axis=0)
+
+
+def _trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:
+    """tr d field / dx of each example, by one forward-mode product per coordinate of the event."""
+    size = x[0].size
+
+    def diagonal(coordinate: Array) -> Loss:
+        basis = jax.nn.one_hot(coordinate, size, dtype=x.dtype).reshape(x.shape[1:])
+        basis = jnp.broadcast_to(basis[None], x.shape)
+        _, slope = jax.jvp(field, (x,), (basis,))
+        return _dot(basis, slope)
+
+    return jnp.sum(jax.lax.map(diagonal, jnp.arange(size), batch_size=min(chunk, size)), axis=0)

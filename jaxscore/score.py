@@ -1,0 +1,109 @@
+"""From a network, a denoiser, a noise prediction or a log density to a score, and back.
+
+Everything in this library works in one coordinate system, x = x0 + sigma n, and on one
+contract: score(x[b, ...], sigma[b]) -> [b, ...]. The functions here make such a score from what
+one has; `denoise` uses it.
+
+>>> import functools, jax, jax.numpy as jnp
+>>> from jaxscore.networks import MLP
+>>> network = MLP(width=32, depth=1)
+>>> x, sigma = jnp.zeros((4, 2)), jnp.ones(4)
+>>> params = network.init(jax.random.key(0), x, sigma)
+>>> score = functools.partial(preconditioned(network.apply, sigma_data=0.5), params)
+>>> score(x, sigma).shape
+(4, 2)
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxscore.types import Array, NetFn, Params, ScoreFn, right
+
+Batch = Float[Array, "b *event"]
+Sigma = Float[Array, "b"]
+
+
+def preconditioned(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Array], Array]:
+    """score(params, x, sigma) = -x / v + sigma_data / (sigma sqrt(v)) F(x / sqrt(v), ln(sigma) / 4).
+
+    v = sigma^2 + sigma_data^2, F the network. This is the preconditioning of Karras et al. 2022
+    (table 1) solved for the score, without the cancellation that (D - x) / sigma^2 has at small
+    sigma. It reads: the score of a Gaussian with standard deviation sigma_data, plus what the
+    network has learnt; a zero-initialised output layer starts at exactly that Gaussian. The
+    combination is float32, whatever the network computes in.
+    Raises ValueError unless sigma_data > 0.
+    """
+    if sigma_data <= 0:
+        raise ValueError(f"sigma_data = {sigma_data} must be positive")
+
+    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
+        s = right(sigma, x)
+        v = s**2 + sigma_data**2
+        f = net(params, x / jnp.sqrt(v), jnp.log(sigma) / 4).astype(x.dtype)
+        return -x / v + sigma_data / (s * jnp.sqrt(v)) * f
+
+    return score
+
+
+def over_sigma(net: NetFn) -> Callable[[Params, Array, Array], Array]:
+    """score(params, x, sigma) = F(x) / sigma (Song & Ermon 2020, technique 3).
+
+    F may look at its third argument, ln(sigma) / 4; NCSNv2's unconditional network does not.
+    """
+
+    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
+        return net(params, x, jnp.log(sigma) / 4).astype(x.dtype) / right(sigma, x)
+
+    return score
+
+
+def vp(score: ScoreFn) -> ScoreFn:
+    """s(x, sigma) = score(x / r, sigma) / r, r = sqrt(1 + sigma^2), from a score in VP coordinates.
+
+    The variance-preserving process x' = alpha x0 + sqrt(1 - alpha^2) n is this library's x = x0 +
+    sigma n divided by r = 1 / alpha, sigma being its noise-to-signal ratio; the change of variables
+    divides the gradient by r. So whatever was learnt in VP coordinates (Ho et al. 2020; Song et al.
+    2021, equation 11) is sampled and evaluated here like any other score.
+    """
+
+    def ve_score(x: Batch, sigma: Sigma) -> Batch:
+        r = right(jnp.sqrt(1 + sigma**2), x)
+        return score(x / r, sigma) / r
+
+    return ve_score
+
+
+def from_denoiser(denoiser: ScoreFn) -> ScoreFn:
+    """s(x, sigma) = (D(x, sigma) - x) / sigma^2, from a denoiser D(x, sigma) = E[x0 | x].
+
+    Tweedie's formula (Robbins 1956; Karras et al. 2022, equation 3).
+    """
+    return lambda x, sigma: (denoiser(x, sigma) - x) / right(sigma, x) ** 2
+
+
+def from_noise_prediction(noise: ScoreFn) -> ScoreFn:
+    """s(x, sigma) = -eps(x, sigma) / sigma, from a noise prediction eps(x, sigma) = E[n | x].
+
+    Ho et al. 2020, section 3.2; Vincent 2011, equation 11.
+    """
+    return lambda x, sigma: -noise(x, sigma) / right(sigma, x)
+
+
+def from_log_density(log_density: Callable[[Array, Array], Array]) -> ScoreFn:
+    """s(x, sigma) = grad_x log p(x, sigma), from log_density(x[b, ...], sigma[b]) -> [b].
+
+    log_density need not be normalised: an energy model is log_density = -energy.
+    """
+    return jax.grad(lambda x, sigma: jnp.sum(log_density(x, sigma)))
+
+
+def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
+    """E[x0 | x] = x + sigma^2 s(x, sigma): the mean of the clean example given the noisy one.
+
+    Tweedie's formula; the final denoising step of Song & Ermon 2020, and of Jolicoeur-Martineau et
+    al. 2021, when sigma is the last level.
+    """
+    return x + right(sigma, x) ** 2 * score(x, sigma)
