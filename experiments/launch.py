@@ -137,7 +137,8 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
             training = trainer.fit(key, state, step, batches, steps=config.steps)
             for state, metrics in training:
                 number = book.append(metrics)
-                last = number == config.steps or signals.received
+                stop = signals.received  # read once: a signal may come at any line
+                last = stop or number == config.steps
                 if number % config.log_every == 0 or last:
                     row = book.close_interval()
                     speed = display.update(number, row["loss"])
@@ -146,7 +147,7 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
                     book.check()
                     logbook.require_finite(state)
                     checkpoint.save(checkpoints, state)
-                if signals.received and number < config.steps:
+                if stop and number < config.steps:
                     checkpoint.wait_until_saved(checkpoints)
                     raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
     except NonFinite as error:
