@@ -20,10 +20,11 @@ def require(condition: bool, name: str, value: Any, remedy: str) -> None:
         raise FlagError(f"--{name.replace('_', '-')} {value}: {remedy}")
 
 
-def require_sigmas(sigma_min: float, sigma_max: float) -> None:
+def require_sigmas(sigma_min: float, sigma_max: float, *, prefix: str = "") -> None:
     """Raises FlagError unless 0 < sigma_min < sigma_max."""
-    require(sigma_min > 0, "sigma-min", sigma_min, "must be positive")
-    require(sigma_max > sigma_min, "sigma-max", sigma_max, f"must exceed --sigma-min {sigma_min}")
+    require(sigma_min > 0, f"{prefix}sigma-min", sigma_min, "must be positive")
+    above = f"must exceed --{prefix}sigma-min {sigma_min}"
+    require(sigma_max > sigma_min, f"{prefix}sigma-max", sigma_max, above)
 
 
 def parse(defaults: Config, arguments: list[str] | None = None) -> Config:

@@ -11,6 +11,7 @@ from jaxscore.types import Array
 class MLP(nn.Module):
     """Residual blocks of two dense layers, told the noise level by Fourier features of c_noise.
 
+    `width` is that of the blocks, of which there are `depth`, `embedding` that of the noise level.
     x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
     zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
     train=True, and then needs rngs={"dropout": key}.
@@ -18,6 +19,7 @@ class MLP(nn.Module):
 
     width: int = 128
     depth: int = 4
+    embedding: int = 128
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
@@ -26,17 +28,17 @@ class MLP(nn.Module):
         self, x: Float[Array, "b *event"], c_noise: Float[Array, "b"], *, train: bool = False
     ) -> Float[Array, "b *event"]:
         flat = x.reshape(x.shape[0], -1)
-        embedding = NoiseEmbedding(self.width, dtype=self.dtype)(c_noise)
+        embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)
         h = nn.Dense(self.width, dtype=self.dtype)(flat)
         for _ in range(self.depth):
             h = ResidualBlock(self.dropout, self.dtype)(h, embedding, train)
-        h = nn.silu(nn.LayerNorm(dtype=self.dtype)(h))
+        h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(flat.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
         return out.astype(jnp.float32).reshape(x.shape)
 
 
 class ResidualBlock(nn.Module):
-    """h + W2 dropout(silu(modulate(W1 norm(h)))), with W2 zero at first."""
+    """h + W2 dropout(silu(W1 modulate(norm(h)))), with W2 zero at first (Peebles & Xie 2023, adaLN)."""
 
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
@@ -45,8 +47,8 @@ class ResidualBlock(nn.Module):
     def __call__(
         self, h: Float[Array, "b c"], embedding: Float[Array, "b e"], train: bool
     ) -> Float[Array, "b c"]:
-        y = nn.LayerNorm(dtype=self.dtype)(h)
-        y = nn.Dense(h.shape[1], dtype=self.dtype)(y)
-        y = nn.silu(Modulation(self.dtype)(y, embedding))
+        y = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype)(h)
+        y = Modulation(self.dtype)(y, embedding)
+        y = nn.silu(nn.Dense(h.shape[1], dtype=self.dtype)(y))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return h + nn.Dense(h.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(y)

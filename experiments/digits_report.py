@@ -1,0 +1,142 @@
+"""How the digits experiment judges its samples, and the pictures that it draws."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import figures
+from jaxscore import metrics, noise, samplers
+from jaxscore.score import denoise
+
+BIN_EDGES = np.array([0.1, 0.25, 0.6, 1.5])
+"""Where the bins of the loss by noise level meet."""
+
+ROWS = {
+    "samples": "Heun",
+    "langevin": "annealed Langevin",
+    "langevin_without_denoising": "  without denoising",
+}
+"""What the arrays of samples.npz are called in the table."""
+
+
+def evaluate(config, images, labels, params, samples) -> dict:
+    """Every array of samples against all images: see `compare`, and how many evaluations it took."""
+    features, predict = classifier(images, labels)
+    cost = {
+        "samples": 2 * config.heun.levels - 1,
+        "langevin": config.langevin.levels * config.langevin.steps + 1,
+        "langevin_without_denoising": config.langevin.levels * config.langevin.steps,
+    }
+    rounded = {name: round_to(x, config.grey_values) for name, x in samples.items()}
+    return {
+        "settings": {
+            "n": config.samples,
+            "reference_n": len(images),
+            "features": "last hidden layer of MLPClassifier((128, 64)) fitted to the data",
+            "rounded_to": f"1/{config.grey_values}",
+        },
+        "real": {
+            "halves_frechet": metrics.frechet(features(images[::2]), features(images[1::2])),
+        },
+        **{
+            name: {"evaluations": cost[name]} | compare(x, images, labels, features, predict)
+            for name, x in rounded.items()
+        },
+    }
+
+
+def compare(x, images, labels, features, predict) -> dict[str, float]:
+    """Distances between samples and images, by features and by pixels."""
+    ours, theirs = features(x), features(images)
+    precision, recall = metrics.precision_recall(ours, theirs)
+    flat = lambda a: a.reshape(len(a), -1)
+    return {
+        "frechet": metrics.frechet(ours, theirs),
+        "precision": precision,
+        "recall": recall,
+        "class_kl": metrics.class_kl(predict(x), labels),
+        "nearest_neighbour_ratio": metrics.nearest_neighbour_ratio(flat(x), flat(images)),
+        "sliced_wasserstein": metrics.sliced_wasserstein(flat(x), flat(images)),
+    }
+
+
+def round_to(x: np.ndarray, parts: int) -> np.ndarray:
+    """Pixels clipped to 0..1 and rounded to the grey values 0, 1/parts, ..., 1."""
+    return np.round(np.clip(x, 0, 1) * parts) / parts
+
+
+def classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0):
+    """A classifier fitted to all images, as two functions of images: its last hidden layer, and the class."""
+    from sklearn.neural_network import MLPClassifier
+    from threadpoolctl import threadpool_limits
+
+    flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
+    with threadpool_limits(1):  # its matrices are too small to share: more threads are slower
+        network = MLPClassifier((128, 64), random_state=seed).fit(flat(images), labels)
+
+    def features(x):
+        hidden = flat(x)
+        for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
+            hidden = np.maximum(hidden @ weights + bias, 0)
+        return hidden
+
+    return features, lambda x: network.predict(flat(x))
+
+
+def table(results: dict) -> list[tuple[str, ...]]:
+    """A row for each array of samples."""
+    columns = ("frechet", "precision", "recall", "class_kl", "nearest_neighbour_ratio")
+    rows = [("sampler", "evaluations", "Frechet", "precision", "recall", "class KL", "neighbour ratio")]
+    for name, title in ROWS.items():
+        row = results[name]
+        rows.append((title, str(row["evaluations"]), *(f"{row[column]:.3f}" for column in columns)))
+    return [*rows, ("real, half to half", "", f"{results['real']['halves_frechet']:.3f}", "", "", "", "")]
+
+
+def report(config, score, pixels, images, params, samples, history, folder: Path) -> list[Path]:
+    """Samples beside real digits, the way from noise to digit, nearest neighbours, and the losses."""
+    rng = np.random.default_rng(config.seed)
+    real = images[rng.choice(len(images), 100, replace=len(images) < 100)]
+    with figures.page(folder / "samples.png", columns=3, size=4.0) as (left, middle, right):
+        figures.images(left, real, rows=10, title="real digits")
+        figures.images(middle, samples["samples"][:100], rows=10, title="Heun on the probability flow")
+        figures.images(right, samples["langevin"][:100], rows=10, title="annealed Langevin")
+    noisy, clean, sigmas = trajectory(config, partial(score, params), pixels, images.shape[1:])
+    with figures.page(folder / "trajectory.png", columns=1, rows=2, size=7.0, height=4.2) as (above, below):
+        title = f"x from σ = {sigmas[0]:g} (left) to 0 (right), scaled to its spread"
+        figures.images(above, noisy, rows=6, title=title)
+        figures.images(below, clean, rows=6, title="the digit expected from each: x + σ² s(x, σ)")
+    shown = samples["samples"][:24]
+    flat = lambda x: x.reshape(len(x), -1)
+    _, nearest = metrics.nearest(flat(shown), flat(images))
+    pairs = np.stack([shown, images[nearest]], axis=1).reshape(6, 4, 2, *images.shape[1:])
+    pairs = pairs.transpose(0, 2, 1, 3, 4, 5).reshape(48, *images.shape[1:])
+    with figures.page(folder / "nearest.png", columns=1, size=4.0, height=10.5) as (axes,):
+        figures.images(axes, pairs, rows=12, title="samples (odd rows), nearest real digits (even rows)")
+    with figures.page(folder / "loss.png", columns=1, size=5.5) as (axes,):
+        figures.loss_by_sigma(axes, history, BIN_EDGES)
+    return [folder / f"{name}.png" for name in ("samples", "trajectory", "nearest", "loss")]
+
+
+def trajectory(config, score, pixels, event) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Six samples at every level of Heun's grid, row by row: x scaled to 0..1, and E[x0 | x]."""
+    sigmas = noise.levels(noise.karras(config.heun.sigma_min, config.heun.sigma_max), config.heun.levels)
+    key_start, key_steps = jax.random.split(jax.random.key(config.seed))
+
+    @jax.jit
+    def follow():
+        start = samplers.prior(key_start, (6, *event), sigmas[0])
+        keep = lambda x, memory: x
+        _, path = samplers.sample(key_steps, start, sigmas, score, samplers.heun(), collect=keep)
+        path = jnp.concatenate([start[None], path])
+        levels = jnp.broadcast_to(sigmas[:-1, None], (len(sigmas) - 1, 6))
+        expected = jax.vmap(partial(denoise, score))(path[:-1], levels)
+        return path, jnp.concatenate([expected, path[-1:]])
+
+    path, expected = follow()
+    spread = path / jnp.std(path, axis=tuple(range(1, path.ndim)), keepdims=True) / 4 + 0.5
+    row_by_row = lambda x: np.asarray(jnp.swapaxes(x, 0, 1).reshape(-1, *event))
+    return row_by_row(spread), row_by_row(pixels(expected)), np.asarray(sigmas)
