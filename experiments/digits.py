@@ -29,7 +29,7 @@ from jaxscore.score import denoise, preconditioned
 class Heun:
     """Heun's method on the probability flow, over the levels of Karras et al. 2022 (rho = 7)."""
 
-    levels: int = 12
+    levels: int = 9
     """Steps; all but the last cost two evaluations."""
     sigma_min: float = 0.02
     """The last level before zero, in units of centred pixels (-1..1)."""
@@ -45,15 +45,15 @@ class Heun:
 class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
-    levels: int = 40
+    levels: int = 28
     """How many levels, L."""
     steps: int = 5
     """Langevin steps at each level, T."""
-    step_size: float = 0.2
+    step_size: float = 0.15
     """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
-    sigma_min: float = 0.02
+    sigma_min: float = 0.1
     """The last level, sigma_L, in units of centred pixels (-1..1)."""
-    sigma_max: float = 10.0
+    sigma_max: float = 3.0
     """The first level, sigma_1."""
 
     def __post_init__(self):
@@ -68,10 +68,11 @@ class Config(BaseConfig):
     """A noise-conditional score network on small images, sampled by Heun's method and by Langevin."""
 
     workdir: Path = Path("runs/digits")
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 256
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
-    ema_decay: float = 0.99
+    ema_decay: float = 0.988
+    save_every: int = 500
     samples: int = 1797
     data: str = "digits"
     """`digits`, or `npz:PATH` for a file with `images` and `labels`."""
@@ -81,11 +82,11 @@ class Config(BaseConfig):
     """Width of the network."""
     depth: int = 4
     """Residual blocks of the network."""
-    dropout: float = 0.1
+    dropout: float = 0.0
     """Share of hidden units dropped in training; against memorisation."""
-    sigma_mean: float = -1.0
+    sigma_mean: float = -0.5
     """Mean of ln sigma in training; sigma in units of centred pixels (-1..1)."""
-    sigma_std: float = 1.2
+    sigma_std: float = 1.3
     """Standard deviation of ln sigma in training."""
     heun: Heun = dataclasses.field(default_factory=Heun)
     langevin: Langevin = dataclasses.field(default_factory=Langevin)

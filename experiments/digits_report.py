@@ -10,6 +10,7 @@ import numpy as np
 from experiments import figures
 from jaxscore import metrics, noise, samplers
 from jaxscore.score import denoise
+from jaxscore.types import right
 
 BIN_EDGES = np.array([0.1, 0.25, 0.6, 1.5])
 """Where the bins of the loss by noise level meet."""
@@ -100,29 +101,33 @@ def report(config, score, pixels, images, params, samples, history, folder: Path
     """Samples beside real digits, the way from noise to digit, nearest neighbours, and the losses."""
     rng = np.random.default_rng(config.seed)
     real = images[rng.choice(len(images), 100, replace=len(images) < 100)]
-    with figures.page(folder / "samples.png", columns=3, size=4.0) as (left, middle, right):
-        figures.images(left, real, rows=10, title="real digits")
-        figures.images(middle, samples["samples"][:100], rows=10, title="Heun on the probability flow")
-        figures.images(right, samples["langevin"][:100], rows=10, title="annealed Langevin")
-    noisy, clean, sigmas = trajectory(config, partial(score, params), pixels, images.shape[1:])
-    with figures.page(folder / "trajectory.png", columns=1, rows=2, size=7.0, height=4.2) as (above, below):
-        title = f"x from σ = {sigmas[0]:g} (left) to 0 (right), scaled to its spread"
+    with figures.page(folder / "samples.png", columns=3, size=4.0) as (first, second, third):
+        figures.images(first, real, rows=10, title="real digits")
+        figures.images(second, samples["samples"][:100], rows=10, title="Heun on the probability flow")
+        figures.images(third, samples["langevin"][:100], rows=10, title="annealed Langevin")
+    noisy, clean, sigmas = trajectory(config, partial(score, params), images.shape[1:])
+    sigma_data = 2 * float(np.std(images - images.mean(axis=0)))
+    scale = sigma_data / np.sqrt(np.tile(sigmas, 6) ** 2 + sigma_data**2)
+    noisy, clean = pixels(right(scale, noisy) * noisy), pixels(clean)
+    with figures.page(folder / "trajectory.png", columns=1, rows=2, size=7.0, height=3.5) as (above, below):
+        title = f"x from σ = {sigmas[0]:g} (left) to 0 (right), scaled to the spread of the data"
         figures.images(above, noisy, rows=6, title=title)
         figures.images(below, clean, rows=6, title="the digit expected from each: x + σ² s(x, σ)")
     shown = samples["samples"][:24]
     flat = lambda x: x.reshape(len(x), -1)
     _, nearest = metrics.nearest(flat(shown), flat(images))
-    pairs = np.stack([shown, images[nearest]], axis=1).reshape(6, 4, 2, *images.shape[1:])
-    pairs = pairs.transpose(0, 2, 1, 3, 4, 5).reshape(48, *images.shape[1:])
-    with figures.page(folder / "nearest.png", columns=1, size=4.0, height=10.5) as (axes,):
-        figures.images(axes, pairs, rows=12, title="samples (odd rows), nearest real digits (even rows)")
+    pairs = np.stack([shown, images[nearest]]).reshape(2, 2, 12, *images.shape[1:])
+    pairs = pairs.swapaxes(0, 1).reshape(48, *images.shape[1:])
+    with figures.page(folder / "nearest.png", columns=1, size=7.0, height=2.7) as (axes,):
+        title = "samples (rows 1 and 3), the nearest real digit to each below it"
+        figures.images(axes, pairs, rows=4, title=title)
     with figures.page(folder / "loss.png", columns=1, size=5.5) as (axes,):
         figures.loss_by_sigma(axes, history, BIN_EDGES)
     return [folder / f"{name}.png" for name in ("samples", "trajectory", "nearest", "loss")]
 
 
-def trajectory(config, score, pixels, event) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Six samples at every level of Heun's grid, row by row: x scaled to 0..1, and E[x0 | x]."""
+def trajectory(config, score, event) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Six samples at every level of Heun's grid, row by row: x, E[x0 | x], and the levels."""
     sigmas = noise.levels(noise.karras(config.heun.sigma_min, config.heun.sigma_max), config.heun.levels)
     key_start, key_steps = jax.random.split(jax.random.key(config.seed))
 
@@ -136,7 +141,6 @@ def trajectory(config, score, pixels, event) -> tuple[np.ndarray, np.ndarray, np
         expected = jax.vmap(partial(denoise, score))(path[:-1], levels)
         return path, jnp.concatenate([expected, path[-1:]])
 
+    row_by_row = lambda x: np.swapaxes(np.asarray(x), 0, 1).reshape(-1, *event)
     path, expected = follow()
-    spread = path / jnp.std(path, axis=tuple(range(1, path.ndim)), keepdims=True) / 4 + 0.5
-    row_by_row = lambda x: np.asarray(jnp.swapaxes(x, 0, 1).reshape(-1, *event))
-    return row_by_row(spread), row_by_row(pixels(expected)), np.asarray(sigmas)
+    return row_by_row(path), row_by_row(expected), np.asarray(sigmas)

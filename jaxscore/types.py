@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jaxtyping
+from jax.typing import DTypeLike as DTypeLike
 
 Array = jax.Array
 Key = jaxtyping.Key[jax.Array, "..."]

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.types import Array
+from jaxscore.types import Array, DTypeLike
 
 
 class NoiseEmbedding(nn.Module):
@@ -17,7 +17,7 @@ class NoiseEmbedding(nn.Module):
     width: int
     features: int = 64
     frequency_max: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, c_noise: Float[Array, "b"]) -> Float[Array, "b width"]:
@@ -30,7 +30,7 @@ class NoiseEmbedding(nn.Module):
 class Modulation(nn.Module):
     """x (1 + scale) + shift, both linear in the embedding and zero at first (Perez et al. 2018)."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"], embedding: Float[Array, "b e"]) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore.networks.layers import Modulation, NoiseEmbedding
-from jaxscore.types import Array
+from jaxscore.types import Array, DTypeLike
 
 
 class MLP(nn.Module):
@@ -21,7 +21,7 @@ class MLP(nn.Module):
     depth: int = 4
     embedding: int = 128
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
     """h + W2 dropout(silu(W1 modulate(norm(h)))), with W2 zero at first (Peebles & Xie 2023, adaLN)."""
 
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(

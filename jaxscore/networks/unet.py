@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore.networks.layers import Modulation, NoiseEmbedding
-from jaxscore.types import Array
+from jaxscore.types import Array, DTypeLike
 
 
 class UNet(nn.Module):
@@ -25,7 +25,7 @@ class UNet(nn.Module):
     blocks: int = 1
     attention: tuple[int, ...] = ()
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
 
     channels: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -82,7 +82,7 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """h + W softmax(q k' / sqrt(c)) v over all pixels, one head, W zero at first."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, h: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -95,12 +95,12 @@ class SelfAttention(nn.Module):
         return h + y.reshape(h.shape)
 
 
-def _conv(channels: int, dtype: jnp.dtype, *, zero: bool = False) -> nn.Conv:
+def _conv(channels: int, dtype: DTypeLike, *, zero: bool = False) -> nn.Conv:
     init = nn.initializers.zeros if zero else nn.linear.default_kernel_init
     return nn.Conv(channels, (3, 3), dtype=dtype, kernel_init=init)
 
 
-def _norm(h: Array, dtype: jnp.dtype) -> nn.GroupNorm:
+def _norm(h: Array, dtype: DTypeLike) -> nn.GroupNorm:
     """Group norm with as many groups as divide the channels, up to 32, of 4 channels or more."""
     channels = h.shape[-1]
     groups = [g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g]
