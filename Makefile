@@ -1,34 +1,35 @@
 # `make digits` trains on real digits, samples and reports; `make test` runs the tests.
 # Both make a virtual environment in .venv first. ARGS passes flags on: make digits ARGS="--steps 200"
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt
 
 .PHONY: digits toy2d bench test lint docs clean
 
 digits toy2d bench: .venv/installed
-	$(BIN)/python -m experiments.$@ $(ARGS)
+	@$(BIN)/python -m experiments.$@ $(ARGS)
 
-test: .venv/installed-for-tests lint
-	$(BIN)/python -m pytest $(ARGS)
+test: lint
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/installed-for-tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 
-# The README's pictures, from finished runs of digits and toy2d.
+# The README's pictures, from finished runs.
 docs: digits toy2d
-	cp runs/digits/report/*.png runs/toy2d/report/story.png docs/
+	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/
+	cp runs/toy2d/report/story.png docs/
 
 .venv/installed: requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+	$(INSTALL) --editable .
+	@touch $@
 
 .venv/installed-for-tests: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable ".[test]"
-	touch $@
+	$(INSTALL) --editable ".[test]"
+	@touch $@
 
 clean:
 	rm -rf .venv .cache

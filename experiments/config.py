@@ -72,6 +72,8 @@ class Config:
     """Steps between lines of metrics."""
     save_every: int = 1000
     """Steps between checkpoints; there is always one at the end."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard events too, into workdir/tensorboard (extra [tensorboard])."""
 
     def __post_init__(self):
         for name in ("steps", "batch", "samples", "sample_batch", "log_every", "save_every"):

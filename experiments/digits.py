@@ -45,11 +45,11 @@ class Heun:
 class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
-    levels: int = 28
+    levels: int = 80
     """How many levels, L."""
-    steps: int = 5
+    steps: int = 2
     """Langevin steps at each level, T."""
-    step_size: float = 0.15
+    step_size: float = 0.12
     """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
     sigma_min: float = 0.1
     """The last level, sigma_L, in units of centred pixels (-1..1)."""
@@ -78,6 +78,8 @@ class Config(BaseConfig):
     """`digits`, or `npz:PATH` for a file with `images` and `labels`."""
     grey_values: int = 16
     """Samples are rounded to this many parts of 1 before they are evaluated."""
+    classifiers: int = 3
+    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
     width: int = 512
     """Width of the network."""
     depth: int = 4
@@ -93,7 +95,7 @@ class Config(BaseConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("grey_values", "width", "depth"):
+        for name in ("grey_values", "classifiers", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must lie in 0..1, below 1")
         require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")

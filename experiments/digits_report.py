@@ -24,27 +24,36 @@ ROWS = {
 
 
 def evaluate(config, images, labels, params, samples) -> dict:
-    """Every array of samples against all images: see `compare`, and how many evaluations it took."""
-    features, predict = classifier(images, labels)
+    """Every array of samples against all images, in the features of several classifiers.
+
+    Each result has the means over the classifiers and, under `by_classifier`, the single values.
+    """
     cost = {
         "samples": 2 * config.heun.levels - 1,
         "langevin": config.langevin.levels * config.langevin.steps + 1,
         "langevin_without_denoising": config.langevin.levels * config.langevin.steps,
     }
     rounded = {name: round_to(x, config.grey_values) for name, x in samples.items()}
+    singles = {name: [] for name in rounded}
+    halves = []
+    for seed in range(config.classifiers):
+        features, predict = classifier(images, labels, seed=seed)
+        halves.append(metrics.frechet(features(images[::2]), features(images[1::2])))
+        for name, x in rounded.items():
+            singles[name].append(compare(x, images, labels, features, predict))
+    mean = lambda rows: {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
     return {
         "settings": {
             "n": config.samples,
             "reference_n": len(images),
-            "features": "last hidden layer of MLPClassifier((128, 64)) fitted to the data",
+            "features": "last hidden layer of MLPClassifier((128, 64)) fitted to all images",
+            "classifiers": config.classifiers,
             "rounded_to": f"1/{config.grey_values}",
         },
-        "real": {
-            "halves_frechet": metrics.frechet(features(images[::2]), features(images[1::2])),
-        },
+        "real": {"halves_frechet": float(np.mean(halves))},
         **{
-            name: {"evaluations": cost[name]} | compare(x, images, labels, features, predict)
-            for name, x in rounded.items()
+            name: {"evaluations": cost[name], **mean(rows), "by_classifier": rows}
+            for name, rows in singles.items()
         },
     }
 
@@ -109,7 +118,7 @@ def report(config, score, pixels, images, params, samples, history, folder: Path
     sigma_data = 2 * float(np.std(images - images.mean(axis=0)))
     scale = sigma_data / np.sqrt(np.tile(sigmas, 6) ** 2 + sigma_data**2)
     noisy, clean = pixels(right(scale, noisy) * noisy), pixels(clean)
-    with figures.page(folder / "trajectory.png", columns=1, rows=2, size=7.0, height=3.5) as (above, below):
+    with figures.page(folder / "trajectory.png", columns=1, rows=2, size=6.5, height=4.3) as (above, below):
         title = f"x from σ = {sigmas[0]:g} (left) to 0 (right), scaled to the spread of the data"
         figures.images(above, noisy, rows=6, title=title)
         figures.images(below, clean, rows=6, title="the digit expected from each: x + σ² s(x, σ)")
@@ -121,7 +130,7 @@ def report(config, score, pixels, images, params, samples, history, folder: Path
     with figures.page(folder / "nearest.png", columns=1, size=7.0, height=2.7) as (axes,):
         title = "samples (rows 1 and 3), the nearest real digit to each below it"
         figures.images(axes, pairs, rows=4, title=title)
-    with figures.page(folder / "loss.png", columns=1, size=5.5) as (axes,):
+    with figures.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
         figures.loss_by_sigma(axes, history, BIN_EDGES)
     return [folder / f"{name}.png" for name in ("samples", "trajectory", "nearest", "loss")]
 

@@ -51,7 +51,7 @@ def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -
         label = f"{low:g} < σ ≤ {high:g}" if np.isfinite(high) else f"σ > {low:g}"
         axes.plot(steps, curve, color=(shade, 0.35, 1 - shade), label=label)
     axes.set(xlabel="step", ylabel="loss per example", yscale="log")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     axes.set_title("loss by noise level", fontsize=10)
 
 

@@ -53,6 +53,9 @@ def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
         raise SystemExit(2) from None
     except Interrupted as interruption:
         console.say(f"{interruption}; run again to go on from there")
+    except KeyboardInterrupt:  # before the run listens for signals, or a second one
+        console.complain("interrupted; what had been saved before is kept")
+        raise SystemExit(130) from None
 
 
 def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dict[str, Any]:
@@ -73,7 +76,11 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         raise Refusal(f"--mode {mode}: no checkpoint in {folder}; train first")
     changed = workdir.claim(folder, description, _bytes_needed(abstract) if "train" in modes else 0)
     with Signals() as signals, checkpoint.manager(folder / "checkpoints") as checkpoints:
-        state = checkpoint.restore_latest(checkpoints, abstract)
+        try:
+            state = checkpoint.restore_latest(checkpoints, abstract)
+        except CheckpointError as error:
+            since = f" (since changed: {'; '.join(changed)})" if changed else ""
+            raise CheckpointError(f"{error}{since}; name another --workdir, or use its config.json") from None
         _refuse_impossible(folder, config, state, modes)
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")
@@ -128,7 +135,8 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
     start = int(state.step)
     if start == config.steps:
         return state
-    book = Logbook(folder / "metrics.jsonl", start)
+    events = folder / "tensorboard" if config.tensorboard else None
+    book = Logbook(folder / "metrics.jsonl", start, events=events)
     split = sharding.batched(sharding.data_mesh())
     batches = (jax.device_put(batch, split) for batch in experiment.batches(start))
     key, step = jax.random.fold_in(root, TRAIN), make_step(experiment)

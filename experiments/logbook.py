@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.flags import FlagError
 from jaxscore.trainer import Metrics, TrainState
 
 
@@ -20,11 +21,13 @@ class Logbook:
     """metrics.jsonl, a JSON object for each interval, and the steps of the interval under way.
 
     Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
-    after it, which an interrupted run will write again.
+    after it, which an interrupted run will write again. With `events`, a folder, every line goes
+    there as TensorBoard events too; this needs tensorboardX, else it raises FlagError.
     """
 
-    def __init__(self, path: Path, step: int):
+    def __init__(self, path: Path, step: int, *, events: Path | None = None):
         self.path, self.step = path, step
+        self.events = _event_writer(events) if events else None
         self.rows = [row for row in read(path) if row["step"] <= step]
         path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.interval: list[Metrics] = []
@@ -65,6 +68,14 @@ class Logbook:
         self.rows.append(row)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        if self.events:
+            for name, value in row.items():
+                if isinstance(value, float):
+                    self.events.add_scalar(name, value, row["step"])
+                elif isinstance(value, list):
+                    known = {str(i): part for i, part in enumerate(value) if part is not None}
+                    self.events.add_scalars(name, known, row["step"])
+            self.events.flush()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -83,6 +94,16 @@ def require_finite(state: TrainState) -> None:
     leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not bool(_all_finite(leaves)):
         raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
+
+
+def _event_writer(folder: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise FlagError(
+            "--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder))
 
 
 @jax.jit

@@ -169,7 +169,7 @@ def report(mixture, score, points, sigma_min, params, samples, history, folder: 
         figures.points(plain, samples["plain"][:3000], title)
         title = f"annealed Langevin: {weights['annealed']:.2f} and {1 - weights['annealed']:.2f}"
         figures.points(annealed, samples["annealed"][:3000], title)
-    with figures.page(folder / "loss.png", columns=1, size=5.0) as (axes,):
+    with figures.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
         figures.loss_by_sigma(axes, history, BIN_EDGES)
     return [folder / "story.png", folder / "loss.png"]
 

@@ -22,14 +22,13 @@ class Refusal(Exception):
     """What cannot be done as asked; the text is the one line that the user sees."""
 
 
-WHERE_AND_HOW = {"workdir", "mode"}
-"""Fields of a configuration that do not change what is computed."""
+WITHOUT_EFFECT = {"workdir", "mode", "sample_batch", "log_every", "save_every", "tensorboard"}
+"""Fields of a configuration that change no parameter and no sample."""
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """What config.json says: the experiment's name and every field that changes a result."""
-    fields = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    return {"experiment": name} | {k: v for k, v in fields.items() if k not in WHERE_AND_HOW}
+    """What config.json says: the experiment's name, and every field of the configuration."""
+    return {"experiment": name} | json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[str]:
@@ -65,7 +64,7 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
 
 def stamp(description: dict[str, Any], step: int) -> str:
     """What a result was made from, as text to compare."""
-    return json.dumps({"step": step, **description}, sort_keys=True)
+    return json.dumps({"step": step, **_effective(description)}, sort_keys=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -113,9 +112,13 @@ def _require_space(workdir: Path, needed: int) -> None:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    before, now = _flat(before), _flat(now)
+    before, now = _flat(_effective(before)), _flat(_effective(now))
     names = [name for name in before | now if before.get(name) != now.get(name)]
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
+
+
+def _effective(description: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in description.items() if name not in WITHOUT_EFFECT}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
