@@ -1,6 +1,7 @@
 """What an experiment is: a Config of flags, and the Experiment that `build` makes of it."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -79,6 +80,9 @@ class Config:
         for name in ("steps", "batch", "samples", "sample_batch", "log_every", "save_every"):
             value = getattr(self, name)
             require(value >= 1, name, value, "must be at least 1")
+        installed = importlib.util.find_spec("tensorboardX") is not None
+        remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
+        require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "must lie in 0..1, below 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
 

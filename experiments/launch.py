@@ -80,7 +80,9 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
             state = checkpoint.restore_latest(checkpoints, abstract)
         except CheckpointError as error:
             since = f" (since changed: {'; '.join(changed)})" if changed else ""
-            raise CheckpointError(f"{error}{since}; name another --workdir, or use its config.json") from None
+            raise CheckpointError(
+                f"{error}{since}; name another --workdir, or use the flags in its config.json"
+            ) from None
         _refuse_impossible(folder, config, state, modes)
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.flags import FlagError
 from jaxscore.trainer import Metrics, TrainState
 
 
@@ -22,12 +21,16 @@ class Logbook:
 
     Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
     after it, which an interrupted run will write again. With `events`, a folder, every line goes
-    there as TensorBoard events too; this needs tensorboardX, else it raises FlagError.
+    there as TensorBoard events too, by tensorboardX.
     """
 
     def __init__(self, path: Path, step: int, *, events: Path | None = None):
         self.path, self.step = path, step
-        self.events = _event_writer(events) if events else None
+        self.events = None
+        if events:
+            from tensorboardX import SummaryWriter  # optional: the extra [tensorboard]
+
+            self.events = SummaryWriter(str(events))
         self.rows = [row for row in read(path) if row["step"] <= step]
         path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.interval: list[Metrics] = []
@@ -69,12 +72,8 @@ class Logbook:
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.events:
-            for name, value in row.items():
-                if isinstance(value, float):
-                    self.events.add_scalar(name, value, row["step"])
-                elif isinstance(value, list):
-                    known = {str(i): part for i, part in enumerate(value) if part is not None}
-                    self.events.add_scalars(name, known, row["step"])
+            for name, value in _flat(row):
+                self.events.add_scalar(name, value, row["step"])
             self.events.flush()
 
 
@@ -96,14 +95,11 @@ def require_finite(state: TrainState) -> None:
         raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
 
 
-def _event_writer(folder: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise FlagError(
-            "--tensorboard: tensorboardX is not installed; pip install -e '.[tensorboard]'"
-        ) from None
-    return SummaryWriter(str(folder))
+def _flat(row: dict[str, Any]) -> list[tuple[str, float]]:
+    """The numbers of a row, those of lists under name/index."""
+    flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
+    lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
+    return flat + [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]
 
 
 @jax.jit
