@@ -9,6 +9,7 @@ the work, and is what tests and notebooks call:
 The three jits are here (init, step, sample), with their shardings and the donation of the state.
 """
 
+import logging
 import os
 import signal
 import time
@@ -42,6 +43,9 @@ class Interrupted(Exception):
 
 def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
     """Parse flags, build, run. Bad input is one line on standard error and exit status 2."""
+    # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         config = flags.parse(defaults)
         run(build(config), config.workdir, mode=config.mode)

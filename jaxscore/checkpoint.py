@@ -108,7 +108,9 @@ def _describe(shape_and_dtype: tuple) -> str:
 
 
 def _unwritable(checkpoints: ocp.CheckpointManager, error: Exception) -> CheckpointError:
-    return CheckpointError(f"cannot save in {checkpoints.directory}: {_one_line(error)}")
+    full = "No space left" in str(error)
+    reason = "no disk space; make room and run again" if full else _one_line(error)
+    return CheckpointError(f"cannot save in {checkpoints.directory}: {reason}")
 
 
 def _one_line(error: Exception) -> str:
