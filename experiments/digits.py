@@ -104,62 +104,56 @@ class Config(BaseConfig):
 def build(config: Config) -> Experiment:
     """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
     images, labels = data.load(config.data)
-    event = images.shape[1:]
-    mean = images.mean(axis=0, keepdims=True)
+    event, mean = images.shape[1:], images.mean(axis=0, keepdims=True)
     centred = 2 * (images - mean)
     pixels = lambda x: jnp.clip(x / 2 + mean, 0, 1)
     network = MLP(width=config.width, depth=config.depth, dropout=config.dropout)
     sigma_data = float(centred.std())
     score = preconditioned(network.apply, sigma_data)
-    schedule = noise.lognormal(config.sigma_mean, config.sigma_std)
-
-    def init(key):
-        return network.init(key, jnp.zeros((1, *event)), jnp.zeros(1))
-
-    def loss(params, key, x):
-        key_sigma, key_noise, key_dropout = jax.random.split(key, 3)
-        sigma = schedule(noise.stratified(key_sigma, len(x)))
-        net = partial(network.apply, train=True, rngs={"dropout": key_dropout})
-        losses = objectives.noise_conditional(
-            partial(preconditioned(net, sigma_data), params),
-            key_noise,
-            x,
-            sigma,
-            weight=objectives.edm(sigma_data),
-        )
-        bins = objectives.by_sigma(losses, sigma, digits_report.BIN_EDGES)
-        return losses.mean(), {"by_sigma": bins}
-
-    def heun(params, keys):
-        sigmas = noise.levels(noise.karras(config.heun.sigma_min, config.heun.sigma_max), config.heun.levels)
-        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
-        x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), samplers.heun())
-        return {"samples": pixels(x)}
-
-    def langevin(params, keys):
-        recipe = config.langevin
-        sigmas = noise.levels(noise.geometric(recipe.sigma_min, recipe.sigma_max), recipe.levels)
-        step_size = samplers.annealed(recipe.step_size * recipe.sigma_min**2, recipe.sigma_min)
-        dynamics = samplers.repeat(samplers.langevin(step_size), recipe.steps)
-        x = samplers.prior(noise.fold_in(keys, 2), (len(keys), *event), sigmas[0])
-        x, _ = samplers.sample(noise.fold_in(keys, 3), x, sigmas, partial(score, params), dynamics)
-        last = jnp.full(len(x), recipe.sigma_min)
-        return {
-            "langevin": pixels(denoise(partial(score, params), x, last)),
-            "langevin_without_denoising": pixels(x),
-        }
-
     return Experiment(
         name="digits",
         config=config,
-        init=init,
-        loss=loss,
+        init=lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1)),
+        loss=partial(loss, config, network, sigma_data),
         batches=lambda first: data.batches(centred, batch=config.batch, seed=config.seed, start=first),
-        samplers={"heun": heun, "langevin": langevin},
+        samplers={
+            "heun": partial(sample_heun, config.heun, score, pixels, event),
+            "langevin": partial(sample_langevin, config.langevin, score, pixels, event),
+        },
         evaluate=partial(digits_report.evaluate, config, images, labels),
         table=digits_report.table,
         report=partial(digits_report.report, config, score, pixels, images),
     )
+
+
+def loss(config: Config, network: MLP, sigma_data: float, params, key, x):
+    """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), with EDM's weight."""
+    key_sigma, key_noise, key_dropout = jax.random.split(key, 3)
+    sigma = noise.lognormal(config.sigma_mean, config.sigma_std)(noise.stratified(key_sigma, len(x)))
+    net = partial(network.apply, train=True, rngs={"dropout": key_dropout})
+    score = partial(preconditioned(net, sigma_data), params)
+    weight = objectives.edm(sigma_data)
+    losses = objectives.noise_conditional(score, key_noise, x, sigma, weight=weight)
+    return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, digits_report.BIN_EDGES)}
+
+
+def sample_heun(recipe: Heun, score, pixels, event, params, keys) -> dict[str, jax.Array]:
+    """Heun's method on the probability flow, a sample for each key."""
+    sigmas = noise.levels(noise.karras(recipe.sigma_min, recipe.sigma_max), recipe.levels)
+    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
+    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), samplers.heun())
+    return {"samples": pixels(x)}
+
+
+def sample_langevin(recipe: Langevin, score, pixels, event, params, keys) -> dict[str, jax.Array]:
+    """Annealed Langevin dynamics with and without the final denoising, a sample for each key."""
+    sigmas = noise.levels(noise.geometric(recipe.sigma_min, recipe.sigma_max), recipe.levels)
+    step_size = samplers.annealed(recipe.step_size * recipe.sigma_min**2, recipe.sigma_min)
+    annealed = samplers.repeat(samplers.langevin(step_size), recipe.steps)
+    x = samplers.prior(noise.fold_in(keys, 2), (len(keys), *event), sigmas[0])
+    x, _ = samplers.sample(noise.fold_in(keys, 3), x, sigmas, partial(score, params), annealed)
+    denoised = denoise(partial(score, params), x, jnp.full(len(x), recipe.sigma_min))
+    return {"langevin": pixels(denoised), "langevin_without_denoising": pixels(x)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ The three jits are here (init, step, sample), with their shardings and the donat
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from experiments import console, flags, logbook, workdir
 from experiments.config import Config, Experiment
 from experiments.logbook import Logbook, NonFinite
+from experiments.signals import Interrupted, Signals
 from experiments.workdir import Refusal
 from jaxscore import checkpoint, ema, noise, sharding, trainer
 from jaxscore.checkpoint import CheckpointError
@@ -35,10 +35,6 @@ INIT, TRAIN, SAMPLE = range(3)
 """The streams of randomness: each is the seed's key folded with its number."""
 
 MODES = ("train", "sample", "evaluate")
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop, and what it has done is saved."""
 
 
 def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
@@ -236,30 +232,3 @@ def _evaluate(experiment, folder, params, stamp) -> dict[str, Any]:
     for picture in pictures:
         console.say(f"picture: {picture}")
     return found
-
-
-class Signals:
-    """While it is entered, the first Ctrl-C or SIGTERM is noted and the second one acts."""
-
-    def __init__(self):
-        self.received = False
-
-    def __enter__(self):
-        self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in self.before:
-                signal.signal(number, self._note)
-        except ValueError:  # not the main thread: the caller's signals are the caller's
-            self.before = {}
-        return self
-
-    def _note(self, number, frame):
-        self.received = True
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *exception):
-        self._restore()

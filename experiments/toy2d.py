@@ -72,48 +72,57 @@ def build(config: Config) -> Experiment:
     points = data.toy(mixture, config.points, seed=config.seed).examples
     network = MLP(width=config.width, depth=config.depth)
     score = preconditioned(network.apply, sigma_data=float(points.std()))
-    schedule = noise.geometric(config.sigma_min, config.sigma_max)
-    # Trained a little beyond the levels that are sampled: the ends are where a fit is worst.
-    training = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
-
-    def init(key):
-        return network.init(key, jnp.zeros((1, 2)), jnp.zeros(1))
-
-    def loss(params, key, x):
-        key_sigma, key_noise = jax.random.split(key)
-        sigma = training(noise.stratified(key_sigma, len(x)))
-        losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
-        return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, BIN_EDGES)}
-
-    levels = noise.levels(schedule, config.levels)
-    total = config.levels * config.langevin_steps
-    step = samplers.langevin(samplers.annealed(config.step_size * config.sigma_min**2, config.sigma_min))
-    annealed = samplers.chain(samplers.repeat(step, config.langevin_steps), samplers.denoise_last())
-
-    def start(keys):
-        return samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
-
-    def sample_plain(params, keys):
-        """As many steps as annealed, all at sigma_L, from the same starting points."""
-        sigmas = jnp.full(total + 1, config.sigma_min)
-        dynamics = noise.fold_in(keys, 1)
-        return samplers.sample(dynamics, start(keys), sigmas, partial(score, params), step)[0]
-
-    def sample_annealed(params, keys):
-        dynamics = noise.fold_in(keys, 1)
-        return samplers.sample(dynamics, start(keys), levels, partial(score, params), annealed)[0]
-
+    levels = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
     return Experiment(
         name="toy2d",
         config=config,
-        init=init,
-        loss=loss,
+        init=lambda key: network.init(key, jnp.zeros((1, 2)), jnp.zeros(1)),
+        loss=partial(loss, config, score),
         batches=lambda first: data.batches(points, batch=config.batch, seed=config.seed, start=first),
-        samplers={"plain": sample_plain, "annealed": sample_annealed},
+        samplers={
+            "plain": partial(sample_plain, config, score),
+            "annealed": partial(sample_annealed, config, score, levels),
+        },
         evaluate=partial(evaluate, mixture, score, levels[:-1]),
         table=table,
         report=partial(report, mixture, score, points, config.sigma_min),
     )
+
+
+def loss(config: Config, score, params, key, x):
+    """Denoising score matching at all noise levels, sigma uniform in its logarithm."""
+    key_sigma, key_noise = jax.random.split(key)
+    # A little beyond the levels that are sampled: the ends are where a fit is worst.
+    schedule = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
+    sigma = schedule(noise.stratified(key_sigma, len(x)))
+    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
+    return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, BIN_EDGES)}
+
+
+def langevin_step(config: Config) -> samplers.Sampler:
+    """One step of both samplers; at sigma_L it is the same."""
+    epsilon = config.step_size * config.sigma_min**2
+    return samplers.langevin(samplers.annealed(epsilon, config.sigma_min))
+
+
+def start(config: Config, keys) -> jax.Array:
+    """Where both samplers start."""
+    return samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
+
+
+def sample_plain(config: Config, score, params, keys) -> jax.Array:
+    """As many Langevin steps as the annealed sampler takes, all at sigma_L."""
+    sigmas = jnp.full(config.levels * config.langevin_steps + 1, config.sigma_min)
+    score, step = partial(score, params), langevin_step(config)
+    return samplers.sample(noise.fold_in(keys, 1), start(config, keys), sigmas, score, step)[0]
+
+
+def sample_annealed(config: Config, score, levels, params, keys) -> jax.Array:
+    """Langevin steps at sigma_1, then at sigma_2, ... and at last one denoising step."""
+    dynamics = samplers.repeat(langevin_step(config), config.langevin_steps)
+    annealed = samplers.chain(dynamics, samplers.denoise_last())
+    keys_steps = noise.fold_in(keys, 1)
+    return samplers.sample(keys_steps, start(config, keys), levels, partial(score, params), annealed)[0]
 
 
 BIN_EDGES = jnp.array([0.2, 0.5, 1.0, 2.0, 5.0])
