@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import optax
 
-from experiments.flags import require
+from experiments.flags import require, require_finite
 from jaxscore import trainer
 
 
@@ -77,6 +77,7 @@ class Config:
     """Write the metrics as TensorBoard events too, into workdir/tensorboard (extra [tensorboard])."""
 
     def __post_init__(self):
+        require_finite(self)
         for name in ("steps", "batch", "samples", "sample_batch", "log_every", "save_every"):
             value = getattr(self, name)
             require(value >= 1, name, value, "must be at least 1")

@@ -45,15 +45,15 @@ class Heun:
 class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
-    levels: int = 80
+    levels: int = 100
     """How many levels, L."""
-    steps: int = 2
+    steps: int = 3
     """Langevin steps at each level, T."""
-    step_size: float = 0.12
+    step_size: float = 0.08
     """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
     sigma_min: float = 0.1
     """The last level, sigma_L, in units of centred pixels (-1..1)."""
-    sigma_max: float = 3.0
+    sigma_max: float = 2.0
     """The first level, sigma_1."""
 
     def __post_init__(self):
@@ -97,6 +97,9 @@ class Config(BaseConfig):
         super().__post_init__()
         for name in ("grey_values", "classifiers", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(
+            self.samples >= 4, "samples", self.samples, "must be at least 4: recall looks at 3 neighbours"
+        )
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must lie in 0..1, below 1")
         require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")
 
@@ -109,6 +112,8 @@ def build(config: Config) -> Experiment:
     pixels = lambda x: jnp.clip(x / 2 + mean, 0, 1)
     network = MLP(width=config.width, depth=config.depth, dropout=config.dropout)
     sigma_data = float(centred.std())
+    if sigma_data == 0:
+        raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
     score = preconditioned(network.apply, sigma_data)
     return Experiment(
         name="digits",

@@ -56,10 +56,11 @@ def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -
 
 
 def images(axes: Axes, x: np.ndarray, *, rows: int, title: str = "") -> None:
-    """A grid of images [n, h, w, c] in 0..1, row by row."""
+    """A grid of images [n, h, w, c] in 0..1, row by row, grey where there are too few."""
     n, h, w, c = x.shape
-    columns = n // rows
-    x = np.clip(x[: rows * columns], 0, 1).reshape(rows, columns, h, w, c)
+    columns = -(-n // rows)
+    x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
+    x = x.reshape(rows, columns, h, w, c)
     x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5)
     tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)
     axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

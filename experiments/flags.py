@@ -1,7 +1,10 @@
 """Flags: from a dataclass to the command line, and one clear line for each that is wrong."""
 
 import contextlib
+import dataclasses
 import io
+import math
+import os
 import re
 from typing import Any, TypeVar
 
@@ -27,19 +30,45 @@ def require_sigmas(sigma_min: float, sigma_max: float, *, prefix: str = "") -> N
     require(sigma_max > sigma_min, f"{prefix}sigma-max", sigma_max, above)
 
 
+def require_finite(config: Any, prefix: str = "") -> None:
+    """Raises FlagError if a number of the configuration, or of one nested in it, is infinite or NaN."""
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            require_finite(value, f"{name}.")
+        elif isinstance(value, float):
+            require(math.isfinite(value), name, value, "must be a finite number")
+
+
 def parse(defaults: Config, arguments: list[str] | None = None) -> Config:
     """The configuration that the flags make of `defaults` (`--help` lists them, and exits with 0).
 
     Raises FlagError, in one line, for a misspelt flag, a wrong type or an impossible value.
     """
-    errors = io.StringIO()
+    read = lambda: tyro.cli(type(defaults), default=defaults, args=arguments)
     try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(type(defaults), default=defaults, args=arguments)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return read()
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise FlagError(_one_line(errors.getvalue())) from None
+    message = io.StringIO()
+    with contextlib.redirect_stderr(message), contextlib.suppress(SystemExit), _unwrapped_lines():
+        read()
+    raise FlagError(_one_line(message.getvalue()))
+
+
+@contextlib.contextmanager
+def _unwrapped_lines():
+    """The parser wraps its messages to the terminal, and a wrapped value cannot be put together again."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _one_line(text: str) -> str:

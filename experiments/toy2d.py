@@ -125,7 +125,7 @@ def sample_annealed(config: Config, score, levels, params, keys) -> jax.Array:
     return samplers.sample(keys_steps, start(config, keys), levels, partial(score, params), annealed)[0]
 
 
-BIN_EDGES = jnp.array([0.2, 0.5, 1.0, 2.0, 5.0])
+BIN_EDGES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Where the bins of the loss by noise level meet."""
 
 

@@ -12,6 +12,8 @@ import dataclasses
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,14 @@ class Refusal(Exception):
     """What cannot be done as asked; the text is the one line that the user sees."""
 
 
-WITHOUT_EFFECT = {"workdir", "mode", "sample_batch", "log_every", "save_every", "tensorboard"}
+WITHOUT_EFFECT = {"sample_batch", "log_every", "save_every", "tensorboard"}
 """Fields of a configuration that change no parameter and no sample."""
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """What config.json says: the experiment's name, and every field of the configuration."""
-    return {"experiment": name} | json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    """What config.json says: the experiment's name, and every field but where it is and what is done."""
+    fields = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return {"experiment": name} | {k: v for k, v in fields.items() if k not in ("workdir", "mode")}
 
 
 def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[str]:
@@ -44,11 +47,15 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
             raise Refusal(f"--workdir {workdir}: is a file, not a folder; name a folder")
         before = read_json(workdir / "config.json")
         if before is not None:
-            if before.get("experiment") != description["experiment"]:
-                owner = before.get("experiment")
+            owner = before.get("experiment") if isinstance(before, dict) else None
+            if not owner:
+                raise Refusal(
+                    f"{workdir / 'config.json'} is no configuration of a run; name another --workdir"
+                )
+            if owner != description["experiment"]:
                 raise Refusal(f"--workdir {workdir}: holds a run of {owner}; name another folder")
             changed = _changes(before, description)
-        elif any(workdir.iterdir()):
+        elif {path.name for path in workdir.iterdir()} - {"checkpoints"}:
             raise Refusal(f"--workdir {workdir}: is not empty and holds no run; name another folder")
     _require_space(workdir, needed)
     try:
@@ -97,14 +104,15 @@ def read_samples(path: Path) -> tuple[dict[str, np.ndarray], str]:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         return arrays, str(arrays.pop("stamp"))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}, ""
 
 
 def _require_space(workdir: Path, needed: int) -> None:
     parent = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-    free = shutil.disk_usage(parent).free
-    if free < needed:
+    disk = shutil.disk_usage(parent)
+    free = disk.free
+    if disk.total and free < needed:  # no size at all: not a disk, and not writable either
         raise Refusal(
             f"--workdir {workdir}: no disk space, {free / 1e6:,.0f} MB free and {needed / 1e6:,.0f} MB "
             "needed; make room, or name a folder on another disk"

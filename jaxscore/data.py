@@ -7,6 +7,8 @@
 (32, 8, 8, 1)
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -72,16 +74,17 @@ def from_npz(path: str | Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]
-            labels = arrays["labels"] if "labels" in arrays else np.zeros(len(images))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            labels = arrays["labels"] if "labels" in arrays else np.zeros(images.shape[:1])
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read as an .npz file with an array `images`: {error}") from error
-    if images.dtype == np.uint8:
-        images = images / 255
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or len(labels) != len(images) or not np.isfinite(images).all():
-        raise DataError(f"{path} needs finite `images` [n, h, w(, c)] and as many `labels`")
-    if images.min() < 0 or images.max() > 1:
+    if images.dtype.kind not in "uif" or images.ndim not in (3, 4) or images.size == 0:
+        raise DataError(f"{path}: images are {images.dtype}{list(images.shape)}, not numbers [n, h, w(, c)]")
+    if labels.dtype.kind not in "uif" or labels.shape != images.shape[:1]:
+        raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
+    images = images / 255 if images.dtype == np.uint8 else images
+    if not (images.min() >= 0 and images.max() <= 1):  # as a NaN is not either
         raise DataError(f"{path}: images run from {images.min()} to {images.max()}, not in 0..1")
+    images = images[..., None] if images.ndim == 3 else images
     return Dataset(images.astype(np.float32), labels.astype(np.int32))
 
 

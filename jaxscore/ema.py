@@ -30,5 +30,6 @@ def constant(decay: float, *, warm_up: bool = True) -> Decay:
 
 
 def update(average: Params, params: Params, decay: float | Array) -> Params:
-    """decay * average + (1 - decay) * params, leaf by leaf."""
-    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, params)
+    """decay * average + (1 - decay) * params, leaf by leaf, each in the average's own dtype."""
+    mix = lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype)
+    return jax.tree.map(mix, average, params)

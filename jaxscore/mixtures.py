@@ -100,7 +100,7 @@ def responsibilities(
     return jax.nn.softmax(_log_joint(mixture, x, sigma), axis=1)
 
 
-def draw(key: Key, mixture: Mixture, n: int, *, sigma: float = 0.0) -> Float[Array, "n d"]:
+def draw(key: Key, mixture: Mixture, n: int, *, sigma: float | Array = 0.0) -> Float[Array, "n d"]:
     """n draws from p_sigma; draw i depends on (key, i) alone."""
     keys = noise.row_keys(key, n)
     pick = lambda key: jax.random.categorical(key, jnp.log(mixture.weights))
@@ -110,7 +110,7 @@ def draw(key: Key, mixture: Mixture, n: int, *, sigma: float = 0.0) -> Float[Arr
     return mixture.means[k] + jnp.einsum("bij,bj->bi", mixture.axes[k], spread * z)
 
 
-def moments(mixture: Mixture, *, sigma: float = 0.0) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+def moments(mixture: Mixture, *, sigma: float | Array = 0.0) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
     """Mean and covariance of p_sigma."""
     mean = mixture.weights @ mixture.means
     within = jnp.einsum("k,kij,kj,klj->il", mixture.weights, mixture.axes, mixture.variances, mixture.axes)

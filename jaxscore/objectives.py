@@ -164,13 +164,13 @@ def noise_conditional(
 # Seeing which noise levels are learnt -----------------------------------------------------------
 
 
-def by_sigma(loss: Loss, sigma: Sigma, edges: Float[Array, "k"]) -> dict[str, Float[Array, "k_plus_1"]]:
-    """Sums and counts of the loss in the k + 1 bins between the increasing `edges` of sigma.
+def by_sigma(loss: Loss, sigma: Sigma, edges: tuple[float, ...]) -> dict[str, Float[Array, "bins"]]:
+    """Sums and counts of the loss in the len(edges) + 1 bins between the increasing edges of sigma.
 
     Sums, so that those of several batches, devices or steps add up; the mean loss of a bin is
     total / count.
     """
-    bins = jnp.searchsorted(edges, sigma)
+    bins = jnp.searchsorted(jnp.asarray(edges, sigma.dtype), sigma)
     members = jax.nn.one_hot(bins, len(edges) + 1, dtype=loss.dtype, axis=0)
     return {"total": members @ loss, "count": members.sum(axis=1)}
 
@@ -195,7 +195,7 @@ def _average_over_probes(slice_, score, key, x, sigma, probes, draw) -> Loss:
         s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
         return slice_(s, v, slope)
 
-    return jnp.mean(jax.lax.map(one_probe, jnp.arange(probes)), axis=0)
+    return jnp.mean(jax.vmap(one_probe)(jnp.arange(probes)), axis=0)
 
 
 def _trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:

@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 import jaxtyping
+import numpy as np
 from jax.typing import DTypeLike as DTypeLike
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray
 Key = jaxtyping.Key[jax.Array, "..."]
 """One PRNG key, or an array of keys, one per row of the batch."""
 
@@ -29,6 +31,6 @@ Schedule = Callable[[Array], Array]
 """A noise schedule: the quantile function u in [0, 1] -> sigma, increasing in u."""
 
 
-def right(values: Array, like: Array) -> Array:
+def right(values: AnyArray, like: AnyArray) -> AnyArray:
     """Append trailing axes of length 1 to `values`, until it has as many as `like`."""
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

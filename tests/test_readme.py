@@ -19,8 +19,10 @@ def blocks(language: str) -> list[str]:
 def test_the_python_snippets_run_one_after_another(capsys):
     scope: dict = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), scope)  # noqa: S102
-    said = [line.split("# ")[1] for block in blocks("python") for line in block.splitlines() if "print(" in line]
+        exec(compile(block, "README.md", "exec"), scope)
+    said = [
+        line.split("# ")[1] for block in blocks("python") for line in block.splitlines() if "print(" in line
+    ]
     assert capsys.readouterr().out.splitlines() == said
     assert len(said) == 3
 
@@ -30,9 +32,18 @@ def test_the_flags_snippet_runs(tmp_path):
     (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
     words = shlex.split(line)
     words[words.index("--workdir") + 1] = str(tmp_path / "run")
-    finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stderr
-    for name in ("config.json", "metrics.jsonl", "checkpoints", "samples.npz", "metrics.json", "report/samples.png"):
+    for name in (
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "samples.npz",
+        "metrics.json",
+        "report/samples.png",
+    ):
         assert (tmp_path / "run" / name).exists(), name
 
 

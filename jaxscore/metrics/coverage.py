@@ -7,9 +7,11 @@ float64.
 import numpy as np
 from jaxtyping import Float
 
+from jaxscore.types import AnyArray
+
 
 def precision_recall(
-    samples: Float[np.ndarray, "n d"], data: Float[np.ndarray, "m d"], *, neighbours: int = 3
+    samples: Float[AnyArray, "n d"], data: Float[AnyArray, "m d"], *, neighbours: int = 3
 ) -> tuple[float, float]:
     """Precision: the share of samples in the data's manifold; recall: of data in the samples'.
 
@@ -21,7 +23,7 @@ def precision_recall(
     return precision, _share_inside(data, samples, neighbours)
 
 
-def nearest_neighbour_ratio(samples: Float[np.ndarray, "n d"], data: Float[np.ndarray, "m d"]) -> float:
+def nearest_neighbour_ratio(samples: Float[AnyArray, "n d"], data: Float[AnyArray, "m d"]) -> float:
     """median distance of a sample to the nearest datum / median of a datum to the nearest other.
 
     A check against memorisation: about 1 when samples lie among the data as the data do among
@@ -33,8 +35,8 @@ def nearest_neighbour_ratio(samples: Float[np.ndarray, "n d"], data: Float[np.nd
 
 
 def nearest(
-    queries: Float[np.ndarray, "n d"],
-    points: Float[np.ndarray, "m d"],
+    queries: Float[AnyArray, "n d"],
+    points: Float[AnyArray, "m d"],
     *,
     rank: int = 1,
     exclude_self: bool = False,
@@ -64,7 +66,7 @@ BLOCK = 1024
 """Queries at a time: the largest temporary is BLOCK x len(points)."""
 
 
-def _share_inside(queries: np.ndarray, points: np.ndarray, neighbours: int) -> float:
+def _share_inside(queries: AnyArray, points: AnyArray, neighbours: int) -> float:
     """The share of queries within reach of any point: its distance to its k-th other point."""
     queries, points = np.asarray(queries, float), np.asarray(points, float)
     reach = nearest(points, points, rank=neighbours, exclude_self=True)[0]

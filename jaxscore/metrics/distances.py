@@ -8,8 +8,10 @@ of examples and the rounding of the pixels, so report these with it.
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxscore.types import AnyArray
 
-def frechet(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
+
+def frechet(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
     """|mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)): between Gaussians fitted to a and b.
 
     Heusel et al. 2017, equation 6 (there with Inception features: FID). The trace of the root is the
@@ -23,7 +25,7 @@ def frechet(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> float:
 
 
 def sliced_wasserstein(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *, directions: int = 256, seed: int = 0
+    a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"], *, directions: int = 256, seed: int = 0
 ) -> float:
     """Root mean over random unit directions of the squared 1-D Wasserstein-2 distances.
 
@@ -45,7 +47,7 @@ def sliced_wasserstein(
     return float(np.sqrt(np.mean((quantiles(a) - quantiles(b)) ** 2)))
 
 
-def class_kl(labels: Int[np.ndarray, "n"], reference: Int[np.ndarray, "m"]) -> float:
+def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float:
     """KL(p || q) in nats, p and q the class frequencies of `labels` and of `reference`.
 
     Infinite if a class occurs in `labels` and never in `reference`.
@@ -59,7 +61,7 @@ def class_kl(labels: Int[np.ndarray, "n"], reference: Int[np.ndarray, "m"]) -> f
         return float(np.sum(p[seen] * np.log(p[seen] / q[seen])))
 
 
-def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian(x: AnyArray) -> tuple[np.ndarray, np.ndarray]:
     """The mean, and the symmetric root of the (unbiased) covariance."""
     x = np.asarray(x, float)
     if len(x) < 2:

@@ -1,0 +1,22 @@
+"""What every test and doctest runs under; loaded before jax is imported.
+
+Eight simulated devices, no silent broadcasting between ranks, an error when a random key is used
+twice, and compiled programs kept in `.cache/` from one run to the next.
+"""
+
+import os
+from pathlib import Path
+
+# Read once, when jax starts its CPU client: more threads than devices, or collectives hang.
+os.environ["NPROC"] = "32"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

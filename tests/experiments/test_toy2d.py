@@ -1,0 +1,158 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import digits, launch, toy2d, workdir
+from experiments.flags import FlagError
+from jaxscore import mixtures
+
+
+def small(**changes) -> toy2d.Config:
+    fields = {
+        "steps": 4,
+        "batch": 16,
+        "width": 8,
+        "depth": 1,
+        "points": 500,
+        "levels": 5,
+        "langevin_steps": 2,
+        "samples": 30,
+        "sample_batch": 16,
+        "log_every": 2,
+        "save_every": 4,
+    }
+    return toy2d.Config(**fields | changes)
+
+
+def test_it_builds_beside_digits():
+    ours = toy2d.build(small())
+    theirs = digits.build(digits.Config(width=8, depth=1))
+    assert (ours.name, theirs.name) == ("toy2d", "digits")
+    assert type(ours.config) is not type(theirs.config)
+    assert next(ours.batches(0)).shape == (16, 2)
+    assert next(theirs.batches(0)).shape[1:] == (8, 8, 1)
+    assert set(ours.samplers) == {"plain", "annealed"}
+
+
+def test_the_loss_of_an_untrained_network_is_that_of_the_gaussian_it_starts_at():
+    experiment = toy2d.build(small(batch=4096))
+    params = experiment.init(jax.random.key(0))
+    points = next(experiment.batches(0))
+    value, metrics = jax.jit(experiment.loss)(params, jax.random.key(1), points)
+    bins = metrics["by_sigma"]
+    assert bins["count"].sum() == 4096
+    np.testing.assert_allclose(bins["total"].sum() / 4096, value, rtol=1e-5)  # sums of float32
+    # Zero output: sigma s + n = (v - sigma^2) n / v - sigma x / v with v = sigma^2 + std^2, whose
+    # expected half square over 2 dimensions of mean square std^2 is std^2 / v.
+    std, sigma = points.std(), np.geomspace(small().sigma_min / 2, small().sigma_max * 1.25, 10_001)
+    expected = np.mean(std**2 / (sigma**2 + std**2))
+    np.testing.assert_allclose(value, expected, rtol=0.05)  # 4096 draws of spread about 1: 1.6 %
+
+
+def test_batches_are_a_function_of_the_step():
+    experiment = toy2d.build(small())
+    stream = experiment.batches(0)
+    third = [next(stream) for _ in range(3)][2]
+    np.testing.assert_array_equal(next(experiment.batches(2)), third)
+
+
+def test_both_samplers_start_from_the_same_points_and_a_row_is_its_own():
+    experiment = toy2d.build(small(langevin_steps=1))
+    params = experiment.init(jax.random.key(0))
+    keys = lambda: jax.random.split(jax.random.key(1), 6)
+    for sampler in experiment.samplers.values():
+        x = jax.jit(sampler)(params, keys())
+        assert x.shape == (6, 2)
+        assert x.dtype == jnp.float32
+        assert np.isfinite(x).all()
+        # The last two rows by themselves; matrix products of other sizes round differently.
+        np.testing.assert_allclose(jax.jit(sampler)(params, keys()[4:]), x[4:], rtol=1e-5, atol=1e-5)
+
+
+# Evaluation -----------------------------------------------------------------------------------
+
+MIXTURE = mixtures.two_modes(weight=0.7)
+SIGMAS = jnp.array([8.0, 1.0, 0.15])
+
+
+def exact(params, x, sigma):
+    return params * mixtures.score(MIXTURE, x, sigma)
+
+
+@pytest.fixture(scope="module")
+def draws():
+    return {"annealed": np.asarray(mixtures.draw(jax.random.key(5), MIXTURE, 20_000))}
+
+
+def test_the_exact_score_has_no_error_and_exact_draws_have_the_true_weights(draws):
+    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.0, draws)
+    assert [row["relative_rms"] for row in found["score_error"]] == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose([row["sigma"] for row in found["score_error"]], SIGMAS)
+    np.testing.assert_allclose(found["mode_weights"]["truth"], [0.7, 0.3], rtol=1e-6)
+    # The share of 20,000 draws has a standard deviation of 0.0032.
+    np.testing.assert_allclose(found["mode_weights"]["annealed"], [0.7, 0.3], atol=0.013)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_error_is_relative(draws):
+    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.1, draws)
+    errors = [row["relative_rms"] for row in found["score_error"]]
+    np.testing.assert_allclose(errors, 0.1, rtol=1e-4)  # (1.1 - 1) in float32
+
+
+def test_points_in_one_mode_have_its_weight_alone():
+    points = np.tile(np.asarray(MIXTURE.means[1]), (50, 1))
+    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.0, {"plain": points})
+    assert found["mode_weights"]["plain"] == [0.0, 1.0]
+
+
+def test_the_table_has_the_worst_level_and_the_weights():
+    errors = [{"sigma": float(s), "relative_rms": e} for s, e in zip([8, 4, 2, 1, 0.5], [1, 2, 9, 4, 5])]  # noqa: B905
+    weights = {"truth": [0.7, 0.3], "plain": [0.5, 0.5], "annealed": [0.69, 0.31]}
+    rows = toy2d.table({"score_error": errors, "mode_weights": weights})
+    assert len({len(row) for row in rows}) == 1
+    assert ("sigma", "8", "1.0000") in rows
+    assert ("sigma", "0.5", "5.0000") in rows
+    assert ("worst", "2", "9.0000") in rows
+    assert [row[2] for row in rows[-3:]] == ["0.7000", "0.5000", "0.6900"]
+
+
+# A run ----------------------------------------------------------------------------------------
+
+
+def test_a_small_run_makes_everything(tmp_path):
+    folder = tmp_path / "run"
+    metrics = launch.run(toy2d.build(small()), folder)
+    samples, _ = workdir.read_samples(folder / "samples.npz")
+    assert {name: x.shape for name, x in samples.items()} == {"plain": (30, 2), "annealed": (30, 2)}
+    assert len(metrics["score_error"]) == 5
+    assert set(metrics["mode_weights"]) == {"truth", "plain", "annealed"}
+    assert {path.name for path in (folder / "report").iterdir()} == {"story.png", "loss.png"}
+    for path in (folder / "report").iterdir():
+        picture = matplotlib.image.imread(path)[..., :3]
+        assert np.mean(np.any(picture != 1, axis=-1)) > 0.02  # the frames alone are less than 1 %
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sigma_min", 0.0),
+        ("sigma_max", 0.01),
+        ("weight", 0.0),
+        ("weight", 1.0),
+        ("step_size", 0.0),
+        ("points", 0),
+        ("width", 0),
+        ("depth", 0),
+        ("langevin_steps", 0),
+        ("levels", 1),
+    ],
+)
+def test_every_field_is_checked(name, value):
+    with pytest.raises(FlagError) as caught:
+        small(**{name: value})
+    assert str(caught.value).startswith(f"--{name.replace('_', '-')} {value}: must ")

@@ -1,0 +1,116 @@
+"""What every network promises, as checks that test_mlp and test_unet call."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore import noise, score
+
+
+def parameters(network, x, c_noise):
+    """Parameters as after some training: no zeros left, scales near 1, kernels of unit gain.
+
+    Made in NumPy, because a compiled initialisation costs more than all the tests that need one.
+    """
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        values = rng.standard_normal(leaf.shape)
+        if path[-1].key == "kernel":
+            values /= np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = 0.1 * values + (path[-1].key == "scale")
+        return jnp.asarray(values.astype(leaf.dtype))
+
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def inputs(event, rows=3):
+    return noise.normal(jax.random.key(1), (rows, *event)), jnp.linspace(-1.5, 1.0, rows)
+
+
+def check_shape_and_zero_start(network, event):
+    x, c_noise = inputs(event)
+    params = jax.jit(network.init)(jax.random.key(0), x, c_noise)
+    out = jax.jit(network.apply)(params, x, c_noise)
+    assert out.shape == x.shape
+    assert out.dtype == jnp.float32
+    np.testing.assert_array_equal(out, jnp.zeros_like(x))
+    # So `preconditioned` starts at the score of a Gaussian.
+    sigma = jnp.array([0.1, 1.0, 10.0])
+    start = jax.jit(score.preconditioned(network.apply, 0.5))(params, x, sigma)
+    v = np.asarray(sigma).reshape(3, *(1,) * len(event)) ** 2 + 0.25
+    np.testing.assert_allclose(start, -np.asarray(x) / v, rtol=1e-5)
+
+
+def check_bfloat16(make, event):
+    x, c_noise = inputs(event)
+    full, half = make(dtype=jnp.float32), make(dtype=jnp.bfloat16)
+    params = parameters(half, x, c_noise)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    a, b = jax.jit(full.apply)(params, x, c_noise), jax.jit(half.apply)(params, x, c_noise)
+    assert b.dtype == jnp.float32
+    # It did compute in 8 bits, and lost no more than some of them: layers times 2^-8.
+    difference = float(jnp.abs(a - b).max() / jnp.abs(a).max())
+    assert 1e-4 < difference < 0.1
+
+
+def check_dropout(make, event):
+    x, c_noise = inputs(event)
+    network = make(dropout=0.5)
+    params = parameters(network, x, c_noise)
+    with pytest.raises(Exception, match="dropout"):
+        jax.eval_shape(lambda params: network.apply(params, x, c_noise, train=True), params)
+    train = jax.jit(lambda key, x: network.apply(params, x, c_noise, train=True, rngs={"dropout": key}))
+    evaluated = jax.jit(network.apply)(params, x, c_noise)
+    np.testing.assert_allclose(
+        evaluated, jax.jit(make(dropout=0.0).apply)(params, x, c_noise), rtol=1e-5, atol=1e-5
+    )
+    first, second = train(jax.random.key(0), x), train(jax.random.key(1), x)
+    assert not np.allclose(first, evaluated, atol=1e-3)
+    assert not np.allclose(first, second, atol=1e-3)
+
+    # A trace needs one mask in the primal and in the tangent: then the tangent is a difference.
+    key, h = jax.random.key(2), 1e-2
+    v = noise.rademacher(jax.random.key(3), x.shape)
+    again = lambda x: train(jax.random.clone(key), x)
+    primal, tangent = jax.jit(lambda key, x, v: jax.jvp(lambda x: train(key, x), (x,), (v,)))(key, x, v)
+    np.testing.assert_allclose(primal, again(x), rtol=1e-4, atol=1e-4)
+    difference = (again(x + h * v) - again(x - h * v)) / (2 * h)
+    # h^2 of a third derivative, and rounding 1e-7 / h; another mask would differ by about 1 of 1.
+    scale = float(jnp.abs(tangent).max())
+    np.testing.assert_allclose(tangent, difference, atol=0.02 * scale)
+
+
+def check_no_coupling(network, event):
+    x, c_noise = inputs(event)
+    params = parameters(network, x, c_noise)
+    apply = jax.jit(network.apply)
+    out = apply(params, x, c_noise)
+    others = apply(params, x.at[1:].multiply(-2.0), c_noise.at[1:].add(0.5))
+    np.testing.assert_allclose(others[0], out[0], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(others[1], out[1], atol=1e-3)
+    # The noise level alone makes a difference too.
+    assert not np.allclose(apply(params, x, c_noise + 0.5)[0], out[0], atol=1e-3)
+
+
+def check_every_parameter_learns(network, event):
+    """A parameter whose gradient stays zero is not connected to the output."""
+    x, c_noise = inputs(event)
+    target = jnp.roll(x, 1, axis=0)
+    loss = lambda params: jnp.sum((network.apply(params, x, c_noise) - target) ** 2)
+    grads = jax.jit(jax.grad(loss))(parameters(network, x, c_noise))
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(grads):
+        assert float(jnp.abs(gradient).max()) > 1e-6 * scale, jax.tree_util.keystr(path)
+
+
+CHECKS = {
+    "bfloat16": check_bfloat16,
+    "dropout": check_dropout,
+    "no coupling": lambda make, event: check_no_coupling(make(), event),
+    "every parameter learns": lambda make, event: check_every_parameter_learns(make(), event),
+    "zero start": lambda make, event: check_shape_and_zero_start(make(), event),
+}

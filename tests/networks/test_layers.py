@@ -1,0 +1,41 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscore.networks import layers
+
+
+def test_noise_embedding_tells_levels_apart_and_examples_not():
+    embedding = layers.NoiseEmbedding(width=16)
+    c_noise = jnp.log(jnp.geomspace(0.002, 80.0, 9)) / 4
+    params = embedding.init(jax.random.key(0), c_noise)
+    out = embedding.apply(params, c_noise)
+    assert out.shape == (9, 16)
+    distances = np.linalg.norm(np.asarray(out)[:, None] - np.asarray(out)[None], axis=2)
+    assert np.all(distances[~np.eye(9, dtype=bool)] > 0.05)
+    np.testing.assert_allclose(embedding.apply(params, c_noise[3:4])[0], out[3], rtol=1e-5, atol=1e-6)
+
+
+def test_noise_embedding_keeps_the_phase_in_float32():
+    # 32 radians a unit: in bfloat16 the phase of c_noise = 1 would be off by 0.1, and two levels one
+    # per cent apart would be the same.
+    embedding = layers.NoiseEmbedding(width=16, dtype=jnp.bfloat16)
+    c_noise = jnp.array([1.0, 1.002])
+    params = embedding.init(jax.random.key(0), c_noise)
+    assert embedding.apply(params, c_noise).dtype == jnp.bfloat16
+    full = layers.NoiseEmbedding(width=16).apply(params, c_noise)
+    error = np.abs(np.asarray(embedding.apply(params, c_noise), float) - np.asarray(full, float))
+    assert error.max() < 0.02
+
+
+def test_modulation_starts_as_the_identity_and_then_is_affine():
+    modulation = layers.Modulation()
+    x, e = jnp.ones((2, 4, 4, 3)), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    params = modulation.init(jax.random.key(0), x, e)
+    np.testing.assert_array_equal(modulation.apply(params, x, e), x)
+    # By hand: the kernel's first 3 columns are the scale, the last 3 the shift, of each example's own.
+    kernel = jnp.array([[1.0, 2.0, 3.0, 10.0, 20.0, 30.0], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+    params["params"]["Dense_0"]["kernel"] = kernel
+    out = modulation.apply(params, 2 * x, e)
+    np.testing.assert_allclose(out[0, 1, 2], [2 * 2 + 10, 2 * 3 + 20, 2 * 4 + 30])
+    np.testing.assert_allclose(out[1, 3, 0], [3.0, 3.0, 3.0])

@@ -1,0 +1,160 @@
+import itertools
+import zipfile
+
+import numpy as np
+import pytest
+
+from jaxscore import data, mixtures
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+def take(count, **options):
+    examples = np.arange(10, dtype=np.float32)[:, None]
+    stream = data.batches(examples, **options)
+    return [batch[:, 0].astype(int) for batch in itertools.islice(stream, count)]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 10, 23])
+def test_batch_k_is_a_function_of_the_seed_and_k(batch):
+    in_sequence = take(12, batch=batch, seed=3)
+    for k in (0, 1, 5, 11):
+        np.testing.assert_array_equal(take(1, batch=batch, seed=3, start=k)[0], in_sequence[k])
+    np.testing.assert_array_equal(take(12, batch=batch, seed=3), in_sequence)
+    assert not np.array_equal(np.concatenate(take(12, batch=batch, seed=4)), np.concatenate(in_sequence))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 10, 23])
+def test_every_epoch_is_another_permutation_and_batches_cross_epochs(batch):
+    # lcm: whole epochs and whole batches, several of each.
+    stream = np.concatenate(take(230 // batch if 230 % batch == 0 else 10, batch=batch, seed=0))
+    epochs = stream[: len(stream) // 10 * 10].reshape(-1, 10)
+    assert len(epochs) >= 4
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == len(epochs)
+
+
+def test_batches_keep_the_event_shape_and_dtype():
+    batch = next(data.batches(np.zeros((5, 4, 4, 1), np.float32), batch=8, seed=0))
+    assert batch.shape == (8, 4, 4, 1)
+    assert batch.dtype == np.float32
+
+
+@pytest.mark.parametrize(("n", "batch"), [(0, 4), (5, 0)])
+def test_batches_of_nothing_are_refused(n, batch):
+    with pytest.raises(ValueError, match=r"batch >= 1"):
+        next(data.batches(np.zeros((n, 2), np.float32), batch=batch, seed=0))
+
+
+# Data sets ----------------------------------------------------------------------------------------
+
+
+def test_digits_are_the_1797_digits_in_zero_to_one():
+    digits = data.load("digits")
+    assert digits.examples.shape == (1797, 8, 8, 1)
+    assert digits.examples.dtype == np.float32
+    np.testing.assert_array_equal(np.unique(digits.examples), np.arange(17, dtype=np.float32) / 16)
+    assert digits.labels.shape == (1797,)
+    assert set(digits.labels) == set(range(10))
+
+
+def test_toy_draws_a_mixture_and_labels_its_modes():
+    mixture = mixtures.two_modes()
+    toy = data.toy(mixture, 500, seed=1)
+    assert toy.examples.shape == (500, 2)
+    # Eight apart, std 0.5: the nearest mean made it.
+    nearest = np.linalg.norm(toy.examples[:, None] - np.asarray(mixture.means), axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(toy.labels, nearest)
+    np.testing.assert_array_equal(data.toy(mixture, 500, seed=1).examples, toy.examples)
+    assert not np.array_equal(data.toy(mixture, 500, seed=2).examples, toy.examples)
+
+
+# Files of one's own ---------------------------------------------------------------------------------
+
+
+def test_npz_of_bytes_is_scaled_and_of_floats_is_kept(tmp_path):
+    images, labels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8), np.array([3, 1, 2, 0])
+    np.savez(tmp_path / "bytes.npz", images=images, labels=labels)
+    loaded = data.load(f"npz:{tmp_path / 'bytes.npz'}")
+    assert loaded.examples.shape == (4, 8, 8, 1)
+    assert loaded.examples.dtype == np.float32
+    np.testing.assert_allclose(loaded.examples[..., 0], images / 255, rtol=1e-6)
+    np.testing.assert_array_equal(loaded.labels, labels)
+
+    floats = np.random.default_rng(0).uniform(size=(4, 8, 6, 3))
+    np.savez_compressed(tmp_path / "floats.npz", images=floats)
+    loaded = data.from_npz(tmp_path / "floats.npz")
+    np.testing.assert_array_equal(loaded.examples, floats.astype(np.float32))
+    np.testing.assert_array_equal(loaded.labels, np.zeros(4))
+
+
+def write(path, kind):
+    image = np.full((2, 4, 4), 0.5)
+    if kind == "text":
+        path.write_text("not an archive")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, image)
+    elif kind == "truncated":
+        np.savez(path, images=image)
+        path.write_bytes(path.read_bytes()[:200])
+    elif kind == "corrupt":
+        # The sizes and the directory are right, the compressed bytes are not.
+        np.savez_compressed(path, images=np.random.default_rng(0).uniform(size=(2, 40, 40)))
+        content = bytearray(path.read_bytes())
+        content[2000:2100] = bytes(100)
+        path.write_bytes(content)
+    elif kind == "other archive":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "no arrays here")
+    else:
+        np.savez(path, **ARRAYS[kind](image))
+
+
+ARRAYS = {
+    "no images": lambda image: {"pictures": image},
+    "pickled objects": lambda image: {"images": np.array([image[0], None], object)},
+    "strings": lambda image: {"images": np.full((2, 4, 4), "a")},
+    "above one": lambda image: {"images": image * 3},
+    "below zero": lambda image: {"images": -image},
+    "bytes as integers": lambda image: {"images": np.full((2, 4, 4), 200)},
+    "not a number": lambda image: {"images": np.where(np.eye(4) > 0, np.nan, image)},
+    "rank 0": lambda image: {"images": np.float32(0.5)},
+    "rank 2": lambda image: {"images": image[0]},
+    "rank 5": lambda image: {"images": image[..., None, None]},
+    "no examples": lambda image: {"images": image[:0]},
+    "too few labels": lambda image: {"images": image, "labels": np.array([1])},
+    "one label": lambda image: {"images": image, "labels": np.int32(1)},
+}
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "npy", "truncated", "corrupt", "other archive", *ARRAYS])
+def test_a_file_that_cannot_be_used_is_a_data_error_that_names_it(tmp_path, kind):
+    path = tmp_path / "broken.npz"
+    write(path, kind)
+    with pytest.raises(data.DataError, match=r"broken\.npz"):
+        data.from_npz(path)
+
+
+def test_nothing_in_the_file_is_executed(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    np.savez(tmp_path / "bomb.npz", images=np.array([Bomb()], object))
+    with pytest.raises(data.DataError):
+        data.from_npz(tmp_path / "bomb.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
+    with pytest.raises(data.DataError, match=r"numpy\.savez"):
+        data.load(f"npz:{tmp_path / 'absent.npz'}")
+
+
+def test_an_unknown_name_says_which_are_known():
+    with pytest.raises(data.DataError, match="digits"):
+        data.load("mnits")

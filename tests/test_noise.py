@@ -1,0 +1,203 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+from jaxscore import noise
+
+BOUNDED = {
+    "geometric": noise.geometric(0.01, 50.0),
+    "karras": noise.karras(0.002, 80.0),
+    "karras, rho = 1": noise.karras(0.002, 80.0, rho=1.0),
+    "vp_linear": noise.vp_linear(),
+    "cosine": noise.cosine(),
+}
+SCHEDULES = BOUNDED | {"lognormal": noise.lognormal(-1.2, 1.2)}
+
+# Schedules are float32 powers, exponentials and sines of a few roundings each (6e-8): 1e-5 is loose
+# enough for rho = 7, which multiplies a relative error by 7, and far below any change of formula.
+RTOL = 1e-5
+
+
+# Schedules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_increasing_and_positive(name):
+    sigma = np.asarray(SCHEDULES[name](jnp.linspace(1e-3, 1 - 1e-3, 1000)))
+    assert np.all(np.diff(sigma) > 0)
+    assert np.all(sigma > 0)
+
+
+@pytest.mark.parametrize("make", [noise.geometric, noise.karras])
+def test_ends_are_sigma_min_and_sigma_max(make):
+    ends = make(0.002, 80.0)(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(ends, [0.002, 80.0], rtol=RTOL)
+
+
+def test_geometric_gives_the_ten_levels_of_ncsn():
+    sigmas = np.asarray(noise.levels(noise.geometric(0.01, 1.0), 10))[:-1]
+    np.testing.assert_allclose(sigmas, np.geomspace(1.0, 0.01, 10), rtol=RTOL)
+
+
+def test_karras_gives_the_grid_of_edm():
+    # Equation 5 of the paper, as it is printed there, with N = 18.
+    i, n, rho = np.arange(18), 18, 7
+    paper = (80 ** (1 / rho) + i / (n - 1) * (0.002 ** (1 / rho) - 80 ** (1 / rho))) ** rho
+    sigmas = noise.levels(noise.karras(0.002, 80.0), 18)
+    np.testing.assert_allclose(sigmas, np.append(paper, 0.0), rtol=RTOL)
+
+
+def test_lognormal_has_the_quantiles_of_scipy():
+    u = np.linspace(0.001, 0.999, 101)
+    quantiles = scipy.stats.lognorm(s=1.2, scale=np.exp(-1.2)).ppf(u)
+    # ndtri in float32 is good to a few 1e-6 in the tails, and std multiplies it.
+    np.testing.assert_allclose(noise.lognormal(-1.2, 1.2)(jnp.asarray(u, jnp.float32)), quantiles, rtol=5e-5)
+
+
+def test_vp_linear_is_the_integral_of_beta():
+    beta = lambda t: 0.1 + t * (20.0 - 0.1)
+    for u in (0.0, 0.1, 0.5, 1.0):
+        t = 1e-3 + u * (1 - 1e-3)
+        integral, _ = scipy.integrate.quad(beta, 0, t)
+        alpha_squared = np.exp(-integral)
+        expected = np.sqrt((1 - alpha_squared) / alpha_squared)
+        np.testing.assert_allclose(noise.vp_linear()(jnp.asarray(u)), expected, rtol=RTOL)
+
+
+def test_cosine_is_the_formula_of_the_paper():
+    u = np.linspace(0, 1, 101)
+    t = 1e-3 + u * (0.999 - 1e-3)
+    f = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+    expected = np.sqrt(f(0.0) / f(t) - 1)
+    # u itself is rounded to float32, and near t = 1 sigma is 1 / (1 - t): the rounding of t, 6e-8,
+    # over the distance to the pole, 1e-3, is 6e-5.
+    np.testing.assert_allclose(noise.cosine()(jnp.asarray(u, jnp.float32)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: noise.geometric(0.0, 1.0),
+        lambda: noise.geometric(2.0, 1.0),
+        lambda: noise.geometric(1.0, 1.0),
+        lambda: noise.karras(-1.0, 1.0),
+        lambda: noise.karras(0.1, 1.0, rho=0.0),
+        lambda: noise.lognormal(0.0, 0.0),
+        lambda: noise.vp_linear(beta_min=0.0),
+        lambda: noise.vp_linear(beta_min=2.0, beta_max=1.0),
+        lambda: noise.vp_linear(t_min=0.0),
+        lambda: noise.vp_linear(t_min=1.0),
+        lambda: noise.cosine(offset=-0.1),
+        lambda: noise.cosine(t_min=0.0),
+        lambda: noise.cosine(t_min=0.9, t_max=0.1),
+        lambda: noise.cosine(t_max=1.0),
+        lambda: noise.levels(noise.geometric(0.1, 1.0), 1),
+    ],
+)
+def test_impossible_schedules_are_refused(make):
+    with pytest.raises(ValueError, match=r"\d"):
+        make()
+
+
+# Levels and strata ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_levels_fall_from_the_largest_to_the_smallest_and_then_to_zero(name):
+    schedule = BOUNDED[name]
+    sigmas = noise.levels(schedule, 7)
+    assert sigmas.shape == (8,)
+    assert np.all(np.diff(sigmas) < 0)
+    np.testing.assert_allclose(sigmas[0], schedule(jnp.asarray(1.0)), rtol=RTOL)
+    np.testing.assert_allclose(sigmas[-2], schedule(jnp.asarray(0.0)), rtol=RTOL)
+    assert sigmas[-1] == 0
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_stratified_puts_one_in_each_stratum(n):
+    for seed in range(5):
+        u = np.asarray(noise.stratified(jax.random.key(seed), n), float)
+        assert sorted(np.floor(u * n).astype(int)) == list(range(n))
+        # The same offset in each, and so a spacing of exactly 1/n (to the rounding of u * n).
+        np.testing.assert_allclose(np.diff(np.sort(u)), 1 / n, atol=1e-6)
+
+
+def test_each_stratified_number_is_uniform_by_itself():
+    draws = jax.vmap(lambda key: noise.stratified(key, 8))(jax.random.split(jax.random.key(0), 4000))
+    for place in (0, 5):
+        # p < 1e-4 would be chance once in ten thousand seeds; the seed is fixed.
+        assert scipy.stats.kstest(np.asarray(draws[:, place], float), "uniform").pvalue > 1e-4
+
+
+def test_stratified_stays_where_lognormal_is_finite():
+    # An offset of exactly 0 is what a uniform in [0, 1) may give: the clip is for that.
+    u = jax.vmap(lambda key: noise.stratified(key, 16))(jax.random.split(jax.random.key(0), 2000))
+    assert u.min() > 0
+    assert u.max() < 1
+    edges = jnp.array([1e-6, 1 - 1e-6])
+    assert jnp.isfinite(noise.lognormal(-1.2, 1.2)(edges)).all()
+
+
+# Random numbers that belong to a row ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", [noise.normal, noise.rademacher])
+def test_a_row_does_not_depend_on_the_batch(draw):
+    key = jax.random.key(3)
+    large = draw(key, (100, 4, 2))
+    np.testing.assert_array_equal(draw(key, (1, 4, 2))[0], large[0])
+    np.testing.assert_array_equal(draw(key, (7, 4, 2)), large[:7])
+
+
+@pytest.mark.parametrize("draw", [noise.normal, noise.rademacher])
+def test_an_array_of_keys_draws_a_part_of_the_batch(draw):
+    key = jax.random.key(3)
+    large = draw(key, (10, 5))
+    np.testing.assert_array_equal(draw(noise.row_keys(key, 10), (10, 5)), large)
+    np.testing.assert_array_equal(draw(noise.row_keys(key, 4, start=3), (4, 5)), large[3:7])
+
+
+def test_row_keys_are_the_key_folded_with_the_row_number():
+    key = jax.random.key(5)
+    data = jax.random.key_data
+    keys = noise.row_keys(key, 6)
+    for i in range(6):
+        np.testing.assert_array_equal(data(keys)[i], data(jax.random.fold_in(key, i)))
+    np.testing.assert_array_equal(data(noise.row_keys(key, 2, start=jnp.asarray(4))), data(keys)[4:])
+    assert noise.row_keys(keys, 6) is keys
+
+
+def test_fold_in_is_the_same_for_one_key_and_for_many():
+    keys = noise.row_keys(jax.random.key(5), 3)
+    folded = noise.fold_in(keys, 9)
+    for one, expected in zip(keys, folded, strict=True):
+        np.testing.assert_array_equal(
+            jax.random.key_data(noise.fold_in(one, 9)), jax.random.key_data(expected)
+        )
+    assert not np.array_equal(jax.random.key_data(noise.fold_in(keys, 8)), jax.random.key_data(folded))
+
+
+def test_normal_is_standard_normal():
+    n = 20_000
+    x = np.asarray(noise.normal(jax.random.key(0), (n, 2)), float)
+    # Standard errors: mean 1/sqrt(n), variance sqrt(2/n), correlation 1/sqrt(n); 4 of them.
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=4 / np.sqrt(n))
+    np.testing.assert_allclose(x.var(axis=0), 1, atol=4 * np.sqrt(2 / n))
+    assert abs(np.corrcoef(x.T)[0, 1]) < 4 / np.sqrt(n)
+    assert scipy.stats.kstest(x[:, 0], "norm").pvalue > 1e-4
+
+
+def test_rademacher_is_a_fair_sign():
+    n = 20_000
+    v = np.asarray(noise.rademacher(jax.random.key(0), (n, 2)), float)
+    assert set(np.unique(v)) == {-1.0, 1.0}
+    np.testing.assert_allclose(v.mean(axis=0), 0, atol=4 / np.sqrt(n))
+    assert abs(np.mean(v[:, 0] * v[:, 1])) < 4 / np.sqrt(n)
+
+
+def test_draws_have_the_dtype_asked_for():
+    assert noise.normal(jax.random.key(0), (2, 3), jnp.bfloat16).dtype == jnp.bfloat16
+    assert noise.normal(jax.random.key(1), (2, 3)).dtype == jnp.float32
