@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import io
 import math
-import os
 import re
 from typing import Any, TypeVar
 
@@ -45,30 +44,14 @@ def parse(defaults: Config, arguments: list[str] | None = None) -> Config:
 
     Raises FlagError, in one line, for a misspelt flag, a wrong type or an impossible value.
     """
-    read = lambda: tyro.cli(type(defaults), default=defaults, args=arguments)
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            return read()
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(type(defaults), default=defaults, args=arguments)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-    message = io.StringIO()
-    with contextlib.redirect_stderr(message), contextlib.suppress(SystemExit), _unwrapped_lines():
-        read()
     raise FlagError(_one_line(message.getvalue()))
-
-
-@contextlib.contextmanager
-def _unwrapped_lines():
-    """The parser wraps its messages to the terminal, and a wrapped value cannot be put together again."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "10000"
-    try:
-        yield
-    finally:
-        del os.environ["COLUMNS"]
-        if before is not None:
-            os.environ["COLUMNS"] = before
 
 
 def _one_line(text: str) -> str:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, ScoreFn, right
+from jaxscore.types import AnyArray, Array, Key, ScoreFn, right
 
 Batch = Float[Array, "b *event"]
 Sigma = Float[Array, "b"]
@@ -164,7 +164,9 @@ def noise_conditional(
 # Seeing which noise levels are learnt -----------------------------------------------------------
 
 
-def by_sigma(loss: Loss, sigma: Sigma, edges: tuple[float, ...]) -> dict[str, Float[Array, "bins"]]:
+def by_sigma(
+    loss: Loss, sigma: Sigma, edges: tuple[float, ...] | Float[AnyArray, "k"]
+) -> dict[str, Float[Array, "k_plus_1"]]:
     """Sums and counts of the loss in the len(edges) + 1 bins between the increasing edges of sigma.
 
     Sums, so that those of several batches, devices or steps add up; the mean loss of a bin is

@@ -89,7 +89,7 @@ LAYERS = {
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},
     "jaxscore.networks": {"types", "networks"},
-    "jaxscore.metrics": {"metrics"},
+    "jaxscore.metrics": {"types", "metrics"},
 }
 """What each module, or folder of modules, may import of the library. Not more than it does: a new
 arrow is a decision, and is made here."""

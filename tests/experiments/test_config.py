@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import digits
 from experiments.config import Config, Optimizer
 from experiments.flags import FlagError
 
@@ -115,3 +116,11 @@ def test_configurations_cannot_be_changed():
     config = Config(workdir=Path("unused"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.steps = 3
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(bad):
+    with pytest.raises(FlagError, match=r"^--heun\.sigma-max .*: must "):
+        digits.Config(heun=digits.Heun(sigma_max=bad))
+    with pytest.raises(FlagError, match=r"^--sigma-mean .*: must be a finite number$"):
+        digits.Config(sigma_mean=bad)

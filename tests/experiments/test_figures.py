@@ -80,9 +80,9 @@ def test_the_curves_are_the_losses_and_an_empty_bin_is_a_gap(tmp_path):
 def test_images_are_laid_out_row_by_row(tmp_path, channels):
     x = np.arange(7.0).reshape(7, 1, 1, 1) / 7 * np.ones((7, 3, 4, channels))
     axes, _ = picture(tmp_path / "x.png", lambda axes: figures.images(axes, x, rows=2, title="seven"))
-    tiled = np.asarray(axes.images[0].get_array()).reshape(2 * 4, 3 * 5, channels)
-    for number in range(6):  # the seventh has no full row
-        row, column = divmod(number, 3)
+    tiled = np.asarray(axes.images[0].get_array()).reshape(2 * 4, 4 * 5, channels)
+    for number in range(7):
+        row, column = divmod(number, 4)
         tile = tiled[4 * row : 4 * row + 3, 5 * column : 5 * column + 4]
         np.testing.assert_array_equal(tile, x[number])
 
