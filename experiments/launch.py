@@ -11,13 +11,17 @@ The three jits are here (init, step, sample), with their shardings and the donat
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Simulated CPU devices hang with too few threads; the client reads this when it starts.
-os.environ.setdefault("NPROC", "32")
+# Simulated CPU devices hang with too few threads, and one device is slowed down by too many. The
+# client reads this when it starts.
+_simulated = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+if _simulated:
+    os.environ.setdefault("NPROC", str(max(2 * int(_simulated[1]), os.cpu_count() or 1)))
 
 import jax
 import numpy as np
