@@ -11,7 +11,7 @@ digits toy2d bench: .venv/installed
 	@$(BIN)/python -m experiments.$@ $(ARGS)
 
 test: lint
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/installed-for-tests
 	@$(BIN)/ruff check .

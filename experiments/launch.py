@@ -169,6 +169,8 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
         newest = checkpoints.latest_step()
         good = "none yet" if newest is None else checkpoints.directory / str(newest)
         raise NonFinite(f"{error}; newest good checkpoint: {good}; lower --optimizer.learning-rate") from None
+    finally:
+        book.close()
     checkpoint.wait_until_saved(checkpoints)
     return state
 

@@ -74,7 +74,11 @@ class Logbook:
         if self.events:
             for name, value in _flat(row):
                 self.events.add_scalar(name, value, row["step"])
-            self.events.flush()
+
+    def close(self) -> None:
+        """Write what TensorBoard events are still waiting; metrics.jsonl is always complete."""
+        if self.events:
+            self.events.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ def test_rows_are_tensorboard_events_too(tmp_path):
     book = Logbook(tmp_path / "metrics.jsonl", 0, events=tmp_path / "tensorboard")
     book.append(metrics(0.5, by_sigma=bins([2.0, 0.0], [1, 0])))
     book.write({"step": 1, **book.close_interval()})
+    book.close()
     (events,) = (tmp_path / "tensorboard").iterdir()
     content = events.read_bytes()
     for tag in (b"loss", b"grad_norm", b"loss_by_sigma/0"):
