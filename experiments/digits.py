@@ -45,11 +45,11 @@ class Heun:
 class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
-    levels: int = 100
+    levels: int = 150
     """How many levels, L."""
-    steps: int = 3
+    steps: int = 2
     """Langevin steps at each level, T."""
-    step_size: float = 0.08
+    step_size: float = 0.065
     """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
     sigma_min: float = 0.1
     """The last level, sigma_L, in units of centred pixels (-1..1)."""

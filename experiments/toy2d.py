@@ -31,7 +31,7 @@ class Config(BaseConfig):
 
     workdir: Path = Path("runs/toy2d")
     steps: int = 3000
-    batch: int = 512
+    batch: int = 1024
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=3e-3))
     samples: int = 10_000
     sample_batch: int = 10_000
