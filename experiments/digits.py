@@ -20,7 +20,7 @@ from experiments import digits_report, launch
 from experiments.config import Config as BaseConfig
 from experiments.config import Experiment, Optimizer
 from experiments.flags import require, require_sigmas
-from jaxscore import data, noise, objectives, samplers
+from jaxscore import data, diagnostics, noise, objectives, samplers
 from jaxscore.networks import MLP
 from jaxscore.score import denoise, preconditioned
 
@@ -139,7 +139,7 @@ def loss(config: Config, network: MLP, sigma_data: float, params, key, x):
     score = partial(preconditioned(net, sigma_data), params)
     weight = objectives.edm(sigma_data)
     losses = objectives.noise_conditional(score, key_noise, x, sigma, weight=weight)
-    return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, digits_report.BIN_EDGES)}
+    return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, digits_report.BIN_EDGES)}
 
 
 def sample_heun(recipe: Heun, score, pixels, event, params, keys) -> dict[str, jax.Array]:

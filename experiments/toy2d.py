@@ -20,7 +20,7 @@ from experiments import figures, launch
 from experiments.config import Config as BaseConfig
 from experiments.config import Experiment, Optimizer
 from experiments.flags import require, require_sigmas
-from jaxscore import data, mixtures, noise, objectives, samplers
+from jaxscore import data, diagnostics, mixtures, noise, objectives, samplers
 from jaxscore.networks import MLP
 from jaxscore.score import preconditioned
 
@@ -96,7 +96,7 @@ def loss(config: Config, score, params, key, x):
     schedule = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
     sigma = schedule(noise.stratified(key_sigma, len(x)))
     losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
-    return losses.mean(), {"by_sigma": objectives.by_sigma(losses, sigma, BIN_EDGES)}
+    return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, BIN_EDGES)}
 
 
 def langevin_step(config: Config) -> samplers.Sampler:

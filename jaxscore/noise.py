@@ -14,6 +14,8 @@ what row i sees depends on (seed, i) alone: not on the batch size, nor on how ma
 or processes share the batch.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
@@ -125,6 +127,12 @@ def stratified(key: Key, n: int) -> Float[Array, "n"]:
     return jnp.clip(u, 1e-6, 1 - 1e-6)
 
 
+def density(schedule: Schedule, u: Float[Array, "n"]) -> Float[Array, "n"]:
+    """q(sigma) at sigma = schedule(u), when u is uniform: q = 1 / (dsigma / du), per unit of sigma."""
+    _, slope = jax.jvp(schedule, (u,), (jnp.ones_like(u),))
+    return 1 / slope
+
+
 # Random numbers -------------------------------------------------------------------------------
 
 
@@ -155,3 +163,14 @@ def rademacher(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     """Independent signs -1 and +1, each with probability 1/2; row i depends on key and i alone."""
     draw = lambda key: jax.random.rademacher(key, shape[1:], dtype)
     return jax.vmap(draw)(row_keys(key, shape[0]))
+
+
+def sphere(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Uniform on the sphere of radius sqrt(D) in the D dimensions of the event, so that E[v v'] = I.
+
+    Row i depends on the key and on i alone. Lengths of sqrt(D) and not 1: a unit vector would shrink
+    a trace estimate by D.
+    """
+    z = normal(key, shape, dtype)
+    event = tuple(range(1, len(shape)))
+    return z * jnp.sqrt(math.prod(shape[1:]) / jnp.sum(z**2, axis=event, keepdims=True))

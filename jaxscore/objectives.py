@@ -7,11 +7,13 @@ averages. Norms and traces are sums over the event (pixels, coordinates), not me
     implicit                  1/2 |s(x)|^2 + tr ds/dx                 x ~ p_sigma
     sliced                    E_v[v' (ds/dx) v + 1/2 (v' s)^2]        x ~ p_sigma
     sliced_variance_reduced   E_v[v' (ds/dx) v] + 1/2 |s|^2           x ~ p_sigma
+    finite_difference         the same, v' (ds/dx) v a difference     x ~ p_sigma
     denoising                 1/2 |s(x + sigma n) + n / sigma|^2      x ~ p_0
     noise_conditional         lambda(sigma) x denoising               x ~ p_0
 
-The first four are given x from the very density whose score they learn; with no noise in play
+The first five are given x from the very density whose score they learn; with no noise in play
 sigma only tells the network where it is. The last two are given clean data and add the noise.
+Energy models train on all of them: `score.from_log_density` makes a score of any log density.
 
 >>> import jax, jax.numpy as jnp
 >>> exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)            # x0 ~ N(0, I)
@@ -19,9 +21,9 @@ sigma only tells the network where it is. The last two are given clean data and 
 >>> noise_conditional(exact, jax.random.key(1), x, sigma).shape
 (8,)
 
-The networks must be twice differentiable where a trace or a slice is taken: a ReLU network has
-no trace gradient almost everywhere (use SiLU, softplus or ELU), and batch normalisation couples
-the examples, which corrupts it.
+The networks must be twice differentiable where a trace or a slice is taken: what a ReLU network's
+trace gains at its kinks no derivative sees (use SiLU, softplus or ELU; `diagnostics.kinked` finds
+it out), and batch normalisation couples the examples, which corrupts it.
 """
 
 from collections.abc import Callable
@@ -31,13 +33,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import AnyArray, Array, Key, ScoreFn, right
+from jaxscore.types import Array, Key, ScoreFn, right
 
 Batch = Float[Array, "b *event"]
 Sigma = Float[Array, "b"]
 Loss = Float[Array, "b"]
 Objective = Callable[[ScoreFn, Key, Array, Array], Array]
 Weight = Callable[[Array], Array]
+Draw = Callable[[Key, tuple[int, ...]], Array]
 
 
 # Weights --------------------------------------------------------------------------------------
@@ -65,6 +68,22 @@ def edm(sigma_data: float) -> Weight:
     return lambda sigma: sigma**2 * (1 + (sigma / sigma_data) ** 2)
 
 
+def likelihood(density: Sigma) -> Weight:
+    """lambda(sigma) = 2 sigma / q(sigma), q the density that each sigma was drawn from.
+
+    Whatever q, the mean of noise_conditional is then int sigma E|s + n / sigma|^2 dsigma, which up to
+    a constant bounds the negative log likelihood, in nats (Song, Durkan et al. 2021, theorem 1,
+    whose g(t)^2 dt is 2 sigma dsigma here, for every Gaussian process). q decides the variance;
+    their importance sampling, p(t) ~ g(t)^2 / std(t)^2, is sigma uniform in its logarithm:
+
+        u = noise.stratified(key, n)
+        schedule = noise.geometric(sigma_min, sigma_max)
+        weight = likelihood(noise.density(schedule, u))     # 2 sigma^2 ln(sigma_max / sigma_min)
+        losses = noise_conditional(score, key, x, schedule(u), weight=weight)
+    """
+    return lambda sigma: 2 * sigma / density
+
+
 # Objectives that see the density's own points ---------------------------------------------------
 
 
@@ -85,8 +104,8 @@ def implicit(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, chunk: int = 6
     """1/2 |s(x, sigma)|^2 + tr ds/dx, x ~ p_sigma, with the exact trace (Hyvarinen 2005, eq. 4).
 
     Differs from `explicit` by a constant that no parameter enters. The trace costs D forward-mode
-    products for events of D numbers; `chunk` of them are in memory at once. Raises ValueError if
-    chunk < 1.
+    products for events of D numbers; `chunk` of them are in memory at once, in the gradient too,
+    for which larger events compute each of them twice. Raises ValueError if chunk < 1.
     """
     del key  # deterministic
     if chunk < 1:
@@ -95,34 +114,23 @@ def implicit(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, chunk: int = 6
 
 
 def sliced(
-    score: ScoreFn,
-    key: Key,
-    x: Batch,
-    sigma: Sigma,
-    *,
-    probes: int = 1,
-    draw: Callable[[Key, tuple[int, ...]], Array] = noise.rademacher,
+    score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, probes: int = 1, draw: Draw = noise.rademacher
 ) -> Loss:
     """mean over K probes v of v' (ds/dx) v + 1/2 (v' s)^2, x ~ p_sigma (Song et al. 2019, eq. 8).
 
-    Unbiased for `implicit` when E[v v'] = I, as for Rademacher (the default) and Gaussian probes
-    (draw=noise.normal). Raises ValueError if probes < 1.
+    Unbiased for `implicit` when E[v v'] = I, as for noise.rademacher (the default), noise.normal and
+    noise.sphere. Raises ValueError if probes < 1.
     """
 
-    def slice_(s: Batch, v: Batch, slope: Batch) -> Loss:
+    def estimate(v: Batch) -> Loss:
+        s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
         return _dot(v, slope) + _dot(v, s) ** 2 / 2
 
-    return _average_over_probes(slice_, score, key, x, sigma, probes, draw)
+    return _average_over_probes(estimate, key, x, probes, draw)
 
 
 def sliced_variance_reduced(
-    score: ScoreFn,
-    key: Key,
-    x: Batch,
-    sigma: Sigma,
-    *,
-    probes: int = 1,
-    draw: Callable[[Key, tuple[int, ...]], Array] = noise.rademacher,
+    score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, probes: int = 1, draw: Draw = noise.rademacher
 ) -> Loss:
     """mean over K probes v of v' (ds/dx) v, plus 1/2 |s|^2, x ~ p_sigma (Song et al. 2019, eq. 9).
 
@@ -130,10 +138,40 @@ def sliced_variance_reduced(
     Hutchinson's estimate. Raises ValueError if probes < 1.
     """
 
-    def slice_(s: Batch, v: Batch, slope: Batch) -> Loss:
+    def estimate(v: Batch) -> Loss:
+        s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
         return _dot(v, slope) + _half_square(s)
 
-    return _average_over_probes(slice_, score, key, x, sigma, probes, draw)
+    return _average_over_probes(estimate, key, x, probes, draw)
+
+
+def finite_difference(
+    score: ScoreFn,
+    key: Key,
+    x: Batch,
+    sigma: Sigma,
+    *,
+    step: float | Array = 1e-2,
+    probes: int = 1,
+    draw: Draw = noise.rademacher,
+) -> Loss:
+    """mean over K probes v of v' (s(x + h v) - s(x - h v)) / 2h + 1/2 |(s(x + h v) + s(x - h v)) / 2|^2.
+
+    `sliced_variance_reduced` up to O(h^2), with two evaluations for each probe and no derivative of
+    the score (Pang et al. 2020, who difference the energy itself). `step` is h, one number or [b],
+    in units of x: far below the length on which the score bends, which is sigma or more, and not so
+    small that rounding takes over: 1e-3 of x's own size for float32, 0.1 for a bfloat16 network.
+    Raises ValueError if probes < 1 or a number h is not positive.
+    """
+    if isinstance(step, float | int) and step <= 0:
+        raise ValueError(f"step = {step} must be positive")
+    h = right(jnp.broadcast_to(jnp.asarray(step, x.dtype), x.shape[:1]), x)
+
+    def estimate(v: Batch) -> Loss:
+        behind, ahead = jax.vmap(lambda sign: score(x + sign * h * v, sigma))(jnp.array([-1.0, 1.0], x.dtype))
+        return _dot(v, (ahead - behind) / (2 * h)) + _half_square((ahead + behind) / 2)
+
+    return _average_over_probes(estimate, key, x, probes, draw)
 
 
 # Objectives that add the noise themselves -------------------------------------------------------
@@ -161,22 +199,6 @@ def noise_conditional(
     return weight(sigma) / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
 
 
-# Seeing which noise levels are learnt -----------------------------------------------------------
-
-
-def by_sigma(
-    loss: Loss, sigma: Sigma, edges: tuple[float, ...] | Float[AnyArray, "k"]
-) -> dict[str, Float[Array, "k_plus_1"]]:
-    """Sums and counts of the loss in the len(edges) + 1 bins between the increasing edges of sigma.
-
-    Sums, so that those of several batches, devices or steps add up; the mean loss of a bin is
-    total / count.
-    """
-    bins = jnp.searchsorted(jnp.asarray(edges, sigma.dtype), sigma)
-    members = jax.nn.one_hot(bins, len(edges) + 1, dtype=loss.dtype, axis=0)
-    return {"total": members @ loss, "count": members.sum(axis=1)}
-
-
 # Helpers --------------------------------------------------------------------------------------
 
 
@@ -188,16 +210,13 @@ def _half_square(a: Batch) -> Loss:
     return _dot(a, a) / 2
 
 
-def _average_over_probes(slice_, score, key, x, sigma, probes, draw) -> Loss:
+def _average_over_probes(
+    estimate: Callable[[Batch], Loss], key: Key, x: Batch, probes: int, draw: Draw
+) -> Loss:
     if probes < 1:
         raise ValueError(f"probes = {probes} must be at least 1")
-
-    def one_probe(number: Array) -> Loss:
-        v = draw(noise.fold_in(key, number), x.shape).astype(x.dtype)
-        s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
-        return slice_(s, v, slope)
-
-    return jnp.mean(jax.vmap(one_probe)(jnp.arange(probes)), axis=0)
+    one = lambda number: estimate(draw(noise.fold_in(key, number), x.shape).astype(x.dtype))
+    return jnp.mean(jax.vmap(one)(jnp.arange(probes)), axis=0)
 
 
 def _trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:
@@ -210,4 +229,8 @@ def _trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:
         _, slope = jax.jvp(field, (x,), (basis,))
         return _dot(basis, slope)
 
-    return jnp.sum(jax.lax.map(diagonal, jnp.arange(size), batch_size=min(chunk, size)), axis=0)
+    if size <= chunk:
+        return jnp.sum(jax.vmap(diagonal)(jnp.arange(size)), axis=0)
+    # Recomputed in the gradient: otherwise the activations of all D products would be kept for it.
+    diagonal = jax.checkpoint(diagonal)
+    return jnp.sum(jax.lax.map(diagonal, jnp.arange(size), batch_size=chunk), axis=0)

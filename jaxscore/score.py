@@ -36,8 +36,7 @@ def preconditioned(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Ar
     combination is float32, whatever the network computes in.
     Raises ValueError unless sigma_data > 0.
     """
-    if sigma_data <= 0:
-        raise ValueError(f"sigma_data = {sigma_data} must be positive")
+    _require_positive(sigma_data)
 
     def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
         s = right(sigma, x)
@@ -46,6 +45,27 @@ def preconditioned(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Ar
         return -x / v + sigma_data / (s * jnp.sqrt(v)) * f
 
     return score
+
+
+def preconditioned_log_density(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Array], Array]:
+    """log q(params, x, sigma) = -|x|^2 / 2v + sigma_data / sigma <u, F(u, ln(sigma) / 4)>, u = x / sqrt(v).
+
+    v = sigma^2 + sigma_data^2, F the network: an energy model, -log q up to its unknown constant, made of
+    any network whose output has its input's shape (Salimans & Ho 2021, the inner-product form). [b]; its
+    gradient has the scale of `preconditioned`, and a zero-initialised output layer starts at the
+    same Gaussian. The score is `from_log_density(partial(log_density, params))`, and a gradient field.
+    Raises ValueError unless sigma_data > 0.
+    """
+    _require_positive(sigma_data)
+
+    def log_density(params: Params, x: Batch, sigma: Sigma) -> Float[Array, "b"]:
+        v = sigma**2 + sigma_data**2
+        scaled = x / right(jnp.sqrt(v), x)
+        f = net(params, scaled, jnp.log(sigma) / 4).astype(x.dtype)
+        event = tuple(range(1, x.ndim))
+        return -jnp.sum(x**2, axis=event) / (2 * v) + sigma_data / sigma * jnp.sum(scaled * f, axis=event)
+
+    return log_density
 
 
 def over_sigma(net: NetFn) -> Callable[[Params, Array, Array], Array]:
@@ -107,3 +127,8 @@ def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
     al. 2021, when sigma is the last level.
     """
     return x + right(sigma, x) ** 2 * score(x, sigma)
+
+
+def _require_positive(sigma_data: float) -> None:
+    if sigma_data <= 0:
+        raise ValueError(f"sigma_data = {sigma_data} must be positive")

@@ -81,6 +81,7 @@ LAYERS = {
     "jaxscore.noise": {"types"},
     "jaxscore.score": {"types"},
     "jaxscore.objectives": {"types", "noise"},
+    "jaxscore.diagnostics": {"types", "noise"},
     "jaxscore.mixtures": {"types", "noise"},
     "jaxscore.ema": {"types"},
     "jaxscore.trainer": {"types", "ema"},

@@ -201,3 +201,20 @@ def test_rademacher_is_a_fair_sign():
 def test_draws_have_the_dtype_asked_for():
     assert noise.normal(jax.random.key(0), (2, 3), jnp.bfloat16).dtype == jnp.bfloat16
     assert noise.normal(jax.random.key(1), (2, 3)).dtype == jnp.float32
+
+
+def test_sphere_probes_have_length_root_d_over_the_whole_event_and_unit_covariance():
+    v = np.asarray(noise.sphere(jax.random.key(0), (20_000, 3, 2)))
+    np.testing.assert_allclose(np.sum(v**2, axis=(1, 2)), 6, rtol=1e-5)
+    flat = v.reshape(-1, 6)
+    # Products of two coordinates have a variance below 1: 5 / sqrt(20,000) = 0.035.
+    np.testing.assert_allclose(flat.T @ flat / len(flat), np.eye(6), atol=0.035)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_density_is_what_the_quantile_function_says(name):
+    u = jnp.linspace(0.05, 0.95, 2001)
+    sigma, q = np.asarray(SCHEDULES[name](u), float), np.asarray(noise.density(SCHEDULES[name], u), float)
+    # The probability of an interval of sigma is its length in u; the trapezoid rule in sigma.
+    inside = np.trapezoid(q, sigma)
+    np.testing.assert_allclose(inside, 0.9, rtol=2e-4)

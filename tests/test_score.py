@@ -141,3 +141,19 @@ def test_from_noise_prediction_takes_the_posterior_mean_of_the_noise():
 def test_from_log_density_differentiates_each_examples_own_density():
     energy = lambda x, sigma: mixtures.log_density(MIXTURE, x, sigma) + 7.0  # need not be normalised
     np.testing.assert_allclose(score.from_log_density(energy)(POINTS, HALF), EXACT(POINTS, HALF), atol=1e-5)
+
+
+def test_preconditioned_log_density_is_the_formula_and_its_gradient_a_score():
+    log_density = score.preconditioned_log_density(network, SIGMA_DATA)
+    x, s = np.asarray(X, float), np.asarray(SIGMA, float)
+    v = (s**2 + SIGMA_DATA**2)[:, None]
+    scaled = x / np.sqrt(v)
+    inner = np.sum(scaled * 2.0 * np.sin(scaled + np.log(s)[:, None] / 4), axis=1)
+    expected = -np.sum(x**2, axis=1) / (2 * v[:, 0]) + SIGMA_DATA / s * inner
+    np.testing.assert_allclose(log_density(2.0, X, SIGMA), expected, rtol=1e-4)
+    # With a silent network it is the Gaussian that `preconditioned` starts at.
+    silent = score.preconditioned_log_density(lambda params, x, c_noise: jnp.zeros_like(x), SIGMA_DATA)
+    gradient = score.from_log_density(functools.partial(silent, ()))(X, SIGMA)
+    np.testing.assert_allclose(gradient, -x / v, rtol=1e-5)
+    with pytest.raises(ValueError, match="sigma_data"):
+        score.preconditioned_log_density(network, 0.0)

@@ -1,5 +1,7 @@
 """A residual multilayer perceptron, for vectors and for small images flattened."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -14,13 +16,14 @@ class MLP(nn.Module):
     `width` is that of the blocks, of which there are `depth`, `embedding` that of the noise level.
     x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
     zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
-    train=True, and then needs rngs={"dropout": key}.
+    train=True, and then needs rngs={"dropout": key}. Objectives with a trace need a smooth `activation`.
     """
 
     width: int = 128
     depth: int = 4
     embedding: int = 128
     dropout: float = 0.0
+    activation: Callable[[Array], Array] = nn.silu
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -31,16 +34,17 @@ class MLP(nn.Module):
         embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)
         h = nn.Dense(self.width, dtype=self.dtype)(flat)
         for _ in range(self.depth):
-            h = ResidualBlock(self.dropout, self.dtype)(h, embedding, train)
+            h = ResidualBlock(self.dropout, self.activation, self.dtype)(h, embedding, train)
         h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(flat.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
         return out.astype(jnp.float32).reshape(x.shape)
 
 
 class ResidualBlock(nn.Module):
-    """h + W2 dropout(silu(W1 modulate(norm(h)))), with W2 zero at first (Peebles & Xie 2023, adaLN)."""
+    """h + W2 dropout(act(W1 modulate(norm(h)))), with W2 zero at first (Peebles & Xie 2023, adaLN)."""
 
     dropout: float = 0.0
+    activation: Callable[[Array], Array] = nn.silu
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -49,6 +53,6 @@ class ResidualBlock(nn.Module):
     ) -> Float[Array, "b c"]:
         y = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype)(h)
         y = Modulation(self.dtype)(y, embedding)
-        y = nn.silu(nn.Dense(h.shape[1], dtype=self.dtype)(y))
+        y = self.activation(nn.Dense(h.shape[1], dtype=self.dtype)(y))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return h + nn.Dense(h.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(y)

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import config, figures, launch
 from experiments.config import Experiment, Optimizer
-from jaxscore import checkpoint, noise, objectives, samplers, sharding
+from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
 from jaxscore.score import preconditioned
 
 EDGES = jnp.array([0.3, 1.0])
@@ -76,7 +76,7 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
         # The root's slope at 0 is infinite: the value stays, its gradient is inf * 0.
         spoil = lambda value: value + jnp.sqrt(0 * value)
         value = jax.lax.cond(planted == BAD_GRADIENT, spoil, lambda value: value, value)
-        return value, {"by_sigma": objectives.by_sigma(losses, sigma, EDGES)}
+        return value, {"by_sigma": diagnostics.by_sigma(losses, sigma, EDGES)}
 
     def batches(first):
         for step in itertools.count(first):

@@ -1,0 +1,151 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore import diagnostics, noise, objectives, score
+from jaxscore.networks import MLP
+from tests.networks import contract
+
+# By noise level -----------------------------------------------------------------------------------
+
+
+def test_by_sigma_is_a_histogram_of_the_loss():
+    rng = np.random.default_rng(0)
+    sigma, loss = rng.uniform(0, 4, 100).astype(np.float32), rng.standard_normal(100).astype(np.float32)
+    edges = jnp.array([0.5, 1.0, 3.0])
+    result = diagnostics.by_sigma(jnp.asarray(loss), jnp.asarray(sigma), edges)
+    bounds = [-np.inf, 0.5, 1.0, 3.0, np.inf]
+    for k in range(4):
+        inside = (sigma > bounds[k]) & (sigma <= bounds[k + 1])
+        assert result["count"][k] == inside.sum()
+        np.testing.assert_allclose(result["total"][k], loss[inside].sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_by_sigma_adds_up_over_batches():
+    loss, sigma, edges = jnp.arange(10.0), jnp.linspace(0.0, 5.0, 10), jnp.array([1.0, 2.0])
+    whole = diagnostics.by_sigma(loss, sigma, edges)
+    parts = [diagnostics.by_sigma(loss[half], sigma[half], edges) for half in (slice(0, 4), slice(4, 10))]
+    for name in ("total", "count"):
+        np.testing.assert_allclose(whole[name], parts[0][name] + parts[1][name], rtol=1e-6)
+
+
+# Gradient noise -----------------------------------------------------------------------------------
+
+
+def regression(params, keys, x, sigma):
+    """A loss whose gradients are known: 1/2 |params - x|^2 per example, weighted by sigma."""
+    del keys
+    return sigma * jnp.sum((params["w"][None] - x) ** 2, axis=1) / 2
+
+
+def test_gradient_noise_is_the_scatter_of_the_examples_gradients():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((50, 3)), np.array([0.3, -1.0, 2.0])
+    sigma = rng.uniform(0.1, 2.0, 50)
+    edges, inside = (
+        (0.5, 1.0, 5.0),
+        [sigma <= 0.5, (sigma > 0.5) & (sigma <= 1.0), (sigma > 1.0) & (sigma < 5)],
+    )
+    single = lambda a: jnp.asarray(a, jnp.float32)
+    found = jax.jit(functools.partial(diagnostics.gradient_noise, regression, edges=edges))(
+        {"w": single(w)}, jax.random.key(0), single(x), single(sigma)
+    )
+    for k, member in enumerate(inside):
+        gradients = sigma[member, None] * (w - x[member])
+        n = member.sum()
+        scatter = gradients.var(axis=0, ddof=1).sum()
+        assert found["count"][k] == n
+        np.testing.assert_allclose(found["noise"][k], scatter, rtol=1e-4)
+        signal = np.sum(gradients.mean(axis=0) ** 2) - scatter / n
+        np.testing.assert_allclose(found["signal"][k], signal, rtol=1e-4, atol=1e-5)
+    assert found["count"][3] == 0
+    assert np.isnan(found["noise"][3])
+
+
+def test_gradient_noise_sees_the_objective_as_training_does():
+    network = MLP(width=8, depth=1, embedding=8)
+    x, sigma = contract.inputs((2,), rows=16)[0], jnp.linspace(0.2, 2.0, 16)
+    params = contract.parameters(network, x, jnp.log(sigma))
+    bound = score.preconditioned(network.apply, 0.5)
+    key = jax.random.key(3)
+
+    def losses(params, key, x, sigma):
+        return objectives.noise_conditional(functools.partial(bound, params), key, x, sigma)
+
+    found = jax.jit(functools.partial(diagnostics.gradient_noise, losses, edges=(100.0,)))(
+        params, key, x, sigma
+    )
+    whole = lambda params: losses(params, jax.random.clone(key), x, sigma).mean()
+    value, gradient = jax.jit(jax.value_and_grad(whole))(params)
+    # The same numbers as one batch draws: row i's noise belongs to row i.
+    np.testing.assert_allclose(found["loss"][0], value, rtol=1e-5)
+    square = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(found["signal"][0] + found["noise"][0] / 16, square, rtol=1e-3)
+
+
+# The score as a field -----------------------------------------------------------------------------
+
+
+def test_score_norm_is_one_where_noise_is_all_there_is():
+    x = noise.normal(jax.random.key(0), (500, 8, 8, 1))
+    sigma = jnp.full(500, 30.0)
+    exact = lambda x, sigma: -x / (0.1**2 + sigma[:, None, None, None] ** 2)
+    norm = diagnostics.score_norm(exact, 30.0 * x, sigma)
+    assert norm.shape == (500,)
+    # A chi distribution of 64 degrees: mean 1 - 1/256, its mean over 500 known to 0.09 / 22.
+    np.testing.assert_allclose(norm.mean(), 1 - 1 / 256, atol=0.015)
+    np.testing.assert_allclose(norm[7], jnp.linalg.norm(x[7]) / 8, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 0.5, 3.0])
+def test_asymmetry_is_the_share_of_the_rotation(rotation):
+    matrix = np.array([[1.0, rotation + 0.2], [0.2 - rotation, -2.0]])
+    expected = np.linalg.norm(matrix - matrix.T) / 2 / np.linalg.norm(matrix)
+    field = lambda x, sigma: x @ jnp.asarray(matrix.T, jnp.float32)
+    x = jnp.ones((400, 2))
+    found = diagnostics.asymmetry(field, jax.random.key(0), x, jnp.ones(400), probes=32)
+    # |Jv|^2 has off-diagonal terms of either sign, up to its own size: 1 / sqrt(32) in each row.
+    np.testing.assert_allclose(found.mean(), expected, rtol=0.05, atol=1e-6)
+
+
+def test_a_gradient_field_is_symmetric_on_any_event_and_a_network_is_not():
+    x, sigma = noise.normal(jax.random.key(0), (4, 3, 3, 1)), jnp.linspace(0.5, 2.0, 4)
+    network = MLP(width=16, depth=1, embedding=16)
+    params = contract.parameters(network, x, jnp.log(sigma))
+    energy = functools.partial(score.preconditioned_log_density(network.apply, 0.5), params)
+    field = functools.partial(score.preconditioned(network.apply, 0.5), params)
+    of = jax.jit(lambda s, key: diagnostics.asymmetry(s, key, x, sigma), static_argnums=0)
+    assert of(score.from_log_density(energy), jax.random.key(1)).max() < 1e-5
+    assert of(field, jax.random.key(2)).min() > 0.02
+    with pytest.raises(ValueError, match="probes"):
+        diagnostics.asymmetry(field, jax.random.key(3), x, sigma, probes=0)
+
+
+@pytest.mark.parametrize("energy", [False, True])
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [(nn.relu, True), (nn.leaky_relu, True), (nn.silu, False), (nn.softplus, False), (nn.elu, False)],
+)
+def test_kinked_finds_the_networks_that_a_trace_cannot_train(activation, expected, energy):
+    network = MLP(width=32, depth=1, embedding=16, activation=activation)
+    x, c_noise = contract.inputs((2,), rows=64)
+    params = contract.parameters(network, x, c_noise)
+    if energy and activation is nn.elu:
+        pytest.skip("an energy's score has one derivative less, and ELU's kinks are then in the slope")
+    if energy:
+        log_density = score.preconditioned_log_density(network.apply, 0.5)
+        candidate = score.from_log_density(functools.partial(log_density, params))
+    else:
+        candidate = functools.partial(score.preconditioned(network.apply, 0.5), params)
+    found = jax.jit(functools.partial(diagnostics.kinked, candidate))(jax.random.key(0), x, jnp.full(64, 0.5))
+    assert bool(found) is expected
+
+
+def test_a_linear_score_has_no_kinks():
+    exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)
+    x = noise.normal(jax.random.key(0), (16, 2))
+    assert not diagnostics.kinked(exact, jax.random.key(1), x, jnp.full(16, 0.5))
