@@ -126,11 +126,13 @@ def training(config: Config) -> dict[str, float]:
 
 def main() -> None:
     """Print the figures, and write them if asked."""
-    try:
+    with launch.one_line_errors():
         config = flags.parse(Config())
-    except flags.FlagError as error:
-        console.complain(str(error))
-        raise SystemExit(2) from None
+        measure(config)
+
+
+def measure(config: Config) -> None:
+    """All of it, as one table."""
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     figures = sampling(config) | training(config)
     rows = [("", device), *((name, f"{value:.3f}") for name, value in figures.items())]

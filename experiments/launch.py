@@ -9,11 +9,12 @@ the work, and is what tests and notebooks call:
 The three jits are here (init, step, sample), with their shardings and the donation of the state.
 """
 
+import contextlib
 import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,30 @@ MODES = ("train", "sample", "evaluate")
 
 def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
     """Parse flags, build, run. Bad input is one line on standard error and exit status 2."""
+    with one_line_errors():
+        config = flags.parse(defaults)
+        with one_line_errors(config.workdir):
+            run(build(config), config.workdir, mode=config.mode)
+
+
+@contextlib.contextmanager
+def one_line_errors(folder: Path | None = None) -> Iterator[None]:
+    """What goes wrong within is one line on standard error, and the process exits.
+
+    With status 2 for bad input, data that are absent and a full disk; 130 for an interruption that
+    nothing listened for, and 0 for one after which the run can go on. An error of the operating
+    system that names no file is put down to the folder.
+    """
     # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        config = flags.parse(defaults)
-        run(build(config), config.workdir, mode=config.mode)
+        yield
     except (flags.FlagError, Refusal, DataError, CheckpointError, NonFinite) as error:
         console.complain(str(error))
         raise SystemExit(2) from None
     except OSError as error:
-        console.complain(f"{error.filename or config.workdir}: {error.strerror or error}")
+        console.complain(f"{error.filename or folder}: {error.strerror or error}")
         raise SystemExit(2) from None
     except Interrupted as interruption:
         console.say(f"{interruption}; run again to go on from there")

@@ -1,46 +1,28 @@
-"""Data: arrays of examples with labels, and batches that are a function of (seed, step).
+"""Data sets that are arrays: digits, draws from a mixture, and a file of one's own.
 
 >>> data = digits()
 >>> data.examples.shape, float(data.examples.max())
 ((1797, 8, 8, 1), 1.0)
->>> next(batches(data.examples, batch=32, seed=0, start=7)).shape
-(32, 8, 8, 1)
 """
 
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from jaxscore import mixtures
+from jaxscore.data.images import DataError, Examples, unit
 
 
 class Dataset(NamedTuple):
-    """Examples as float32 (images in 0..1), and a class label for each."""
+    """Examples as float32 (images in 0..1), and a class label for each, 0 where there are no classes."""
 
-    examples: Float[np.ndarray, "n *event"]
+    examples: Examples
     labels: Int[np.ndarray, "n"]
-
-
-class DataError(Exception):
-    """A data set that is not there, or not what it should be; the text says how to get it."""
-
-
-def load(name: str) -> Dataset:
-    """`digits`, or `npz:PATH`, a file with an array `images` and, if wanted, `labels`.
-
-    Raises DataError if the name is none of these or the file cannot be used.
-    """
-    if name == "digits":
-        return digits()
-    if name.startswith("npz:"):
-        return from_npz(name.removeprefix("npz:"))
-    raise DataError(f"data set {name!r} is not known: use digits, or npz:PATH for a file of your own")
 
 
 def digits() -> Dataset:
@@ -81,35 +63,8 @@ def from_npz(path: str | Path) -> Dataset:
         raise DataError(f"{path}: images are {images.dtype}{list(images.shape)}, not numbers [n, h, w(, c)]")
     if labels.dtype.kind not in "uif" or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
-    images = images / 255 if images.dtype == np.uint8 else images
+    images = unit(images) if images.dtype == np.uint8 else images
     if not (images.min() >= 0 and images.max() <= 1):  # as a NaN is not either
         raise DataError(f"{path}: images run from {images.min()} to {images.max()}, not in 0..1")
     images = images[..., None] if images.ndim == 3 else images
     return Dataset(images.astype(np.float32), labels.astype(np.int32))
-
-
-def batches(
-    examples: Float[np.ndarray, "n *event"], *, batch: int, seed: int, start: int = 0
-) -> Iterator[Float[np.ndarray, "b *event"]]:
-    """Batches number start, start + 1, ... of an endless stream; number k depends on (seed, k) alone.
-
-    The stream is one random permutation of all examples after another, cut into batches without
-    a gap, so nothing is dropped and every example is seen equally often. Resuming is asking for the
-    batch of the step. Raises ValueError if batch < 1 or there are no examples.
-    """
-    n = len(examples)
-    if batch < 1 or n < 1:
-        raise ValueError(f"need batch >= 1 and at least one example, not {batch} and {n}")
-    permutations: dict[int, np.ndarray] = {}
-    step = start
-    while True:
-        place = np.arange(step * batch, (step + 1) * batch)
-        epochs = range(place[0] // n, place[-1] // n + 1)
-        permutations = {e: permutations[e] if e in permutations else _permutation(seed, e, n) for e in epochs}
-        stream = np.concatenate([permutations[e] for e in epochs])
-        yield examples[stream[place - epochs[0] * n]]
-        step += 1
-
-
-def _permutation(seed: int, epoch: int, n: int) -> Int[np.ndarray, "n"]:
-    return np.random.default_rng([seed, epoch]).permutation(n)

@@ -1,0 +1,24 @@
+"""Data: images in 0..1 with labels, and batches that are a function of (seed, step).
+
+    data.load("fashion_mnist")                    in memory: a float32 array
+    data.load("celeb_a", "/data/tfds")            too large for that: Images, read when asked for
+    data.load("folder:ffhq256", size=64)
+
+Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`.
+
+>>> examples = load("digits").examples
+>>> examples.shape, float(examples.max())
+((1797, 8, 8, 1), 1.0)
+>>> next(batches(examples, batch=32, seed=0, start=7)).shape
+(32, 8, 8, 1)
+"""
+
+from jaxscore.data.arrays import Dataset as Dataset
+from jaxscore.data.arrays import digits as digits
+from jaxscore.data.arrays import from_npz as from_npz
+from jaxscore.data.arrays import toy as toy
+from jaxscore.data.images import DataError as DataError
+from jaxscore.data.images import Examples as Examples
+from jaxscore.data.images import Images as Images
+from jaxscore.data.named import load as load
+from jaxscore.data.stream import batches as batches

@@ -1,0 +1,166 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from jaxscore import calibrate, noise, samplers
+
+# Overlap ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "dimension"), [(1.0, 3072), (1.0376, 3072), (1.05, 784), (1.2, 64), (1.668, 784)]
+)
+def test_the_overlap_is_the_formula_with_scipys_phi(ratio, dimension):
+    shift = np.sqrt(2 * dimension) * (ratio - 1)
+    # Tails rather than Phi, which has no digits left where both are nearly 1.
+    expected = stats.norm.sf(shift - 3 * ratio) - stats.norm.sf(shift + 3 * ratio)
+    np.testing.assert_allclose(calibrate.overlap(ratio, dimension), expected, rtol=1e-10)
+
+
+def test_the_overlap_is_what_lengths_of_noise_have_in_common():
+    # |sigma n| over sigma has mean sqrt(D) and variance 1/2, nearly; the paper's formula is this share.
+    dimension, ratio, n = 3072, 1.03, 20_000
+    lengths = np.sqrt(np.random.default_rng(0).chisquare(dimension, n))
+    # The paper's interval: three standard deviations (of 1 / sqrt 2) of the larger noise about sqrt(D).
+    inside = np.abs(ratio * lengths - np.sqrt(dimension)) < 3 * ratio / np.sqrt(2)
+    # A share of 20,000 has a standard deviation of 0.003, and the length is not quite normal.
+    np.testing.assert_allclose(inside.mean(), calibrate.overlap(ratio, dimension), atol=0.02)
+
+
+@pytest.mark.parametrize("dimension", [5, 64, 784, 3072, 196_608])
+@pytest.mark.parametrize("overlap", [0.01, 0.5, 0.567, 0.99])
+def test_the_ratio_for_an_overlap_has_that_overlap(dimension, overlap):
+    ratio = calibrate.ratio_for(dimension, overlap)
+    assert ratio > 1
+    np.testing.assert_allclose(calibrate.overlap(ratio, dimension), overlap, rtol=1e-9)
+
+
+def test_more_overlap_is_more_levels():
+    counts = [calibrate.level_count(0.01, 50.0, 3072, overlap) for overlap in (0.1, 0.3, 0.5, 0.567, 0.9)]
+    assert counts == sorted(set(counts))
+    assert counts[2:4] == [219, 232]  # 232 is the published number, and 0.5 is not its overlap
+
+
+@pytest.mark.parametrize(("sigma_min", "sigma_max"), [(0.01, 50.0), (0.1, 3.0)])
+def test_the_levels_of_that_count_overlap_as_asked(sigma_min, sigma_max):
+    count = calibrate.level_count(sigma_min, sigma_max, 784, 0.4)
+    sigmas = noise.levels(noise.geometric(sigma_min, sigma_max), count)[:-1]
+    ratio = float(sigmas[0] / sigmas[1])
+    # A whole number of levels: half a level more or less.
+    np.testing.assert_allclose(calibrate.overlap(ratio, 784), 0.4, atol=0.01)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 0.0, 0.998, 1.0, 1.5, float("nan")])
+def test_an_overlap_that_cannot_be_is_refused(overlap):
+    with pytest.raises(ValueError, match=r"between 0 and 0\.997"):
+        calibrate.ratio_for(784, overlap)
+
+
+def test_levels_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="at least 5"):
+        calibrate.ratio_for(4)
+    with pytest.raises(ValueError, match="at least 1"):
+        calibrate.overlap(0.9, 784)
+    for sigma_min, sigma_max in ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(ValueError, match="0 < sigma_min < sigma_max"):
+            calibrate.level_count(sigma_min, sigma_max, 784)
+
+
+# Step size ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 40])
+@pytest.mark.parametrize("epsilon", [1e-7, 6.2e-6, 1.2e-4])
+def test_the_annealing_error_is_the_recursion_of_the_variance(steps, epsilon):
+    sigma_min, ratio = 0.01, 1.0376
+    # x <- x - epsilon x / sigma^2 + sqrt(2 epsilon) z, from the variance of the level before.
+    variance = (ratio * sigma_min) ** 2
+    for _ in range(steps):
+        variance = variance * (1 - epsilon / sigma_min**2) ** 2 + 2 * epsilon
+    found = calibrate.annealing_error(epsilon, sigma_min, ratio, steps)
+    np.testing.assert_allclose(found, variance / sigma_min**2 - 1, rtol=1e-9, atol=1e-12)
+
+
+def test_the_annealing_error_is_what_the_sampler_leaves_at_every_level():
+    # Data at one point, the exact score -x / sigma^2; levels so far apart that the error is large.
+    sigma_min, ratio, steps = 0.5, 1.5, 3
+    epsilon = 0.2 * sigma_min**2
+    dynamics = samplers.repeat(samplers.langevin(samplers.annealed(epsilon, sigma_min)), steps)
+    score = lambda x, sigma: -x / sigma[:, None] ** 2
+    x = ratio**3 * sigma_min * jax.random.normal(jax.random.key(0), (200, 500))
+    sigmas = jnp.array([ratio**2, ratio, 1.0, 0.0]) * sigma_min
+    memory = dynamics.init(x)
+    variance = ratio**3 * sigma_min
+    variance = variance**2
+    for number in range(3):
+        # The error is defined for a level that begins at the variance (ratio sigma)^2: correct for the rest.
+        key = jax.random.key(number + 1)
+        x, memory = dynamics.step(key, x, memory, score, sigmas[number], sigmas[number + 1])
+        sigma = float(sigmas[number])
+        start = variance**0.5 / sigma
+        variance = sigma**2 * (1 + calibrate.annealing_error(epsilon, sigma_min, start, steps))
+        # The variance of 100,000 normals has a relative standard deviation of sqrt(2 / 1e5) = 0.0045.
+        np.testing.assert_allclose(jnp.mean(x**2), variance, rtol=0.018)
+
+
+def test_the_best_step_is_scipys():
+    for ratio, steps in ((1.0376, 5), (1.0045, 3), (1.5, 1), (3.0, 10)):
+        found = calibrate.step_size(0.01, ratio, steps)
+        error = lambda e, ratio=ratio, steps=steps: calibrate.annealing_error(e, 1.0, ratio, steps)
+        expected = optimize.minimize_scalar(error, bounds=(1e-6, 1.0), options={"xatol": 1e-12}).x * 1e-4
+        # A minimum is as flat as the square root of a float64's precision: 1e-8, over its curvature.
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_of_one_step_the_best_is_known():
+    # (1 - e)^2 g^2 + 2 e is least at e = 1 - 1 / g^2.
+    np.testing.assert_allclose(calibrate.step_size(0.1, 1.25, 1), 0.01 * (1 - 1 / 1.25**2), rtol=1e-6)
+
+
+def test_the_error_is_never_below_zero():
+    grid = np.geomspace(1e-9, 1.999, 1000)
+    for ratio, steps in ((1.0, 1), (1.0045, 3), (1.668, 100)):
+        assert calibrate.annealing_error(grid, 1.0, ratio, steps).min() >= -1e-15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((0.0, 0.01, 1.03, 5), "between 0 and 2 sigma_min"),
+        ((2e-4, 0.01, 1.03, 5), "between 0 and 2 sigma_min"),
+        ((1e-6, 0.01, 0.9, 5), "ratio >= 1"),
+        ((1e-6, 0.01, 1.03, 0), "steps >= 1"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        calibrate.annealing_error(*arguments)
+
+
+def test_no_step_is_best_between_equal_levels():
+    for sigma_min, ratio in ((0.01, 1.0), (0.0, 1.03)):
+        with pytest.raises(ValueError, match="ratio > 1"):
+            calibrate.step_size(sigma_min, ratio, 5)
+    with pytest.raises(ValueError, match="steps >= 1"):
+        calibrate.step_size(0.01, 1.03, 0)
+
+
+# Training noise -----------------------------------------------------------------------------------
+
+
+def test_at_edms_spread_it_is_edms_noise():
+    assert calibrate.training_noise(0.5) == (-1.2, 1.2)
+
+
+def test_the_noise_scales_with_the_data():
+    u = jnp.linspace(0.05, 0.95, 7)
+    edm = noise.lognormal(*calibrate.training_noise(0.5))(u)
+    np.testing.assert_allclose(noise.lognormal(*calibrate.training_noise(3.5))(u), 7 * edm, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0, float("nan")])
+def test_data_without_a_spread_are_refused(spread):
+    with pytest.raises(ValueError, match="must be positive"):
+        calibrate.training_noise(spread)
