@@ -25,6 +25,8 @@ class Optimizer:
     """The share of all steps, at the end, over which the rate falls to zero."""
     b2: float = 0.99
     """Decay of Adam's second moment."""
+    epsilon: float = 1e-8
+    """What Adam adds to the root of its second moment."""
 
     def __post_init__(self):
         rate = self.learning_rate
@@ -32,6 +34,7 @@ class Optimizer:
         require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
         require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
         require(0 <= self.b2 < 1, "optimizer.b2", self.b2, "must lie in 0..1, below 1")
+        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The optax optimiser for a run of `steps` steps."""
@@ -45,7 +48,7 @@ class Optimizer:
             ],
             [rise, steps - fall],
         )
-        return optax.adam(rate, b2=self.b2)
+        return optax.adam(rate, b2=self.b2, eps=self.epsilon)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

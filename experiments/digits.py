@@ -59,7 +59,8 @@ class Langevin:
     def __post_init__(self):
         require(self.levels >= 2, "langevin.levels", self.levels, "must be at least 2")
         require(self.steps >= 1, "langevin.steps", self.steps, "must be at least 1")
-        require(self.step_size > 0, "langevin.step-size", self.step_size, "must be positive")
+        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
+        require(0 < self.step_size < 2, "langevin.step-size", self.step_size, remedy)
         require_sigmas(self.sigma_min, self.sigma_max, prefix="langevin.")
 
 

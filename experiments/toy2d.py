@@ -60,7 +60,8 @@ class Config(BaseConfig):
         super().__post_init__()
         require_sigmas(self.sigma_min, self.sigma_max)
         require(0 < self.weight < 1, "weight", self.weight, "must lie between 0 and 1")
-        require(self.step_size > 0, "step-size", self.step_size, "must be positive")
+        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
+        require(0 < self.step_size < 2, "step-size", self.step_size, remedy)
         for name in ("points", "width", "depth", "langevin_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.levels >= 2, "levels", self.levels, "must be at least 2")

@@ -4,8 +4,15 @@
     chain(repeat(langevin(...), T), denoise_last())     the same with the final denoising
     heun()                                              EDM's deterministic sampler
     churn(40.0, heun(), steps=18)                       EDM's stochastic sampler
-    chain(langevin(...), heun())                        predictor-corrector
     ancestral()                                         DDPM's sampler
+    consistent(epsilon / sigma_L**2)                    consistent annealed sampling
+    chain(langevin_signal_to_noise(0.16), reverse_diffusion())
+                                                        Song et al.'s predictor-corrector
+    repeat(metropolis(log_density, step_size), T)       Metropolis-adjusted Langevin dynamics
+
+What to read off them: the memory of every Langevin sampler is a `Figures`, acceptance, signal-to-noise
+ratio and norm of the score, for `sample(..., collect=lambda x, memory: memory)`; inside `per_level(...)`
+they are those of each level by itself. In a chain the memory is a tuple, one for each member.
 
 >>> import functools, jax
 >>> from jaxscore import mixtures, noise
@@ -25,8 +32,18 @@ from jaxscore.samplers.base import memoryless as memoryless
 from jaxscore.samplers.base import prior as prior
 from jaxscore.samplers.base import repeat as repeat
 from jaxscore.samplers.base import sample as sample
+from jaxscore.samplers.consistent import consistent as consistent
+from jaxscore.samplers.figures import Figures as Figures
+from jaxscore.samplers.figures import per_level as per_level
 from jaxscore.samplers.langevin import annealed as annealed
 from jaxscore.samplers.langevin import langevin as langevin
+from jaxscore.samplers.langevin import langevin_signal_to_noise as langevin_signal_to_noise
+from jaxscore.samplers.langevin import langevin_signal_to_noise_coupled as langevin_signal_to_noise_coupled
+from jaxscore.samplers.langevin import langevin_stability as langevin_stability
+from jaxscore.samplers.metropolis import log_ratio_along_path as log_ratio_along_path
+from jaxscore.samplers.metropolis import metropolis as metropolis
+from jaxscore.samplers.metropolis import metropolis_along_path as metropolis_along_path
 from jaxscore.samplers.ode import euler as euler
 from jaxscore.samplers.ode import heun as heun
 from jaxscore.samplers.sde import ancestral as ancestral
+from jaxscore.samplers.sde import reverse_diffusion as reverse_diffusion

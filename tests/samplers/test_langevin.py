@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from jaxscore import mixtures, noise, samplers, score
+from tests.samplers import oracle
 
 ONE_LEVEL = jnp.array([1.0, 1.0])
+KEEP = lambda x, memory: memory
+
+
+# The update ---------------------------------------------------------------------------------------
 
 
 def test_the_update_is_drift_plus_noise():
@@ -21,17 +26,21 @@ def test_the_update_is_drift_plus_noise():
     np.testing.assert_allclose(x, 1 + e * 1e4, rtol=2e-3)
 
 
-@pytest.mark.parametrize(("v", "e"), [(1.0, 0.5), (1.0, 1.0), (0.25, 0.1)])
+@jax.jit
+def settled_on_a_gaussian(v, e):
+    gaussian = lambda x, sigma: -(x - 3.0) / v
+    # (1 - e/v)^120 of the start is left: nothing.
+    sampler = samplers.repeat(samplers.langevin(lambda sigma: e), 60)
+    return samplers.sample(jax.random.key(0), jnp.zeros((20_000, 1)), ONE_LEVEL, gaussian, sampler)[0]
+
+
+@pytest.mark.parametrize(("v", "e"), [(1.0, 0.125), (1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (0.25, 0.1)])
 def test_a_gaussian_is_stationary_up_to_the_known_bias(v, e):
     """x <- (1 - e/v) x + sqrt(2 e) z has variance v / (1 - e / (2 v)): too wide by e / (2 v)."""
-    n, mean = 20_000, 3.0
-    gaussian = lambda x, sigma: -(x - mean) / v
-    sampler = samplers.repeat(samplers.langevin(e), 60)  # (1 - e/v)^120 of the start is left: nothing
-    run = jax.jit(lambda key, x: samplers.sample(key, x, ONE_LEVEL, gaussian, sampler)[0])
-    x = np.asarray(run(jax.random.key(0), jnp.zeros((n, 1))), float)
+    x = np.asarray(settled_on_a_gaussian(v, e), float)
     expected = v / (1 - e / (2 * v))
-    np.testing.assert_allclose(x.var(), expected, rtol=4 * np.sqrt(2 / n))
-    np.testing.assert_allclose(x.mean(), mean, atol=4 * np.sqrt(expected / n))
+    np.testing.assert_allclose(x.var(), expected, rtol=4 * np.sqrt(2 / len(x)))
+    np.testing.assert_allclose(x.mean(), 3, atol=4 * np.sqrt(expected / len(x)))
 
 
 def test_it_stays_at_sigma_and_takes_the_step_of_sigma():
@@ -42,7 +51,8 @@ def test_it_stays_at_sigma_and_takes_the_step_of_sigma():
         return jnp.zeros_like(x)
 
     sampler, n = samplers.langevin(lambda sigma: 0.1 * sigma**2), 10_000
-    x, _ = sampler.step(jax.random.key(0), jnp.zeros((n, 1)), (), spy, jnp.asarray(3.0), jnp.asarray(1.0))
+    x = jnp.zeros((n, 1))
+    x, _ = sampler.step(jax.random.key(0), x, sampler.init(x), spy, jnp.asarray(3.0), jnp.asarray(1.0))
     np.testing.assert_array_equal(told[0], 3.0)
     np.testing.assert_allclose(np.var(x), 2 * 0.1 * 9, rtol=4 * np.sqrt(2 / n))
 
@@ -53,11 +63,108 @@ def test_annealed_is_the_step_size_of_ncsn():
     np.testing.assert_allclose(e(jnp.array([0.01, 0.1, 1.0])), [2e-5, 2e-3, 0.2], rtol=1e-5)
 
 
+# Signal to noise ------------------------------------------------------------------------------------
+
+
+def length(a):
+    return np.sqrt((np.asarray(a, float).reshape(len(a), -1) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_the_step_is_that_of_the_paper(coupled):
+    """Song et al. 2021, algorithm 4: e = 2 (r |z| / |g|)^2 and x + e g + sqrt(2 e) z."""
+    r, sigma, key = 0.16, 2.0, jax.random.key(1)
+    make = samplers.langevin_signal_to_noise_coupled if coupled else samplers.langevin_signal_to_noise
+    x = 3 * noise.normal(jax.random.key(0), (6, 4, 5))
+    sampler = make(r)
+    after, memory = sampler.step(key, x, sampler.init(x), oracle.separable, jnp.asarray(sigma), None)
+
+    z = np.asarray(noise.normal(jax.random.clone(key), x.shape), float)
+    g = np.asarray(oracle.separable(x, jnp.full(6, sigma)), float)
+    norm_z, norm_g = length(z), length(g)
+    if coupled:
+        norm_z, norm_g = norm_z.mean(), norm_g.mean()
+    e = np.broadcast_to(2 * (r * norm_z / norm_g) ** 2, 6)[:, None, None]
+    np.testing.assert_allclose(after, np.asarray(x, float) + e * g + np.sqrt(2 * e) * z, rtol=1e-4, atol=1e-5)
+    # What the ratio of lengths turned out to be: as asked for each, or for their means.
+    realised = length(e * g) / length(np.sqrt(2 * e) * z)
+    np.testing.assert_allclose(memory.signal_to_noise, realised, rtol=1e-4)
+    if coupled:
+        assert np.ptp(realised) > 0.05
+        np.testing.assert_allclose(length(e * g).mean() / length(np.sqrt(2 * e) * z).mean(), r, rtol=1e-5)
+    else:
+        np.testing.assert_allclose(realised, r, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [samplers.langevin_signal_to_noise, samplers.langevin_signal_to_noise_coupled]
+)
+def test_without_a_score_the_step_is_the_limit(make):
+    n, sigma = 20_000, 3.0
+    still = lambda x, sigma: jnp.zeros_like(x)
+    for limit in (1.0, 0.25):
+        sampler, x = make(0.16, limit=limit), jnp.zeros((n, 1))
+        x, memory = sampler.step(jax.random.key(0), x, sampler.init(x), still, jnp.asarray(sigma), None)
+        np.testing.assert_allclose(np.var(x), 2 * limit * sigma**2, rtol=4 * np.sqrt(2 / n))
+        np.testing.assert_array_equal(memory.signal_to_noise, 0)
+
+
+def settled(sampler, d, steps=250, n=4000):
+    """|x|^2 of n examples of N(0, I) in d dimensions after many steps."""
+    x = noise.normal(jax.random.key(0), (n, d))
+    gaussian = lambda x, sigma: -x
+    dynamics = samplers.repeat(sampler, steps)
+    run = jax.jit(lambda x: samplers.sample(jax.random.key(1), x, ONE_LEVEL, gaussian, dynamics)[0])
+    return length(run(x)) ** 2
+
+
+def test_a_step_of_its_own_makes_every_example_too_wide_by_4_over_its_dimension():
+    """On N(0, I), E|x_next|^2 = E|x|^2 says E[1 / |x|^2] = 1 / ((D + 2) (1 + r^2)), for any r.
+
+    With e = 2 r^2 |z|^2 / |x|^2 the terms of |(1 - e) x + sqrt(2 e) z|^2 have the means E|x|^2, -4 r^2 D,
+    4 r^4 D (D + 2) E[1 / |x|^2] and 4 r^2 D (D + 2) E[1 / |x|^2]. For a true normal it is 1 / (D - 2).
+    """
+    d, r = 16, 0.2
+    inverse = 1 / settled(samplers.langevin_signal_to_noise(r, limit=100.0), d)
+    expected = 1 / ((d + 2) * (1 + r**2))
+    assert abs(inverse.mean() - expected) < 4 * inverse.std() / np.sqrt(len(inverse))
+    # And 1 / (D - 2), the truth, is far away.
+    assert inverse.mean() < 0.8 / (d - 2)
+    # One step size for all has the bias of the finite step and no more: e = 2 r^2, 1 / (1 - r^2).
+    squares = settled(samplers.langevin_signal_to_noise_coupled(r), d)
+    np.testing.assert_allclose(squares.mean(), d / (1 - r**2), rtol=4 * np.sqrt(2 / (d * 4000)) + 0.003)
+
+
+def test_means_over_the_batch_couple_the_samples_and_say_so():
+    x = 6 * noise.normal(jax.random.key(0), (16, 8))
+    other = x.at[5:].multiply(3.0)
+    key = jax.random.key(1)
+    own, coupled = samplers.langevin_signal_to_noise(0.16), samplers.langevin_signal_to_noise_coupled(0.16)
+    run = lambda sampler, x: oracle.few_steps(sampler, key, x)[0][:5]
+    np.testing.assert_allclose(run(own, x), run(own, other), rtol=1e-4, atol=1e-5)
+    assert np.abs(run(coupled, x) - run(coupled, other)).max() > 0.01
+    assert "COUPLE" in samplers.langevin_signal_to_noise_coupled.__doc__
+    # How many devices share the batch makes no difference even so.
+    oracle.assert_close(oracle.on_eight_devices(coupled, key, x), oracle.few_steps(coupled, key, x))
+
+
+def test_rows_are_their_own_in_any_shape():
+    corrector = samplers.langevin_signal_to_noise(0.16)
+    oracle.assert_rows_are_their_own(samplers.chain(corrector, samplers.reverse_diffusion()))
+
+
+# Bad arguments, and steps that diverge ----------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: samplers.langevin(0.0),
         lambda: samplers.langevin(-1.0),
+        lambda: samplers.langevin_stability(0.0, 1.0),
+        lambda: samplers.langevin_signal_to_noise(0.0),
+        lambda: samplers.langevin_signal_to_noise(0.1, limit=0.0),
+        lambda: samplers.langevin_signal_to_noise_coupled(-0.1),
         lambda: samplers.annealed(0.0, 0.1),
         lambda: samplers.annealed(0.1, 0.0),
     ],
@@ -65,6 +172,135 @@ def test_annealed_is_the_step_size_of_ncsn():
 def test_step_sizes_must_be_positive(make):
     with pytest.raises(ValueError, match="positive"):
         make()
+
+
+@pytest.mark.parametrize("factor", [2.0, 2.1, 50.0])
+def test_an_annealed_step_that_diverges_is_refused_in_one_line(factor):
+    with pytest.raises(
+        ValueError, match=r"epsilon = .* sigma_min = 0\.125.* epsilon < .* = 0\.03125"
+    ) as raised:
+        samplers.annealed(factor * 0.125**2, 0.125)
+    assert "\n" not in str(raised.value)
+    samplers.annealed(1.99 * 0.125**2, 0.125)
+
+
+def test_stability_is_what_a_step_leaves():
+    sigma = jnp.array([0.1, 1.0, 5.0])
+    step = samplers.annealed(0.2 * 0.1**2, 0.1)
+    np.testing.assert_allclose(samplers.langevin_stability(step, sigma), 0.8, rtol=1e-5)
+    np.testing.assert_allclose(samplers.langevin_stability(0.5, sigma), [49, 0.5, 0.98], rtol=1e-5)
+    assert float(samplers.langevin_stability(2.0, 1.0)) == 1
+
+
+def test_a_step_diverges_where_stability_says_so():
+    # The noise of a level by itself, from 1000 sigma away, 10 steps: |1 - e / sigma^2|^10 of it is left.
+    sigma, sigmas = 0.5, jnp.full(2, 0.5)
+    point = lambda x, sigma: -x / sigma[:, None] ** 2
+
+    @jax.jit
+    def mean(e):
+        dynamics = samplers.repeat(samplers.langevin(lambda sigma: e), 10)
+        x = jnp.full((2000, 1), 500.0)
+        return samplers.sample(jax.random.key(0), x, sigmas, point, dynamics)[0].mean()
+
+    for factor in (0.3, 1.9, 2.1):
+        e = factor * sigma**2
+        left = float(samplers.langevin_stability(e, sigma)) ** 10
+        assert (left < 1) == (factor < 2)
+        # The noise: std at most sigma / sqrt(1 - 0.9^2) where it converges, 3.3 sigma at 2.1; 4 of its
+        # standard errors are 0.15.
+        np.testing.assert_allclose(abs(float(mean(e))), left * 500, rtol=1e-4, atol=0.15)
+
+
+# Mixtures ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [samplers.langevin(lambda sigma: 0.06 * sigma**2), samplers.langevin_signal_to_noise_coupled(0.17)],
+    ids=["langevin", "signal to noise, coupled"],
+)
+def test_it_follows_the_levels_of_a_mixture(step):
+    # The bias of the step, e / (2 v) = 3 % of the variance, and 3 % for T steps that do not quite forget
+    # the level before.
+    oracle.assert_follows_the_levels(samplers.repeat(step, 15), stays=True, bias=0.06)
+
+
+def test_corrector_then_predictor_is_better_than_the_other_order_on_a_mixture():
+    # Few levels; components of std 0.2. After the predictor the corrector's noise is that of the level
+    # before, and stays.
+    mixture = mixtures.isotropic([0.7, 0.3], [[1.5, 1.0], [-1.5, -1.0]], 0.2)
+    exact = functools.partial(mixtures.score, mixture)
+    sigmas = noise.levels(noise.karras(0.02, 8.0), 18)
+    corrector, n = samplers.langevin_signal_to_noise_coupled(0.3), 10_000
+    start = mixtures.draw(jax.random.key(0), mixture, n, sigma=sigmas[0])
+    orders = {
+        "corrector first": samplers.chain(corrector, samplers.heun()),
+        "predictor first": samplers.chain(samplers.heun(), corrector),
+    }
+    std = {}
+    for name, sampler in orders.items():
+        run = lambda x, s=sampler: samplers.sample(jax.random.key(1), x, sigmas, exact, s)[0]
+        x = np.asarray(jax.jit(run)(start))
+        near = x[x.sum(axis=1) > 0]
+        std[name] = near.std(axis=0).mean()
+    # 4 standard errors of a standard deviation of 14,000 numbers, 2.4 %, and 3 % for the steps' size.
+    np.testing.assert_allclose(std["corrector first"], 0.2, rtol=0.054)
+    assert std["predictor first"] > 0.23
+
+
+def test_a_step_of_its_own_in_many_dimensions():
+    """Two modes of 64 numbers, as images of 8 x 8: predictor and corrector find both, as wide as they are."""
+    n, width, sigmas = 1000, 0.5, noise.levels(noise.geometric(0.1, 20.0), 40)
+
+    def exact(x, sigma):
+        # +m with weight 0.7 and -m with 0.3, m = (1, 1, ...): the mean of x0 given x, by Tweedie.
+        v = (width**2 + sigma**2)[:, None, None]
+        bias = jnp.log(0.7 / 0.3) / 2
+        which = jnp.tanh(x.sum(axis=(1, 2), keepdims=True) / v + bias)
+        return (which - x) / v
+
+    corrector = samplers.langevin_signal_to_noise(0.16, limit=4.0)
+    sampler = samplers.chain(corrector, samplers.reverse_diffusion())
+    x = samplers.prior(jax.random.key(0), (n, 8, 8), jnp.hypot(sigmas[0], width))
+    run = jax.jit(lambda x: samplers.sample(jax.random.key(1), x, sigmas, exact, sampler, collect=KEEP))
+    x, (memory, _) = run(x)
+    # 4 standard errors, sqrt(.7 .3 / n) = 0.0145, and 0.03 for a first-order predictor.
+    side = x.mean(axis=(1, 2)) > 0
+    assert abs(float(side.mean()) - 0.7) < 0.088
+    # 4 / D = 6 % of the variance and r^2 = 3 % would be the corrector's alone: half of that in std.
+    np.testing.assert_allclose(np.std(np.asarray(x)[side]), width, rtol=0.05)
+    np.testing.assert_allclose(np.mean(np.asarray(x)[side]), 1.0, atol=0.02)
+    np.testing.assert_allclose(memory.signal_to_noise[-1], 0.16, rtol=1e-4)
+
+
+# The last step ----------------------------------------------------------------------------------------
+
+FAMILY = {
+    "langevin": samplers.langevin(lambda sigma: 0.1 * sigma**2),
+    "signal to noise": samplers.langevin_signal_to_noise(0.16),
+    "metropolis": samplers.metropolis(oracle.LOG_DENSITY, lambda sigma: 0.5 * sigma**2),
+}
+
+
+ENDS = [(name, samplers.denoise_last()) for name in FAMILY]
+ENDS += [("langevin", samplers.heun()), ("langevin", samplers.ancestral())]
+ENDS += [("langevin", samplers.reverse_diffusion())]
+
+
+@pytest.mark.parametrize(("name", "end"), ENDS)
+def test_the_last_step_is_at_the_last_level_and_is_denoised(name, end):
+    # To sigma_next = 0 Langevin still works at sigma > 0. What comes after it, a predictor as well as
+    # the denoising that one leaves out to have it off, takes the noise away and adds none.
+    x = mixtures.draw(jax.random.key(0), oracle.MIXTURE, 30, sigma=0.3)
+    chained = samplers.chain(FAMILY[name], oracle.REMEMBER, end)
+    run = lambda x: samplers.sample(
+        jax.random.key(1), x, jnp.array([0.3, 0.0]), oracle.SCORE, chained, collect=KEEP
+    )
+    denoised, (_, noisy, _) = jax.jit(run)(x)
+    assert np.abs(noisy[0] - x).max() > 0.05
+    expected = score.denoise(oracle.SCORE, noisy[0], jnp.full(30, 0.3))
+    np.testing.assert_allclose(denoised, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_annealed_langevin_finds_both_modes_in_proportion():
@@ -76,9 +312,9 @@ def test_annealed_langevin_finds_both_modes_in_proportion():
 
     @jax.jit
     def both(key, x):
-        plain, _ = samplers.sample(key, x, sigmas, exact, samplers.chain(body))
-        end = samplers.chain(body, samplers.denoise_last())
-        return plain, samplers.sample(key, x, sigmas, exact, end)[0]
+        end = samplers.chain(body, oracle.REMEMBER, samplers.denoise_last())
+        denoised, plain = samplers.sample(key, x, sigmas, exact, end, collect=lambda x, memory: memory[1])
+        return plain[-1], denoised
 
     plain, denoised = both(jax.random.key(1), samplers.prior(jax.random.key(0), (n, 2), sigmas[0]))
     np.testing.assert_allclose(denoised, score.denoise(exact, plain, jnp.full(n, sigmas[-2])), atol=1e-4)
