@@ -5,14 +5,17 @@
 A network learns the score of two unequal modes far apart by denoising score matching at all noise
 levels. Langevin dynamics at one small level never crosses from mode to mode, so its mode weights
 are those of the starting point; annealed through sigma_1 > ... > sigma_L it gets them right. The
-exact score is known at every level, and the learned one is held against it.
+exact score is known at every level, and the learned one is held against it. `--objective` and
+`--model energy` learn it in the lecture's other ways.
 """
 
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import jax
+import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,7 +25,8 @@ from experiments.config import Experiment, Optimizer
 from experiments.flags import require, require_sigmas
 from jaxscore import data, diagnostics, mixtures, noise, objectives, samplers
 from jaxscore.networks import MLP
-from jaxscore.score import preconditioned
+from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
+from jaxscore.types import right
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,12 @@ class Config(BaseConfig):
     """Weight of the heavier mode."""
     points: int = 100_000
     """Draws from the mixture to train on."""
+    objective: Literal["denoising", "implicit", "sliced", "finite_difference"] = "denoising"
+    """What is minimised; all but denoising are given points of p_sigma, and no noise to find."""
+    model: Literal["field", "energy"] = "field"
+    """The network is the score itself, or the energy whose gradient is."""
+    activation: Literal["silu", "softplus", "elu", "relu"] = "silu"
+    """Nonlinearity of the network."""
     width: int = 96
     """Width of the network."""
     depth: int = 2
@@ -65,14 +75,20 @@ class Config(BaseConfig):
         for name in ("points", "width", "depth", "langevin_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.levels >= 2, "levels", self.levels, "must be at least 2")
+        # Each trace, and each energy, takes a derivative that the activation must have (diagnostics.kinked).
+        derivatives = (self.objective != "denoising") + (self.model == "energy")
+        smooth = {"relu": 0, "elu": 1}.get(self.activation, 2)
+        blind = f"--objective {self.objective} --model {self.model}"
+        remedy = f"has kinks that {blind} cannot see; use silu or softplus"
+        require(derivatives <= smooth, "activation", self.activation, remedy)
 
 
 def build(config: Config) -> Experiment:
     """The experiment that the configuration describes."""
     mixture = mixtures.two_modes(weight=config.weight)
     points = data.toy(mixture, config.points, seed=config.seed).examples
-    network = MLP(width=config.width, depth=config.depth)
-    score = preconditioned(network.apply, sigma_data=float(points.std()))
+    network = MLP(width=config.width, depth=config.depth, activation=getattr(nn, config.activation))
+    score = score_of(config, network, sigma_data=float(points.std()))
     levels = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
     return Experiment(
         name="toy2d",
@@ -90,13 +106,31 @@ def build(config: Config) -> Experiment:
     )
 
 
+def score_of(config: Config, network: MLP, sigma_data: float):
+    """score(params, x, sigma): the network, preconditioned, or the gradient of such an energy."""
+    if config.model == "field":
+        return preconditioned(network.apply, sigma_data)
+    log_density = preconditioned_log_density(network.apply, sigma_data)
+    return lambda params, x, sigma: from_log_density(partial(log_density, params))(x, sigma)
+
+
 def loss(config: Config, score, params, key, x):
-    """Denoising score matching at all noise levels, sigma uniform in its logarithm."""
-    key_sigma, key_noise = jax.random.split(key)
+    """Score matching at all noise levels, sigma uniform in its logarithm, every level weighted by sigma^2."""
+    key_sigma, key_noise, key_probe = jax.random.split(key, 3)
     # A little beyond the levels that are sampled: the ends are where a fit is worst.
     schedule = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
     sigma = schedule(noise.stratified(key_sigma, len(x)))
-    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
+    bound = partial(score, params)
+    if config.objective == "denoising":
+        losses = objectives.noise_conditional(bound, key_noise, x, sigma)
+    else:
+        noisy = x + right(sigma, x) * noise.normal(key_noise, x.shape)
+        objective = {
+            "implicit": objectives.implicit,
+            "sliced": objectives.sliced_variance_reduced,
+            "finite_difference": partial(objectives.finite_difference, step=0.05 * sigma),
+        }[config.objective]
+        losses = sigma**2 * objective(bound, key_probe, noisy, sigma)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, BIN_EDGES)}
 
 

@@ -90,6 +90,7 @@ LAYERS = {
     "jaxscore.calibrate": {"types", "calibrate"},
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},
+    "jaxscore.inverse": {"types", "noise", "samplers"},
     "jaxscore.networks": {"types", "networks"},
     "jaxscore.metrics": {"types", "metrics"},
 }

@@ -116,6 +116,7 @@ def test_absent_data_are_named():
         ("langevin", "levels", 1),
         ("langevin", "steps", 0),
         ("langevin", "step_size", 0.0),
+        ("langevin", "step_size", 2.0),
         ("langevin", "sigma_min", 0.0),
         ("langevin", "sigma_max", 0.001),
         ("", "grey_values", 0),
