@@ -80,6 +80,20 @@ def over_sigma(net: NetFn) -> Callable[[Params, Array, Array], Array]:
     return score
 
 
+def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> Callable[[Params, Array, Array], Array]:
+    """score(params, x, sigma) = net(params, x, l), l the number of the level sigmas[l] nearest in ln(sigma).
+
+    NCSN's network (Song & Ermon 2019), which looks its noise level up by number, counted from 0, and
+    returns the score itself.
+    """
+
+    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
+        distance = jnp.abs(jnp.log(sigma)[:, None] - jnp.log(sigmas)[None])
+        return net(params, x, jnp.argmin(distance, axis=1)).astype(x.dtype)
+
+    return score
+
+
 def vp(score: ScoreFn) -> ScoreFn:
     """s(x, sigma) = score(x / r, sigma) / r, r = sqrt(1 + sigma^2), from a score in VP coordinates.
 

@@ -11,4 +11,6 @@ is float32 again before it is combined with anything. Everything outside this fo
 """
 
 from jaxscore.networks.mlp import MLP as MLP
+from jaxscore.networks.ncsn import NCSN as NCSN
+from jaxscore.networks.ncsn import NCSNv2 as NCSNv2
 from jaxscore.networks.unet import UNet as UNet

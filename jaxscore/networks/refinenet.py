@@ -1,0 +1,237 @@
+"""RefineNet with dilated residual stages and instance norm++: what NCSN and NCSNv2 share.
+
+Going down, stages of two residual blocks; those without dilation halve the image, the last two
+widen their view by dilation instead. Going up, one refine block per stage merges the stage's
+features with what came from below (Lin et al. 2017; Song & Ermon 2019, appendix A).
+
+>>> import jax, jax.numpy as jnp
+>>> x = jnp.zeros((1, 8, 8, 1))
+>>> jax.eval_shape(RefineNet(channels=8).init_with_output, jax.random.key(0), x)[0].shape
+(1, 8, 8, 1)
+"""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxscore.networks.convolution import Convolution
+from jaxscore.networks.resampling import average_pool, halve, max_pool, resize
+from jaxscore.types import Array, DTypeLike, Key
+
+Images = Float[Array, "b h w c"]
+Level = Int[Array, "b"] | None
+Stages = tuple[tuple[int, int], ...]
+
+SMALL: Stages = ((1, 1), (2, 1), (2, 2), (2, 4))
+"""Stages (multiple of the channels, dilation) for images of 28 to 64 pixels; halves them once."""
+
+COMPACT: Stages = ((1, 1), (2, 1), (2, 1), (2, 2))
+"""Not of the papers: as many stages and parameters, but 28 to 64 pixels halved twice, at 0.6 of the cost."""
+
+DEEPER: Stages = ((1, 1), (2, 1), (2, 1), (4, 2), (4, 4))
+"""For 96 to 128 pixels (Song & Ermon 2020, appendix A): one stage more, twice the channels below."""
+
+DEEPEST: Stages = ((1, 1), (2, 1), (2, 1), (2, 1), (4, 2), (4, 4))
+"""For 256 pixels: still one stage more."""
+
+
+class RefineNet(nn.Module):
+    """Images [b, h, w, c] -> the same shape, float32; every level of noise has its own norms.
+
+    `levels` is the number of noise levels, each norm holding a row for each, and `level` the number
+    of each example's; the refine blocks then have norms too and average in their pooling. With
+    levels=None there is one row for all, the refine blocks have no norms and take the maximum.
+    Raises ValueError if the sides cannot be halved as often as `stages` do.
+    """
+
+    channels: int = 128
+    stages: Stages = SMALL
+    levels: int | None = None
+    activation: Callable[[Array], Array] = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Images, level: Level = None) -> Images:
+        shared = {"levels": self.levels, "activation": self.activation, "dtype": self.dtype}
+        widths = [self.channels * multiple for multiple, _ in self.stages]
+        h = Convolution(self.channels, dtype=self.dtype, name="begin")(x.astype(self.dtype))
+        outputs = []
+        for number, (width, (_, dilation)) in enumerate(zip(widths, self.stages, strict=True), 1):
+            resample = number > 1
+            h = ResidualBlock(width, dilation, resample, **shared, name=f"stage{number}_block1")(h, level)
+            h = ResidualBlock(width, dilation, False, **shared, name=f"stage{number}_block2")(h, level)
+            outputs.append(h)
+
+        # Each refine block makes as many channels as the stage above has.
+        out = [self.channels, *widths]
+        for number in reversed(range(1, len(widths) + 1)):
+            inputs = outputs[-1:] if number == len(widths) else [outputs[number - 1], h]
+            blocks = 3 if number == 1 else 1
+            h = RefineBlock(out[number - 1], blocks, **shared, name=f"refine{number}")(inputs, level)
+        h = InstanceNormPlus(self.levels, self.dtype, name="norm")(h, level)
+        h = Convolution(x.shape[-1], dtype=self.dtype, name="end")(self.activation(h))
+        return h.astype(jnp.float32)
+
+
+class InstanceNormPlus(nn.Module):
+    """gamma ((x - m) / s + alpha (m - mean m) / std m) + beta, the last two over the channels.
+
+    m and s are each channel's mean and standard deviation over the pixels (s with 1 / n, as is
+    usual), and std m that of the channels' means (with 1 / (c - 1)); 1e-5 is added to both
+    variances. The alpha term keeps how bright the channels are against each other, which plain
+    instance norm forgets (Song & Ermon 2019, appendix A.1). Statistics are float32. With `levels`
+    there are rows gamma, alpha and beta for each noise level. gamma, alpha ~ N(1, 0.02^2), beta = 0.
+    """
+
+    levels: int | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Images, level: Level = None) -> Images:
+        gamma, alpha, beta = self._rows(x.shape[-1], level)
+        x = x.astype(jnp.float32)
+        mean = x.mean(axis=(1, 2))
+        centred = x - mean[:, None, None]
+        scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=(1, 2)) + 1e-5)
+        spread = mean - mean.mean(axis=1, keepdims=True)
+        spread = spread * jax.lax.rsqrt(jnp.var(mean, axis=1, keepdims=True, ddof=1) + 1e-5)
+        out = (gamma * scale)[:, None, None] * centred + (gamma * alpha * spread + beta)[:, None, None]
+        return out.astype(self.dtype)
+
+    def _rows(self, channels: int, level: Level) -> Sequence[Array]:
+        near_one = lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape)
+        if self.levels is None:
+            inits = {"gamma": near_one, "alpha": near_one, "beta": nn.initializers.zeros}
+            return [self.param(name, init, (channels,))[None] for name, init in inits.items()]
+
+        def embedding(key: Key, shape: tuple[int, int]) -> Array:
+            return near_one(key, shape).at[:, 2 * channels :].set(0.0)
+
+        table = self.param("embedding", embedding, (self.levels, 3 * channels))
+        return jnp.split(jnp.take(table, level, axis=0, mode="clip"), 3, axis=1)
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(act(norm(conv(act(norm(h)))))), with a convolution in h's way if the shape changes.
+
+    resample=True widens to `channels` in the second convolution and, without dilation, halves the
+    image after it (and after the 1x1 convolution in h's way); with dilation the sides stay.
+    """
+
+    channels: int
+    dilation: int = 1
+    resample: bool = False
+    levels: int | None = None
+    activation: Callable[[Array], Array] = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, h: Images, level: Level = None) -> Float[Array, "b out_h out_w d"]:
+        halves = self.resample and self.dilation == 1
+
+        def conv(name: str, width: int, size: int = 3) -> nn.Module:
+            return Convolution(width, size, self.dilation, dtype=self.dtype, name=name)
+
+        def active(name: str, y: Array) -> Array:
+            return self.activation(InstanceNormPlus(self.levels, self.dtype, name=name)(y, level))
+
+        inner = h.shape[-1] if self.resample else self.channels
+        y = conv("conv1", inner)(active("norm1", h))
+        y = conv("conv2", self.channels)(active("norm2", y))
+        if self.resample or h.shape[-1] != self.channels:
+            h = conv("shortcut", self.channels, 3 if self.dilation > 1 else 1)(h)
+        return halve(h + y) if halves else h + y
+
+
+class RefineBlock(nn.Module):
+    """Residual units on each input, their sum at the first one's size, chained pooling, more units.
+
+    `channels` come out; `blocks` residual units end it.
+    """
+
+    channels: int
+    blocks: int = 1
+    levels: int | None = None
+    activation: Callable[[Array], Array] = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Sequence[Array], level: Level = None) -> Float[Array, "b h w d"]:
+        shared = {"levels": self.levels, "activation": self.activation, "dtype": self.dtype}
+        inputs = [
+            ResidualUnits(2, **shared, name=f"adapt{number}")(h, level) for number, h in enumerate(inputs, 1)
+        ]
+        h = inputs[0]
+        if len(inputs) > 1:
+            h = Fusion(self.channels, self.levels, self.dtype, name="fuse")(inputs, level)
+        h = ChainedPooling(**shared, name="pool")(h, level)
+        return ResidualUnits(self.blocks, **shared, name="out")(h, level)
+
+
+class ResidualUnits(nn.Module):
+    """`blocks` times h + conv(act(conv(act(h)))), no biases; with levels, a norm before each act."""
+
+    blocks: int
+    levels: int | None = None
+    activation: Callable[[Array], Array] = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, h: Images, level: Level = None) -> Images:
+        for block in range(1, self.blocks + 1):
+            y = h
+            for half in (1, 2):
+                if self.levels is not None:
+                    y = InstanceNormPlus(self.levels, self.dtype, name=f"norm{block}_{half}")(y, level)
+                name = f"conv{block}_{half}"
+                y = self.activation(y)
+                y = Convolution(h.shape[-1], use_bias=False, dtype=self.dtype, name=name)(y)
+            h = h + y
+        return h
+
+
+class Fusion(nn.Module):
+    """The sum of a convolution of each input, interpolated to the sides of the first."""
+
+    channels: int
+    levels: int | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Sequence[Array], level: Level = None) -> Float[Array, "b h w d"]:
+        total = jnp.zeros((), self.dtype)
+        for number, h in enumerate(inputs, 1):
+            if self.levels is not None:
+                h = InstanceNormPlus(self.levels, self.dtype, name=f"norm{number}")(h, level)
+            h = Convolution(self.channels, dtype=self.dtype, name=f"conv{number}")(h)
+            total = total + resize(h, inputs[0].shape[1:3])
+        return total
+
+
+class ChainedPooling(nn.Module):
+    """h = act(h), plus a chain of two (pool, convolve) whose every link is added (5x5, stride 1).
+
+    The pool is the maximum; with levels it is the mean, of a norm.
+    """
+
+    levels: int | None = None
+    activation: Callable[[Array], Array] = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, h: Images, level: Level = None) -> Images:
+        h = self.activation(h)
+        link = h
+        for number in (1, 2):
+            if self.levels is None:
+                link = max_pool(link)
+            else:
+                norm = InstanceNormPlus(self.levels, self.dtype, name=f"norm{number}")
+                link = average_pool(norm(link, level))
+            name = f"conv{number}"
+            link = Convolution(h.shape[-1], use_bias=False, dtype=self.dtype, name=name)(link)
+            h = h + link
+        return h

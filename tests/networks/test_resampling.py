@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore.networks import resampling
+from tests.networks import numpy_ncsn
+
+
+def images(shape=(2, 6, 8, 3)):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def reference(function, x, *args):
+    return np.moveaxis(function(np.moveaxis(x.astype(float), 3, 1), *args), 1, 3)
+
+
+@pytest.mark.parametrize("name", ["halve", "max_pool", "average_pool"])
+def test_pooling_is_what_scipy_and_the_definition_say(name):
+    x = images()
+    out = getattr(resampling, name)(jnp.asarray(x))
+    np.testing.assert_allclose(out, reference(getattr(numpy_ncsn, name), x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_maximum_of_negative_images_is_not_the_zeros_around_them():
+    assert float(resampling.max_pool(-jnp.ones((1, 3, 3, 1))).max()) == -1.0
+
+
+@pytest.mark.parametrize("sides", [(6, 8), (12, 16), (6, 16), (3, 5), (1, 1)])
+def test_resize_puts_corners_on_corners_and_is_linear_in_between(sides):
+    x = images()
+    out = jax.jit(resampling.resize, static_argnums=1)(x, sides)
+    np.testing.assert_allclose(out, reference(numpy_ncsn.interpolate, x, sides), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out[:, 0, 0], x[:, 0, 0], rtol=1e-5)
+    if min(sides) > 1:
+        np.testing.assert_allclose(out[:, -1, -1], x[:, -1, -1], rtol=1e-5)
+
+
+def test_odd_sides_are_not_halved():
+    with pytest.raises(ValueError, match=r"\(6, 7\) must be even"):
+        resampling.halve(jnp.zeros((1, 6, 7, 1)))
+
+
+def test_the_gradient_of_the_maximum_goes_to_the_largest_pixel():
+    x = jnp.asarray(images((1, 7, 7, 1)))
+    gradient = jax.jit(jax.grad(lambda x: resampling.max_pool(x)[0, 3, 3, 0]))(x)[0, :, :, 0]
+    window = np.asarray(x)[0, 1:6, 1:6, 0]
+    expected = np.zeros((7, 7))
+    expected[1:6, 1:6][np.unravel_index(window.argmax(), (5, 5))] = 1.0
+    np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("function", [resampling.halve, resampling.max_pool, resampling.average_pool])
+def test_forward_and_reverse_mode_agree(function):
+    x, v = jnp.asarray(images((1, 4, 4, 2))), jnp.asarray(images((1, 4, 4, 2))[:, ::-1])
+    out, slope = jax.jvp(function, (x,), (v,))
+    back = jax.vjp(function, x)[1](jnp.cos(out))[0]
+    np.testing.assert_allclose(jnp.sum(jnp.cos(out) * slope), jnp.sum(back * v), rtol=1e-5)
+    h = 1e-3  # small enough to keep every maximum where it is; then the difference is exact to rounding
+    np.testing.assert_allclose(slope, (function(x + h * v) - out) / h, atol=5e-3)
