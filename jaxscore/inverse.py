@@ -32,8 +32,8 @@ def replacement(sampler: Sampler, known: Known, mask: Mask) -> Sampler:
 
     Song & Ermon 2019, algorithm 2 (appendix B.3), with `repeat(langevin(...), T)` of it at every level:
     x sees neighbours that are as noisy as itself. `mask` is true where pixels are known; each of the two
-    has the shape of an event, or [b, ...] for an event each. For samplers that stay at sigma, inside `repeat`;
-    at the end `paste` puts the clean pixels in. As sigma falls, the free pixels follow their
+    has the shape of an event, or [b, ...] for an event each. For samplers that stay at sigma, inside
+    `repeat`; at the end `paste` puts the clean pixels in. As sigma falls, the free pixels follow their
     distribution given the known ones; what replacement at large sigma forgets of them (the noise
     of the two was drawn apart) is mended by more steps at the smaller levels.
     Its step raises ValueError if known or mask do not fit x.
