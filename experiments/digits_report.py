@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
+from experiments import figures, judge
 from jaxscore import metrics, noise, samplers
 from jaxscore.score import denoise
 from jaxscore.types import right
@@ -33,14 +33,14 @@ def evaluate(config, images, labels, params, samples) -> dict:
         "langevin": config.langevin.levels * config.langevin.steps + 1,
         "langevin_without_denoising": config.langevin.levels * config.langevin.steps,
     }
-    rounded = {name: round_to(x, config.grey_values) for name, x in samples.items()}
+    rounded = {name: judge.round_to(x, config.grey_values) for name, x in samples.items()}
     singles = {name: [] for name in rounded}
     halves = []
     for seed in range(config.classifiers):
-        features, predict = classifier(images, labels, seed=seed)
+        features, predict = judge.classifier(images, labels, seed=seed)
         halves.append(metrics.frechet(features(images[::2]), features(images[1::2])))
         for name, x in rounded.items():
-            singles[name].append(compare(x, images, labels, features, predict))
+            singles[name].append(judge.compare(x, images, labels, features, predict))
     mean = lambda rows: {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
     return {
         "settings": {
@@ -56,44 +56,6 @@ def evaluate(config, images, labels, params, samples) -> dict:
             for name, rows in singles.items()
         },
     }
-
-
-def compare(x, images, labels, features, predict) -> dict[str, float]:
-    """Distances between samples and images, by features and by pixels."""
-    ours, theirs = features(x), features(images)
-    precision, recall = metrics.precision_recall(ours, theirs)
-    flat = lambda a: a.reshape(len(a), -1)
-    return {
-        "frechet": metrics.frechet(ours, theirs),
-        "precision": precision,
-        "recall": recall,
-        "class_kl": metrics.class_kl(predict(x), labels),
-        "nearest_neighbour_ratio": metrics.nearest_neighbour_ratio(flat(x), flat(images)),
-        "sliced_wasserstein": metrics.sliced_wasserstein(flat(x), flat(images)),
-    }
-
-
-def round_to(x: np.ndarray, parts: int) -> np.ndarray:
-    """Pixels clipped to 0..1 and rounded to the grey values 0, 1/parts, ..., 1."""
-    return np.round(np.clip(x, 0, 1) * parts) / parts
-
-
-def classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0):
-    """A classifier fitted to all images, as two functions of images: its last hidden layer, and the class."""
-    from sklearn.neural_network import MLPClassifier
-    from threadpoolctl import threadpool_limits
-
-    flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
-    with threadpool_limits(1):  # its matrices are too small to share: more threads are slower
-        network = MLPClassifier((128, 64), random_state=seed).fit(flat(images), labels)
-
-    def features(x):
-        hidden = flat(x)
-        for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
-            hidden = np.maximum(hidden @ weights + bias, 0)
-        return hidden
-
-    return features, lambda x: network.predict(flat(x))
 
 
 def table(results: dict) -> list[tuple[str, ...]]:

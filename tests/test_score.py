@@ -74,6 +74,45 @@ def test_over_sigma_divides_by_sigma():
     np.testing.assert_allclose(ours, 2 * np.sin(x + np.log(s) / 4) / s, rtol=2e-5, atol=1e-6)
 
 
+LEVELS = jnp.array([10.0, 1.0, 0.1, 0.01])
+
+
+def test_at_levels_hands_the_network_the_number_of_the_level_nearest_in_ln_sigma():
+    seen = []
+
+    def spy(params, x, level):
+        seen.append(level)
+        return params * x
+
+    ours = score.at_levels(spy, LEVELS)
+    # Between 10 and 1 the middle is sqrt(10) = 3.16, although 5 is nearer to 1 than to 10; beyond the
+    # ends it is the last.
+    between = jnp.array([50.0, 5.0, 3.3, 3.0, 0.32, 0.3, 0.03, 1e-4])
+    x = jnp.arange(16.0).reshape(8, 2)
+    out = ours(3.0, x, between)
+    assert jnp.issubdtype(seen[0].dtype, jnp.integer)
+    np.testing.assert_array_equal(seen[0], [0, 0, 0, 1, 1, 2, 3, 3])
+    np.testing.assert_array_equal(out, 3 * x)  # the score itself, not divided by anything
+    ours(3.0, x[:4], LEVELS)
+    np.testing.assert_array_equal(seen[1], [0, 1, 2, 3])
+
+
+def test_at_levels_knows_each_of_many_levels_by_its_own_sigma():
+    sigmas = noise.levels(noise.geometric(0.01, 348.0), 2311)[:-1]
+    number = score.at_levels(lambda params, x, level: level[:, None] + 0 * x, sigmas)
+    found = jax.jit(number)((), jnp.zeros((2311, 1)), sigmas)
+    np.testing.assert_array_equal(found[:, 0], np.arange(2311))
+
+
+def test_at_levels_returns_the_type_of_x_and_is_traceable():
+    half = lambda params, x, level: x.astype(jnp.bfloat16)
+    assert score.at_levels(half, LEVELS)((), X, SIGMA).dtype == jnp.float32
+    number = lambda sigma: score.at_levels(lambda params, x, level: level[:, None] + 0 * x, LEVELS)(
+        (), X[:1], sigma
+    )
+    np.testing.assert_array_equal(jax.jit(number)(jnp.array([0.2]))[0], [2, 2])
+
+
 def test_scores_of_images_broadcast_over_the_whole_event():
     images = noise.normal(jax.random.key(0), (4, 2, 2, 1))
     flat = images.reshape(4, 4)

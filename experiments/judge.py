@@ -1,0 +1,71 @@
+"""How samples are judged: in the features of a classifier, or of principal components, and in pixels.
+
+Distances are comparable with each other where features, rounding and the numbers of examples are the
+same, and not with FIDs in the literature, whose features are Inception's.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxscore import metrics
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def compare(
+    x: np.ndarray, images: np.ndarray, labels: np.ndarray | None, features: Function, predict: Function | None
+) -> dict[str, float]:
+    """Distances between samples and images, by features and by pixels; by classes if there are any."""
+    ours, theirs = features(x), features(images)
+    precision, recall = metrics.precision_recall(ours, theirs)
+    flat = lambda a: a.reshape(len(a), -1)
+    return {
+        "frechet": metrics.frechet(ours, theirs),
+        "precision": precision,
+        "recall": recall,
+        **({} if predict is None else {"class_kl": metrics.class_kl(predict(x), labels)}),
+        "nearest_neighbour_ratio": metrics.nearest_neighbour_ratio(flat(x), flat(images)),
+        "sliced_wasserstein": metrics.sliced_wasserstein(flat(x), flat(images)),
+    }
+
+
+def round_to(x: np.ndarray, parts: int) -> np.ndarray:
+    """Pixels clipped to 0..1 and rounded to the grey values 0, 1/parts, ..., 1."""
+    return np.round(np.clip(x, 0, 1) * parts) / parts
+
+
+def classifier(
+    images: np.ndarray, labels: np.ndarray, *, seed: int = 0, epochs: int = 200
+) -> tuple[Function, Function]:
+    """A classifier fitted to all images, as two functions of images: its last hidden layer, and the class.
+
+    For at most so many epochs; scikit-learn stops earlier when the loss no longer falls.
+    """
+    from sklearn.neural_network import MLPClassifier
+    from threadpoolctl import threadpool_limits
+
+    flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
+    with threadpool_limits(1):  # its matrices are too small to share: more threads are slower
+        network = MLPClassifier((128, 64), random_state=seed, max_iter=epochs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it might have gone on: its features are good enough
+            network.fit(flat(images), labels)
+
+    def features(x):
+        hidden = flat(x)
+        for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
+            hidden = np.maximum(hidden @ weights + bias, 0)
+        return hidden
+
+    return features, lambda x: network.predict(flat(x))
+
+
+def principal_components(images: np.ndarray, *, components: int = 64) -> Function:
+    """Coordinates along the directions in which the images vary most: features that need no labels."""
+    flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
+    mean = flat(images).mean(axis=0)
+    spread = flat(images[:: -(-len(images) // 4000)])  # over all: they may be sorted by class
+    _, _, directions = np.linalg.svd(spread - mean, full_matrices=False)
+    return lambda x: (flat(x) - mean) @ directions[:components].T

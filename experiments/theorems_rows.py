@@ -1,0 +1,255 @@
+"""The rows of the theorems' table: each an estimate and its standard error.
+
+`theorems.py` is the experiment; here are its densities, its families of models, and its sums.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscore import mixtures, noise, objectives
+from jaxscore.networks import MLP
+from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
+
+Row = dict[str, Any]
+
+
+# Densities and families of models -------------------------------------------------------------
+
+
+class Family(NamedTuple):
+    """Models score(params, x, sigma) on the line params = start + theta direction."""
+
+    score: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    start: Any
+    direction: Any
+
+    def at(self, theta: jax.Array):
+        """The score of the model at theta."""
+        step = lambda a, b: a + theta * b
+        return partial(self.score, jax.tree.map(step, self.start, self.direction))
+
+
+def densities() -> dict[str, mixtures.Mixture]:
+    """A Gaussian and a mixture in the plane, and a correlated Gaussian in ten dimensions."""
+    covariances = [[[0.4, 0.2], [0.2, 0.3]], [[0.5, -0.1], [-0.1, 0.2]], [[0.2, 0.0], [0.0, 0.4]]]
+    # Neighbours are correlated by 0.6, those two apart by 0.36, and so on.
+    apart = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
+    return {
+        "Gaussian": mixtures.isotropic([1.0], [[0.5, -0.5]], 0.8),
+        "mixture": mixtures.correlated([0.4, 0.4, 0.2], [[1, 0.5], [-1, 0], [0.5, -1.5]], covariances),
+        "correlated 10-D": mixtures.correlated([1.0], np.zeros((1, 10)), 0.6 ** apart[None]),
+    }
+
+
+def families(dimension: int) -> dict[str, Family]:
+    """Linear fields, which need not be gradients; residual networks; energies made of them."""
+    rng = np.random.default_rng(dimension)
+    random = lambda shape, scale: jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
+    network = MLP(width=16, depth=1, embedding=8)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, dimension)), jnp.zeros(1))
+
+    def draw(scale):
+        """Every layer of order `scale`: an untrained network has zeros, at which nothing would vary."""
+        gain = lambda leaf: scale / math.sqrt(math.prod(leaf.shape[:-1]))
+        return jax.tree.map(lambda leaf: random(leaf.shape, gain(leaf)), shapes)
+
+    energy = preconditioned_log_density(network.apply, 1.0)
+    of_energy = lambda params, x, sigma: from_log_density(partial(energy, params))(x, sigma)
+    linear = lambda params, x, sigma: -(x - params["mean"][None]) @ params["matrix"]
+    line = lambda scale: {
+        "matrix": random((dimension, dimension), scale / math.sqrt(dimension)),
+        "mean": random((dimension,), scale),
+    }
+    start = line(0.3)
+    start["matrix"] += jnp.eye(dimension)
+    return {
+        "linear": Family(linear, start, line(0.3)),
+        "network": Family(preconditioned(network.apply, 1.0), draw(1.3), draw(0.5)),
+        "energy": Family(of_energy, draw(0.5), draw(0.25)),
+    }
+
+
+PAIRS = {
+    "Gaussian, linear field": ("Gaussian", "linear"),
+    "Gaussian, network": ("Gaussian", "network"),
+    "mixture, network": ("mixture", "network"),
+    "mixture, energy": ("mixture", "energy"),
+    "10-D, linear field": ("correlated 10-D", "linear"),
+    "10-D, network": ("correlated 10-D", "network"),
+}
+"""Which family is tried on which density."""
+
+
+# The two theorems -----------------------------------------------------------------------------
+
+THEOREMS = {"implicit": "explicit", "denoising": "explicit at sigma"}
+"""Each objective, and what it differs from by a constant."""
+
+CONSTANT, SLOPES = "difference, from its mean over theta", "difference of the slopes in theta"
+
+
+def block_means(mixture, family: Family, config, key, theta) -> dict[str, jax.Array]:
+    """The mean of each objective over one block of draws, for one model."""
+    key_x, key_n = jax.random.split(key)
+    x = mixtures.draw(key_x, mixture, config.draws)
+    sigma, none = jnp.full(config.draws, config.sigma), jnp.zeros(config.draws)
+    # denoising adds this very noise: both sides of Vincent's theorem see the same points.
+    noisy = x + config.sigma * noise.normal(key_n, x.shape)
+    # To the theorems a model is one vector field, whatever noise level it is told.
+    score = lambda x, _: family.at(theta)(x, sigma)
+    explicit = objectives.explicit(partial(mixtures.score, mixture))
+    return {
+        "explicit": explicit(score, key, x, none).mean(),
+        "implicit": objectives.implicit(score, key, x, none).mean(),
+        "explicit at sigma": explicit(score, key, noisy, sigma).mean(),
+        "denoising": objectives.denoising(score, key_n, x, sigma).mean(),
+    }
+
+
+def along(key, mixture, family: Family, config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Each objective's mean in every block at every theta, [blocks, thetas], and its slope in theta."""
+
+    @jax.jit
+    def everything(key):
+        def at(key, theta):
+            # The same draws at every theta: what they have in common drops out of the differences.
+            means = partial(block_means, mixture, family, config, jax.random.clone(key))
+            # Values and slopes along the line in one forward pass.
+            return jax.jvp(means, (theta,), (jnp.ones_like(theta),))
+
+        block = lambda number: jax.lax.map(partial(at, jax.random.fold_in(key, number)), line(config))
+        return jax.lax.map(block, jnp.arange(config.blocks))
+
+    return jax.tree.map(lambda a: np.asarray(a, float), everything(key))
+
+
+def line(config) -> jax.Array:
+    """The thetas of the models."""
+    return jnp.linspace(-1.0, 1.0, config.thetas)
+
+
+def theorems(values: dict, slopes: dict, config, pair: str) -> list[Row]:
+    """At every theta: each objective, and how far the differences are from what the theorems say."""
+    rows = []
+    for objective, reference in THEOREMS.items():
+        difference = values[reference] - values[objective]
+        deviation = difference - difference.mean(axis=1, keepdims=True)
+        slope = slopes[reference] - slopes[objective]
+        for k, theta in enumerate(line(config).tolist()):
+            size = values[reference][:, k].mean()
+            at = {"pair": pair, "theta": theta}
+            for name in (reference, objective):
+                rows.append({"quantity": "value", "objective": name, **at, **estimate(values[name][:, k])})
+            at["objective"] = objective
+            rows.append({"quantity": CONSTANT, **at, **null(deviation[:, k], size)})
+            rows.append({"quantity": SLOPES, **at, **null(slope[:, k], size)})
+    return rows
+
+
+def estimate(values: np.ndarray) -> Row:
+    """The mean of independent values, and its standard error."""
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    return {"estimate": float(values.mean()), "standard_error": float(error)}
+
+
+def null(values: np.ndarray, size: float) -> Row:
+    """An estimate of what should be 0: how many standard errors it is off, and the error over `size`."""
+    row = estimate(values)
+    error = row["standard_error"]
+    return row | {"errors_off": row["estimate"] / error, "error_share": error / abs(float(size))}
+
+
+# Sliced score matching ------------------------------------------------------------------------
+
+SLICED = {"sliced": objectives.sliced, "variance-reduced": objectives.sliced_variance_reduced}
+PROBES = (1, 2, 4, 8, 16, 32)
+BIAS = "sliced - implicit"
+
+
+def slices(key, mixture, family: Family, config, pair: str) -> list[Row]:
+    """Bias and variance of sliced objectives about the implicit one, at the same points, for K probes."""
+    n, score = 10 * config.draws, family.at(jnp.float32(0.3))
+    sigma = jnp.full(n, config.sigma)
+    explicit = objectives.explicit(lambda x, _: mixtures.score(mixture, x, jnp.zeros(n)))
+
+    @jax.jit
+    def deviations(key):
+        key_x, key_v = jax.random.split(key)
+        x = mixtures.draw(key_x, mixture, n)
+        exact = objectives.implicit(score, key, x, sigma)
+        # K probes are the first K of 32: their running mean, so that all are drawn once.
+        kinds = {}
+        for kind, objective in SLICED.items():
+            one = lambda k, objective=objective: objective(score, jax.random.fold_in(key_v, k), x, sigma)
+            each = jax.lax.map(one, jnp.arange(max(PROBES)))
+            kinds[kind] = jnp.stack([each[:probes].mean(axis=0) - exact for probes in PROBES])
+        return kinds, explicit(score, key, x, sigma).mean()
+
+    found, size = deviations(key)
+    rows = []
+    for kind, values in found.items():
+        for probes, value in zip(PROBES, np.asarray(values, float), strict=True):
+            # Given x the objective is unbiased, so its variance is the mean square of the deviation.
+            square = estimate(value**2)
+            row = {"quantity": BIAS, "objective": kind, "pair": pair, "probes": probes, **null(value, size)}
+            rows.append(row | {f"variance_{k}": v for k, v in square.items()})
+    return rows
+
+
+# The limit of small noise ---------------------------------------------------------------------
+
+LIMIT, EXACT, LEARNED = "relative RMS distance from s(x)", "the score of p_sigma", "learnt by denoising"
+
+
+def small_noise(key, mixture, config, pair: str) -> list[Row]:
+    """How far p_sigma's score, and what denoising learns of it, are from the data's score.
+
+    The model is linear in its parameters, s = sum_k r_k(x) (A_k x + b_k) with r the responsibilities
+    at sigma. It contains p_sigma's score, and the minimum of denoising score matching is a
+    least-squares problem, solved on 10 x `draws` points in each of ten blocks.
+    """
+    n, blocks = 10 * config.draws, 10
+
+    def features(x, sigma):
+        r = mixtures.responsibilities(mixture, x, sigma)
+        affine = jnp.concatenate([x, jnp.ones((n, 1))], axis=1)
+        return (r[:, :, None] * affine[:, None, :]).reshape(n, -1)
+
+    @jax.jit
+    def distances(key, sigma):
+        keys, at = jax.random.split(key, 3), jnp.full(n, sigma)
+        x, z = mixtures.draw(keys[0], mixture, n), noise.normal(keys[1], (n, 2))
+        seen = features(x + sigma * z, at)
+        parameters = jnp.linalg.solve(seen.T @ seen, seen.T @ (-z / sigma))
+        x = mixtures.draw(keys[2], mixture, n)
+        truth = mixtures.score(mixture, x, jnp.zeros(n))
+        distance = lambda s: jnp.sqrt(jnp.sum((s - truth) ** 2) / jnp.sum(truth**2))
+        return distance(mixtures.score(mixture, x, at)), distance(features(x, at) @ parameters)
+
+    rows = []
+    for number, sigma in enumerate(np.geomspace(2.0, 0.02, 13)):
+        keys = jax.random.split(jax.random.fold_in(key, number), blocks)
+        found = np.asarray([distances(key, jnp.float32(sigma)) for key in keys], float)
+        for objective, values in zip((EXACT, LEARNED), found.T, strict=True):
+            row = {"quantity": LIMIT, "objective": objective, "pair": pair, "sigma": float(sigma)}
+            rows.append(row | estimate(values))
+    return rows
+
+
+def all_rows(config, say: Callable[[str], None]) -> list[Row]:
+    """Every row; `say` is told what has been done."""
+    given, rows, keys = densities(), [], jax.random.split(jax.random.key(config.seed), (len(PAIRS) + 1, 2))
+    for number, (pair, (density, family)) in enumerate(PAIRS.items()):
+        mixture = given[density]
+        models = families(mixture.means.shape[1])[family]
+        rows += theorems(*along(keys[number, 0], mixture, models, config), config, pair)
+        if family == "network":
+            rows += slices(keys[number, 1], mixture, models, config, pair)
+        say(f"{pair}: done")
+    return rows + small_noise(keys[-1, 0], given["mixture"], config, "mixture, linear in its parameters")

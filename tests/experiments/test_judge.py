@@ -1,0 +1,185 @@
+import inspect
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.spatial.distance
+import scipy.special
+import scipy.stats
+import sklearn.decomposition
+import sklearn.neural_network
+
+from experiments import judge
+from jaxscore import data
+
+IMAGES, LABELS = data.digits()
+
+
+def fit(**settings):
+    """The classifier's two functions, and the scikit-learn network that they are made of."""
+    networks, fit = [], sklearn.neural_network.MLPClassifier.fit
+
+    def recorded(network, *arguments):
+        networks.append(network)
+        return fit(network, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.neural_network.MLPClassifier, "fit", recorded)
+        features, predict = judge.classifier(IMAGES, LABELS, **settings)
+    (network,) = networks
+    return features, predict, network
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(seed=0)
+
+
+# The classifier -------------------------------------------------------------------------------
+
+
+def test_features_are_the_last_hidden_layer_of_the_classifier(fitted):
+    features, predict, network = fitted
+    hidden = features(IMAGES)
+    assert hidden.shape == (1797, 64)
+    assert hidden.min() >= 0
+    logits = hidden @ network.coefs_[-1] + network.intercepts_[-1]
+    ours = np.exp(logits - scipy.special.logsumexp(logits, axis=1, keepdims=True))
+    theirs = network.predict_proba(IMAGES.reshape(len(IMAGES), -1).astype(float))
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)  # the same products in float64
+    np.testing.assert_array_equal(predict(IMAGES), theirs.argmax(axis=1))
+
+
+def test_the_classifier_knows_the_digits(fitted):
+    # It is fitted to all of them, and they are easy: what it is not sure of tells nothing here.
+    assert np.mean(fitted[1](IMAGES) == LABELS) > 0.99
+
+
+def test_the_classifier_is_fitted_for_so_many_epochs_and_says_nothing(recwarn):
+    # scikit-learn would warn that it has not converged.
+    assert fit(seed=0, epochs=2)[2].n_iter_ == 2
+    assert len(recwarn) == 0
+
+
+def test_by_default_there_are_as_many_epochs_as_scikit_learn_has():
+    theirs = inspect.signature(sklearn.neural_network.MLPClassifier).parameters["max_iter"].default
+    assert inspect.signature(judge.classifier).parameters["epochs"].default == theirs
+
+
+def test_classifiers_of_one_seed_are_the_same_and_of_another_are_not():
+    one, again, other = (judge.classifier(IMAGES, LABELS, seed=seed, epochs=1)[0] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one(IMAGES[:9]), again(IMAGES[:9]))
+    assert not np.allclose(one(IMAGES[:9]), other(IMAGES[:9]))
+
+
+# Principal components -------------------------------------------------------------------------
+
+
+def test_principal_components_are_scikit_learns():
+    features = judge.principal_components(IMAGES[:500], components=6)
+    flat = IMAGES.reshape(1797, 64).astype(float)
+    theirs = sklearn.decomposition.PCA(6, svd_solver="full").fit(flat[:500]).transform(flat)
+    ours = features(IMAGES)
+    # Up to the sign of each; float64, the 6 largest variances being apart by some per cent.
+    np.testing.assert_allclose(ours * np.sign(np.sum(ours * theirs, axis=0)), theirs, atol=1e-8)
+
+
+def test_all_principal_components_keep_all_distances():
+    features = judge.principal_components(IMAGES)(IMAGES[:200])
+    assert features.shape == (200, 64)
+    pixels = IMAGES[:200].reshape(200, 64).astype(float)
+    pairs = scipy.spatial.distance.pdist
+    np.testing.assert_allclose(pairs(features), pairs(pixels), atol=1e-10)
+
+
+def test_principal_components_are_of_all_images_where_these_are_sorted():
+    # Whatever the first 4000 vary in, the others vary in more.
+    rng = np.random.default_rng(0)
+    x = np.zeros((9001, 2, 2, 1))
+    x[:4500, 0, 0, 0] = rng.standard_normal(4500)
+    x[4500:, 1, 1, 0] = 5 * rng.standard_normal(4501)
+    direction = judge.principal_components(x, components=1)(np.eye(4).reshape(4, 2, 2, 1))
+    direction = np.abs(direction - direction.mean())[:, 0]
+    assert direction.argmax() == 3
+    assert judge.principal_components(x[:3])(x).shape == (9001, 3)  # no more than there are images
+
+
+# Comparison -----------------------------------------------------------------------------------
+
+
+def test_the_data_compared_with_themselves_are_perfect_copies(fitted):
+    features, predict, _ = fitted
+    found = judge.compare(IMAGES, IMAGES, LABELS, features, predict)
+    # The spread of the features is about 1: tr C is of the order of 100, and its root in float64
+    # loses half of the 16 digits.
+    assert found["frechet"] < 1e-5
+    assert found["precision"] == 1
+    assert found["recall"] == 1
+    assert found["nearest_neighbour_ratio"] == 0
+    assert found["sliced_wasserstein"] == 0
+    assert found["class_kl"] < 1e-3  # up to the few that the classifier gets wrong
+
+
+def test_the_comparison_is_that_of_numpy_and_scipy(fitted):
+    features, predict, _ = fitted
+    rng = np.random.default_rng(0)
+    images, labels = IMAGES[:600], LABELS[:600]
+    noisy = IMAGES[600:1200] + 0.15 * rng.standard_normal((600, 8, 8, 1))
+    x = judge.round_to(noisy[LABELS[600:1200] != 3], 16)
+    found = judge.compare(x, images, labels, features, predict)
+
+    ours, theirs = features(x), features(images)
+    c1, c2 = np.cov(ours.T), np.cov(theirs.T)
+    # The trace of the root of C1 C2 is the sum of the roots of its eigenvalues, which are real.
+    root = np.sqrt(np.maximum(scipy.linalg.eigvals(c1 @ c2).real, 0)).sum()
+    frechet = np.sum((ours.mean(0) - theirs.mean(0)) ** 2) + np.trace(c1 + c2) - 2 * root
+    # An eigenvalue 0 comes out as 1e-16 of the largest, and its root as 1e-8.
+    assert found["frechet"] == pytest.approx(frechet, rel=1e-5)
+
+    distance = scipy.spatial.distance.cdist
+    # Rank 3 among the others, the point itself being rank 0 of its own row.
+    reach_theirs = np.sort(distance(theirs, theirs), axis=1)[:, 3]
+    reach_ours = np.sort(distance(ours, ours), axis=1)[:, 3]
+    precision = np.mean(np.any(distance(ours, theirs) <= reach_theirs, axis=1))
+    recall = np.mean(np.any(distance(theirs, ours) <= reach_ours, axis=1))
+    assert 0.05 < precision < 0.999  # neither is trivial
+    assert 0.05 < recall < 0.999
+    # One point on the rim of a ball may round to the other side.
+    assert found["precision"] == pytest.approx(precision, abs=1.5 / len(x))
+    assert found["recall"] == pytest.approx(recall, abs=1.5 / len(images))
+
+    flat = lambda a: a.reshape(len(a), -1).astype(float)
+    within = np.sort(distance(flat(images), flat(images)), axis=1)[:, 1]
+    ratio = np.median(distance(flat(x), flat(images)).min(axis=1)) / np.median(within)
+    assert found["nearest_neighbour_ratio"] == pytest.approx(ratio, rel=1e-9)
+
+    p, q = (np.bincount(c, minlength=10) / len(c) for c in (predict(x), labels))
+    assert found["class_kl"] == pytest.approx(scipy.stats.entropy(p, q), rel=1e-9)
+    assert found["class_kl"] > 0.03  # one of ten classes is missing
+
+
+def test_the_sliced_distance_is_that_of_sorted_projections(fitted):
+    features, predict, _ = fitted
+    x = np.clip(IMAGES[:600] ** 2, 0, 1)
+    found = judge.compare(x, IMAGES[600:1200], LABELS[600:1200], features, predict)
+    u = np.random.default_rng(1).standard_normal((64, 4000))
+    u /= np.linalg.norm(u, axis=0)
+    project = lambda a: np.sort(a.reshape(len(a), -1) @ u, axis=0)
+    expected = np.sqrt(np.mean((project(x) - project(IMAGES[600:1200])) ** 2))
+    # 256 other directions: their squared distances spread by about 1.5 means, so 5 % of the root.
+    assert found["sliced_wasserstein"] == pytest.approx(expected, rel=0.15)
+
+
+def test_images_without_classes_are_compared_by_all_else():
+    features = judge.principal_components(IMAGES, components=8)
+    found = judge.compare(IMAGES[:300], IMAGES[300:600], None, features, None)
+    labelled = judge.compare(IMAGES[:300], IMAGES[300:600], LABELS[300:600], features, lambda x: LABELS[:300])
+    assert set(labelled) - set(found) == {"class_kl"}
+    assert found == {name: labelled[name] for name in found}
+
+
+def test_round_to_clips_and_rounds_to_the_grey_values():
+    x = np.array([-0.3, 0.0, 0.03, 0.04, 0.5, 0.97, 1.0, 7.0])
+    np.testing.assert_allclose(judge.round_to(x, 16) * 16, [0, 0, 0, 1, 8, 16, 16, 16])
+    np.testing.assert_array_equal(judge.round_to(IMAGES, 16), IMAGES)
+    assert set(np.unique(judge.round_to(np.linspace(0, 1, 99), 1))) == {0, 1}
