@@ -5,9 +5,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt
 
-.PHONY: digits toy2d bench test lint docs clean
+.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint test lint docs clean
 
-digits toy2d bench: .venv/installed
+digits toy2d bench theorems cost calibrate ncsn inpaint: .venv/installed
 	@$(BIN)/python -m experiments.$@ $(ARGS)
 
 test: lint
@@ -18,9 +18,9 @@ lint: .venv/installed-for-tests
 	@$(BIN)/ruff format --check .
 
 # The README's pictures, from finished runs.
-docs: digits toy2d
+docs: digits toy2d theorems cost
 	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/
-	cp runs/toy2d/report/story.png docs/
+	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/
 
 .venv/installed: requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv

@@ -220,6 +220,10 @@ def draw_overlap(axes, recipe: Recipe) -> None:
         fontsize=9,
     )
     axes.set(xscale="log", ylim=(0, 1.03), xlabel="levels L", ylabel="overlap of neighbouring levels")
+    # Doublings from the first count: less than two decades have too few powers of ten, or too many labels.
+    doublings = counts[0] * 2 ** np.arange(6)
+    axes.set_xticks(doublings, [str(count) for count in doublings])
+    axes.set_xticks([], minor=True)
     title = f"σ from {recipe.sigma_max:g} to {recipe.sigma_min:g} in {recipe.dimension} dimensions"
     axes.set_title(title, fontsize=10)
 
