@@ -87,12 +87,9 @@ def report(config, score, pixels, images, params, samples, history, folder: Path
     shown = samples["samples"][:24]
     flat = lambda x: x.reshape(len(x), -1)
     _, nearest = metrics.nearest(flat(shown), flat(images))
-    pairs = np.full((2, 24, *images.shape[1:]), 0.5)  # grey where there are fewer than 24
-    pairs[:, : len(shown)] = shown, images[nearest]
-    pairs = pairs.reshape(2, 2, 12, *images.shape[1:]).swapaxes(0, 1).reshape(48, *images.shape[1:])
     with figures.page(folder / "nearest.png", columns=1, size=7.0, height=2.7) as (axes,):
         title = "samples (rows 1 and 3), the nearest real digit to each below it"
-        figures.images(axes, pairs, rows=4, title=title)
+        figures.pairs(axes, shown, images[nearest], title=title)
     with figures.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
         figures.loss_by_sigma(axes, history, BIN_EDGES)
     return [folder / f"{name}.png" for name in ("samples", "trajectory", "nearest", "loss")]

@@ -66,3 +66,12 @@ def images(axes: Axes, x: np.ndarray, *, rows: int, title: str = "") -> None:
     axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
+
+
+def pairs(axes: Axes, above: np.ndarray, below: np.ndarray, *, columns: int = 12, title: str = "") -> None:
+    """Images [n, h, w, c] in rows, each with its partner just below; grey where the last row is not full."""
+    rows = -(-len(above) // columns)
+    filled = np.full((2, rows * columns, *above.shape[1:]), 0.5)
+    filled[:, : len(above)] = above, below
+    filled = filled.reshape(2, rows, columns, *above.shape[1:]).swapaxes(0, 1)
+    images(axes, filled.reshape(-1, *above.shape[1:]), rows=2 * rows, title=title)

@@ -89,13 +89,9 @@ def report(config, annealing, images, edges, params, samples, history, folder: P
     reference = images[np.sort(rng.permutation(len(images))[: config.reference])]
     flat = lambda x: x.reshape(len(x), -1)
     _, nearest = metrics.nearest(flat(shown), flat(reference))
-    pairs = np.full((2, 24, *images.shape[1:]), 0.5)  # grey where there are fewer than 24
-    pairs[:, : len(shown)] = shown, reference[nearest]
-    pairs = pairs.reshape(2, 2, 12, *images.shape[1:]).swapaxes(0, 1).reshape(48, *images.shape[1:])
     with figures.page(folder / "nearest.png", columns=1, size=9.0, height=3.4) as (axes,):
-        figures.images(
-            axes, pairs, rows=4, title="samples (rows 1 and 3), the nearest real image to each below it"
-        )
+        title = "samples (rows 1 and 3), the nearest real image to each below it"
+        figures.pairs(axes, shown, reference[nearest], title=title)
     _draw_annealing(config, annealing, params, folder / "annealing.png")
     with figures.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
         figures.loss_by_sigma(axes, history, edges)

@@ -14,6 +14,7 @@ DRAWINGS = {
     "points": lambda axes: figures.points(axes, GRID, "points"),
     "fields": lambda axes: figures.fields(axes, GRID, -GRID, -0.9 * GRID, "fields"),
     "loss_by_sigma": lambda axes: figures.loss_by_sigma(axes, HISTORY, [0.1, 1.0]),
+    "pairs": lambda axes: figures.pairs(axes, *np.random.default_rng(0).random((2, 3, 4, 4, 1)), columns=2),
     "images": lambda axes: figures.images(axes, np.random.default_rng(0).random((6, 4, 4, 1)), rows=2),
 }
 
@@ -97,3 +98,13 @@ def test_pixels_beyond_0_and_1_are_clipped(tmp_path):
 def test_fewer_images_than_rows_are_drawn(tmp_path):
     axes, _ = picture(tmp_path / "x.png", lambda axes: figures.images(axes, np.ones((3, 4, 4, 1)), rows=10))
     assert np.sum(np.asarray(axes.images[0].get_array()) == 1) == 3 * 16
+
+
+@pytest.mark.parametrize(("n", "rows"), [(5, 4), (3, 2)])
+def test_pairs_stand_one_above_the_other(tmp_path, n, rows):
+    above, below = np.zeros((n, 2, 2, 1)), np.ones((n, 2, 2, 1))
+    axes, _ = picture(tmp_path / "x.png", lambda axes: figures.pairs(axes, above, below, columns=3))
+    shown = np.asarray(axes.images[0].get_array())[::3, ::3]  # images are 2 wide, and 1 is between them
+    assert shown.shape == (rows, 3)
+    expected = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0.5], [1, 1, 0.5]])[:rows]
+    np.testing.assert_array_equal(shown, expected)
