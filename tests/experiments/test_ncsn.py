@@ -172,7 +172,11 @@ def test_annealing_is_the_way_of_the_samples(sampled):
     assert frames.shape == (30, 60, *EVENT)
     np.testing.assert_allclose(jnp.clip(frames[-1], 0, 1), sampled["without_denoising"][:60], atol=1e-6)
     # 3840 pixels, in steps that are hardly independent: known to 1.1 %.
-    np.testing.assert_allclose(figures.score_norm, exact_annealing(SAMPLING)[2], rtol=0.05)
+    norms = np.array(exact_annealing(SAMPLING)[2])
+    np.testing.assert_allclose(figures.score_norm, norms, rtol=0.05)
+    # |e s| over |sqrt(2 e) z|: epsilon is the step of x + e s + sqrt(2 e) z, and no half or double of it.
+    ratio = np.sqrt(5e-4 / 2) / 0.04
+    np.testing.assert_allclose(figures.signal_to_noise, ratio * norms, rtol=0.07)
 
 
 @pytest.mark.parametrize("name", ["uniform", "normal"])
