@@ -11,15 +11,15 @@ from jaxscore import inverse, mixtures, noise, samplers
 # Two correlated coordinates: given the first, y, the second is N(0.8 y, 0.6^2).
 GAUSSIAN = mixtures.correlated([1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]])
 MASK = jnp.array([True, False])
-N = 4000
-SIGMAS = noise.levels(noise.geometric(0.1, 5.0), 60)
+N = 2000
+SIGMAS = noise.levels(noise.geometric(0.1, 5.0), 40)
 LANGEVIN = samplers.langevin(lambda sigma: 0.3 * sigma**2)
 
 
 @jax.jit
 def complete(key, known):
     """N completions of the first coordinate by annealed Langevin dynamics."""
-    sampler = samplers.repeat(inverse.replacement(LANGEVIN, known, MASK), 40)
+    sampler = samplers.repeat(inverse.replacement(LANGEVIN, known, MASK), 30)
     x = samplers.prior(noise.fold_in(key, 0), (N, 2), SIGMAS[0])
     score = functools.partial(mixtures.score, GAUSSIAN)
     x, _ = samplers.sample(noise.fold_in(key, 1), x, SIGMAS, score, sampler)

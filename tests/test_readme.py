@@ -29,7 +29,8 @@ def test_the_python_snippets_run_one_after_another(capsys):
 
 @pytest.mark.slow
 def test_the_flags_snippet_runs(tmp_path):
-    (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    (line,) = [line for line in lines if line.startswith("python -m experiments.digits")]
     words = shlex.split(line)
     words[words.index("--workdir") + 1] = str(tmp_path / "run")
     finished = subprocess.run(

@@ -121,8 +121,9 @@ def test_the_table_has_the_worst_level_and_the_weights():
     assert [row[2] for row in rows[-3:]] == ["0.7000", "0.5000", "0.6900"]
 
 
-@pytest.mark.parametrize("model", ["field", "energy"])
-@pytest.mark.parametrize("objective", ["implicit", "sliced", "finite_difference"])
+@pytest.mark.parametrize(
+    ("objective", "model"), [("implicit", "field"), ("sliced", "energy"), ("finite_difference", "field")]
+)
 def test_every_objective_has_the_gradient_of_denoising_in_expectation(objective, model):
     """Along the direction of the parameters themselves; so each of them trains the same score."""
     common = {"batch": 8192, "points": 8192, "sigma_min": 0.5, "sigma_max": 2.0, "width": 8}
