@@ -110,3 +110,5 @@ class Experiment(NamedTuple):
     """table(metrics) -> rows of text, the first a heading"""
     report: Callable[[Any, dict[str, np.ndarray], list[dict], Path], list[Path]]
     """report(params, samples, history, folder) -> the pictures it has made"""
+    compiler_options: dict[str, str] | None = None
+    """What the training step and the samplers are compiled with, beside XLA's defaults."""

@@ -24,6 +24,7 @@ from experiments.flags import require
 from experiments.ncsn_config import Config as TrainedConfig
 from experiments.workdir import Refusal
 from jaxscore import checkpoint, data, inverse, noise, samplers, sharding
+from jaxscore.networks.convolution import compiler_options
 from jaxscore.score import denoise
 
 
@@ -118,7 +119,8 @@ def run(config: Config) -> dict:
     known = np.repeat(images, config.completions, axis=0)
     keys = noise.row_keys(jax.random.key(config.seed), len(known))
     compiled = jax.jit(
-        lambda params, keys, known: complete(trained_on, params, keys, known, jnp.asarray(mask))
+        lambda params, keys, known: complete(trained_on, params, keys, known, jnp.asarray(mask)),
+        compiler_options=compiler_options(),
     )
     console.say(
         f"{len(known)} completions by {trained_on.levels * trained_on.langevin_steps} Langevin steps ..."

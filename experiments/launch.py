@@ -143,7 +143,8 @@ def make_step(experiment: Experiment) -> trainer.Step:
     """The training step of the experiment, jitted, its state donated."""
     config = experiment.config
     tx, decay = config.optimizer.build(config.steps), ema.constant(config.ema_decay)
-    return jax.jit(trainer.make_step(experiment.loss, tx, decay=decay), donate_argnums=1)
+    step = trainer.make_step(experiment.loss, tx, decay=decay)
+    return jax.jit(step, donate_argnums=1, compiler_options=experiment.compiler_options)
 
 
 def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer.TrainState:
@@ -205,7 +206,8 @@ def _sample(experiment, folder, params, mesh, stamp, signals) -> None:
     root = jax.random.fold_in(jax.random.key(config.seed), SAMPLE)
     samples, seconds = {}, {}
     for name, sampler in experiment.samplers.items():
-        compiled, batch, compile_seconds = compile_sampler(sampler, params, config, mesh)
+        jitted = jax.jit(sampler, compiler_options=experiment.compiler_options)
+        compiled, batch, compile_seconds = compile_sampler(jitted, params, config, mesh)
         begin, parts = time.monotonic(), []
         for start in range(0, config.samples, batch):
             if signals.received:
@@ -220,13 +222,13 @@ def _sample(experiment, folder, params, mesh, stamp, signals) -> None:
     workdir.write_samples(path, samples, stamp)
 
 
-def compile_sampler(sampler, params, config: Config, mesh) -> tuple[Callable, int, float]:
+def compile_sampler(jitted, params, config: Config, mesh) -> tuple[Callable, int, float]:
     """The compiled sampler, for how many rows, and the seconds that compiling took."""
     wanted = min(config.sample_batch, config.samples)
     batch = -(-wanted // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
     keys = jax.device_put(noise.row_keys(jax.random.key(0), batch), sharding.batched(mesh))
     begin = time.monotonic()
-    compiled = jax.jit(sampler).lower(params, keys).compile()
+    compiled = jitted.lower(params, keys).compile()
     return compiled, batch, time.monotonic() - begin
 
 

@@ -21,6 +21,7 @@ from experiments.config import Experiment
 from experiments.ncsn_config import PRESETS, Config
 from jaxscore import data, diagnostics, noise, objectives, samplers
 from jaxscore.networks import NCSN, NCSNv2, refinenet
+from jaxscore.networks.convolution import compiler_options
 from jaxscore.score import at_levels, denoise, over_sigma
 
 STAGES = {
@@ -51,8 +52,13 @@ def build(config: Config) -> Experiment:
         evaluate=partial(ncsn_report.evaluate, config, images, labels),
         table=ncsn_report.table,
         report=partial(
-            ncsn_report.report, config, partial(annealing, config, score, sigmas, event), images, edges
+            ncsn_report.report,
+            config,
+            jax.jit(partial(annealing, config, score, sigmas, event), compiler_options=compiler_options()),
+            images,
+            edges,
         ),
+        compiler_options=compiler_options(),
     )
 
 

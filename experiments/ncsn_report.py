@@ -101,7 +101,7 @@ def report(config, annealing, images, edges, params, samples, history, folder: P
 def _draw_annealing(config, annealing, params, path: Path) -> None:
     """Six samples on their way through the levels, and how the dynamics fares at each."""
     keys = noise.row_keys(jax.random.key(config.seed + 1), 6)
-    frames, at_level = jax.device_get(jax.jit(annealing)(params, keys))
+    frames, at_level = jax.device_get(annealing(params, keys))
     sigmas = np.geomspace(config.sigma_max, config.sigma_min, config.levels)
     kept = np.linspace(0, config.levels - 1, min(10, config.levels)).round().astype(int)
     way = np.clip(frames[kept].swapaxes(0, 1).reshape(-1, *frames.shape[2:]), 0, 1)

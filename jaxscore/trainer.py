@@ -46,7 +46,8 @@ Step = Callable[[Key, TrainState, Batch], tuple[TrainState, Metrics]]
 
 def init_state(key: Key, init: Callable[[Key], Params], tx: optax.GradientTransformation) -> TrainState:
     """The state before the first step; the average starts at the initial parameters."""
-    params = init(key)
+    # Without weak types, which initialisers may leave and an update takes away: a second compilation.
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
     # A copy, because the state is donated: two leaves must not share one buffer.
     average = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, average, tx.init(params))
