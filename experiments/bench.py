@@ -3,8 +3,8 @@
     python -m experiments.bench
 
 For the network and the samplers of the digits experiment: sampling time over the number of network
-evaluations times the bare jitted forward pass; temporary memory against the number of steps; the
-training step, its compile time, and its FLOP/s as a fraction of a measured matrix product's.
+evaluations times the bare jitted forward pass; temporary memory against the number of steps. For its
+training step and NCSNv2's: compile time, and FLOP/s as a fraction of a measured matrix product's.
 """
 
 import dataclasses
@@ -16,8 +16,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from experiments import console, digits, flags, launch, workdir
+from experiments import console, digits, flags, launch, ncsn, workdir
+from experiments.config import Experiment
+from experiments.ncsn_config import PRESETS
 from jaxscore import noise, samplers, sharding
 from jaxscore.networks import MLP
 from jaxscore.score import preconditioned
@@ -89,13 +92,18 @@ def sampling(config: Config) -> dict[str, float]:
     return figures | {"heun: temporary memory, 180 steps / 18 steps": many / few}
 
 
-def training(config: Config) -> dict[str, float]:
-    """The training step of the digits recipe: seconds, compile seconds, and its share of the peak.
+def ncsnv2() -> Experiment:
+    """NCSNv2 of width 64 on images of 32 x 32 x 3, 16 in a batch."""
+    config = dataclasses.replace(PRESETS["cifar10"], channels=64, batch=16)
+    return ncsn.assemble(config, np.zeros((16, *config.shape), np.float32), np.zeros(16, np.int32))
+
+
+def training(config: Config, experiment: Experiment) -> dict[str, float]:
+    """The experiment's training step: seconds, compile seconds, and its share of the peak.
 
     The peak is a measured product of square float32 matrices, so the share is of what this machine
     really gives, not of what is printed on it.
     """
-    experiment = digits.build(digits.Config())
     mesh = sharding.data_mesh()
     state = jax.jit(launch.init_state(experiment))(jax.random.key(0))
     state = jax.device_put(state, sharding.replicated(mesh))
@@ -120,7 +128,7 @@ def training(config: Config) -> dict[str, float]:
         "training step, compile seconds": compile_seconds,
         "training step, GFLOP/s": flops / seconds["step"] / 1e9,
         "matrix product, GFLOP/s": peak / 1e9,
-        "training step: FLOP/s / matrix product's": flops / seconds["step"] / peak,
+        "training step: time / matrix product of its FLOPs": seconds["step"] * peak / flops,
     }
 
 
@@ -134,7 +142,9 @@ def main() -> None:
 def measure(config: Config) -> None:
     """All of it, as one table."""
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    figures = sampling(config) | training(config)
+    figures = sampling(config)
+    for name, experiment in {"digits": digits.build(digits.Config()), "NCSNv2": ncsnv2()}.items():
+        figures |= {f"{name}: {what}": value for what, value in training(config, experiment).items()}
     rows = [("", device), *((name, f"{value:.3f}") for name, value in figures.items())]
     console.say(console.table(rows))
     if config.out:

@@ -2,9 +2,11 @@
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 
 class TrainingDisplay:
@@ -55,6 +57,19 @@ class TrainingDisplay:
                 flush=True,
             )
         return speed
+
+
+def in_turn(items: Sequence[Any], what: str, *, every: float = 10.0) -> Iterator[Any]:
+    """The items, under a bar on a terminal; elsewhere a line tells how far it is, `every` seconds."""
+    if Console().is_terminal:
+        yield from track(items, what)
+        return
+    told = time.monotonic()
+    for number, item in enumerate(items):
+        if number and time.monotonic() - told >= every:
+            told = time.monotonic()
+            say(f"{what} {number}/{len(items)}")
+        yield item
 
 
 def say(text: str) -> None:

@@ -109,6 +109,20 @@ def complete(config: TrainedConfig, params, keys, known, mask) -> jax.Array:
     return jnp.clip(inverse.paste(x, known, mask), 0, 1)
 
 
+def completions(config: Config, trained_on: TrainedConfig, params, images, mask) -> np.ndarray:
+    """[images, completions, h, w, c], the rows split over the devices."""
+    known, mesh = np.repeat(images, config.completions, axis=0), sharding.data_mesh()
+    rows = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
+    keys = noise.row_keys(jax.random.key(config.seed), rows)
+    split = jax.device_put((keys, np.resize(known, (rows, *known.shape[1:]))), sharding.batched(mesh))
+    compiled = jax.jit(
+        lambda params, keys, known: complete(trained_on, params, keys, known, jnp.asarray(mask)),
+        compiler_options=compiler_options(),
+    )
+    found = np.asarray(compiled(params, *split))[: len(known)]
+    return found.reshape(len(images), config.completions, *images.shape[1:])
+
+
 def run(config: Config) -> dict:
     """Completions into completions.npz, their figures into inpaint.json, and the picture."""
     _, trained_on, params = trained(config.run)
@@ -116,17 +130,9 @@ def run(config: Config) -> dict:
     description = workdir.describe("inpaint", config)
     workdir.claim(config.workdir, description)
     mask = half(config.known, images.shape[1:])
-    known = np.repeat(images, config.completions, axis=0)
-    keys = noise.row_keys(jax.random.key(config.seed), len(known))
-    compiled = jax.jit(
-        lambda params, keys, known: complete(trained_on, params, keys, known, jnp.asarray(mask)),
-        compiler_options=compiler_options(),
-    )
-    console.say(
-        f"{len(known)} completions by {trained_on.levels * trained_on.langevin_steps} Langevin steps ..."
-    )
-    found = np.asarray(compiled(params, keys, jnp.asarray(known)))
-    found = found.reshape(len(images), config.completions, *images.shape[1:])
+    evaluations = trained_on.levels * trained_on.langevin_steps
+    console.say(f"{len(images) * config.completions} completions by {evaluations} Langevin steps ...")
+    found = completions(config, trained_on, params, images, mask)
     results = judge_completions(images, found, mask)
     workdir.write_json(config.workdir / "config.json", description)
     workdir.write_json(config.workdir / "inpaint.json", results)

@@ -166,6 +166,7 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
             training = trainer.fit(key, state, step, batches, steps=config.steps)
             for state, metrics in training:
                 number = book.append(metrics)
+                display.advance(number)
                 stop = signals.received  # read once: a signal may come at any line
                 last = stop or number == config.steps
                 if number % config.log_every == 0 or last:
@@ -209,7 +210,7 @@ def _sample(experiment, folder, params, mesh, stamp, signals) -> None:
         jitted = jax.jit(sampler, compiler_options=experiment.compiler_options)
         compiled, batch, compile_seconds = compile_sampler(jitted, params, config, mesh)
         begin, parts = time.monotonic(), []
-        for start in range(0, config.samples, batch):
+        for start in console.in_turn(range(0, config.samples, batch), f"sample by {name}"):
             if signals.received:
                 raise Interrupted("stopped while sampling")
             keys = jax.device_put(noise.row_keys(root, batch, start=start), sharding.batched(mesh))

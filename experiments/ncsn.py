@@ -37,7 +37,12 @@ def build(config: Config) -> Experiment:
 
     Raises data.DataError if the data are absent, FlagError if the network cannot halve their images.
     """
-    images, labels, event = load(config)
+    return assemble(config, *load(config))
+
+
+def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Experiment:
+    """The experiment on these images [n, h, w, c] in 0..1, of classes labels [n]."""
+    event = images.shape[1:]
     config = dataclasses.replace(config, shape=event)  # so that config.json has it
     sigmas = levels(config)
     network, score = score_network(config)
@@ -62,8 +67,8 @@ def build(config: Config) -> Experiment:
     )
 
 
-def load(config: Config) -> tuple[data.Examples, np.ndarray, tuple[int, ...]]:
-    """Images, labels and the shape of an image; no images where none are needed and none are there.
+def load(config: Config) -> tuple[data.Examples, np.ndarray]:
+    """Images and labels; no images where none are needed and none are there.
 
     Raises DataError if they are absent though they are needed, FlagError if their sides are odd where
     the network halves them.
@@ -74,11 +79,11 @@ def load(config: Config) -> tuple[data.Examples, np.ndarray, tuple[int, ...]]:
         if config.mode != "sample":
             raise
         images, labels = np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32)
-    height, width, _ = event = images.shape[1:]
+    height, width, _ = images.shape[1:]
     part = 2 ** sum(dilation == 1 for _, dilation in STAGES[config.stages][1:])
     remedy = f"divides the sides by {part}, which images of {height}x{width} pixels do not allow"
     flags.require(height % part == width % part == 0, "stages", config.stages, remedy)
-    return images, labels, event
+    return images, labels
 
 
 def levels(config: Config) -> jax.Array:

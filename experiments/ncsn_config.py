@@ -108,7 +108,7 @@ FIRST = {
 """The first paper's network and training, without averages."""
 
 PRESETS: dict[str, Config] = {
-    # The recipe that `experiments.calibrate --data digits` prints.
+    # The recipe that `experiments.calibrate --data digits --langevin-steps 3` prints.
     "digits": dataclasses.replace(
         PUBLISHED,
         preset="digits",
@@ -120,16 +120,16 @@ PRESETS: dict[str, Config] = {
         channels=24,
         sigma_max=4.815,
         levels=22,
-        langevin_steps=5,
-        epsilon=2.35e-5,
-        steps=1200,
-        batch=128,
-        optimizer=Optimizer(learning_rate=2e-3),
+        langevin_steps=3,
+        epsilon=3.03e-5,
+        steps=1500,
+        batch=64,
+        optimizer=Optimizer(learning_rate=1.5e-3),
         ema_decay=0.99,
         flip=False,
         samples=1797,
         sample_batch=600,
-        save_every=600,
+        save_every=500,
         ablate=True,
     ),
     # That of `experiments.calibrate --data fashion_mnist`, with fewer and longer steps.

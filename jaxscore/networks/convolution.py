@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from jaxscore.types import Array, DTypeLike, Key
 
-
 CPU_OPTION = "xla_cpu_experimental_ynn_fusion_type"
 """What XLA's CPU backend leaves to its second library of kernels."""
 

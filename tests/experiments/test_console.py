@@ -126,3 +126,27 @@ def test_a_table_has_aligned_columns():
             "annealed Langevin    201  12.25",
         ]
     )
+
+
+# Things in turn -----------------------------------------------------------------------------------
+
+IN_TURN = """
+from experiments.console import in_turn
+print("sum:", sum(in_turn(range(5), "sample by langevin")))
+"""
+
+
+def test_things_in_turn_move_a_bar_on_a_terminal():
+    status, text = on_a_terminal([sys.executable, "-c", IN_TURN])
+    assert status == 0
+    assert "sample by langevin" in text
+    assert "━" in text
+    assert "100%" in text
+    assert "sum: 10" in text
+
+
+def test_things_in_turn_are_told_of_in_lines_now_and_then(capsys):
+    assert list(console.in_turn(range(3), "sample", every=0)) == [0, 1, 2]
+    assert capsys.readouterr().out.splitlines() == ["sample 1/3", "sample 2/3"]
+    assert list(console.in_turn(range(3), "sample")) == [0, 1, 2]
+    assert capsys.readouterr().out == ""

@@ -75,13 +75,13 @@ def test_classifiers_of_one_seed_are_the_same_and_of_another_are_not():
 # Principal components -------------------------------------------------------------------------
 
 
-def test_principal_components_are_scikit_learns():
+def test_principal_components_are_those_of_a_full_decomposition():
     features = judge.principal_components(IMAGES[:500], components=6)
     flat = IMAGES.reshape(1797, 64).astype(float)
     theirs = sklearn.decomposition.PCA(6, svd_solver="full").fit(flat[:500]).transform(flat)
     ours = features(IMAGES)
-    # Up to the sign of each; float64, the 6 largest variances being apart by some per cent.
-    np.testing.assert_allclose(ours * np.sign(np.sum(ours * theirs, axis=0)), theirs, atol=1e-8)
+    # Up to the sign of each; ours are found from random directions, in float32.
+    np.testing.assert_allclose(ours * np.sign(np.sum(ours * theirs, axis=0)), theirs, atol=1e-3)
 
 
 def test_all_principal_components_keep_all_distances():
@@ -89,7 +89,7 @@ def test_all_principal_components_keep_all_distances():
     assert features.shape == (200, 64)
     pixels = IMAGES[:200].reshape(200, 64).astype(float)
     pairs = scipy.spatial.distance.pdist
-    np.testing.assert_allclose(pairs(features), pairs(pixels), atol=1e-10)
+    np.testing.assert_allclose(pairs(features), pairs(pixels), atol=1e-5)  # float32
 
 
 def test_principal_components_are_of_all_images_where_these_are_sorted():
