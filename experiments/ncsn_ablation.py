@@ -1,6 +1,7 @@
 """What each of the five techniques of Song & Ermon 2020 adds to NCSN: a run for each, with one more."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ TECHNIQUES = {
 """In the paper's order; each with the flags that it changes from NCSN's to the recipe's."""
 
 
+SAMPLING = ("epsilon", "langevin_steps")
+"""Flags that training does not look at."""
+
+
 def variants(config: Any) -> dict[str, Any]:
     """The configurations, each in a folder of its own; the last is the recipe itself.
 
@@ -36,11 +41,26 @@ def variants(config: Any) -> dict[str, Any]:
     return found
 
 
+def share_training(variant: Any, earlier: list[Any]) -> None:
+    """Begin in a copy of the training of an earlier variant, if there is one that trains alike."""
+    same = dict.fromkeys(SAMPLING) | {"workdir": None}
+    trains = lambda config: dataclasses.asdict(config) | same
+    alike = [other for other in earlier if other.workdir.exists() and trains(other) == trains(variant)]
+    if not alike or variant.workdir.exists() or variant.mode not in ("all", "train"):
+        return
+    made_later = shutil.ignore_patterns("samples.npz", "sampling.json", "metrics.json", "report")
+    copy = variant.workdir.with_suffix(".tmp")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(alike[-1].workdir, copy, ignore=made_later)
+    copy.rename(variant.workdir)
+
+
 def run(build: Callable, config: Any) -> dict[str, Any]:
     """Every variant, trained, sampled and judged unless it is; then one table and one figure."""
-    rows, grids = {}, {}
-    for name, variant in variants(config).items():
+    rows, grids, found = {}, {}, variants(config)
+    for number, (name, variant) in enumerate(found.items()):
         console.say(f"\n{name}: {variant.workdir}")
+        share_training(variant, list(found.values())[:number])
         results = launch.run(build(variant), variant.workdir, mode=config.mode)
         if not results:
             continue

@@ -108,7 +108,7 @@ FIRST = {
 """The first paper's network and training, without averages."""
 
 PRESETS: dict[str, Config] = {
-    # The recipe that `experiments.calibrate --data digits --langevin-steps 3` prints.
+    # The recipe that `experiments.calibrate --data digits` prints.
     "digits": dataclasses.replace(
         PUBLISHED,
         preset="digits",
@@ -120,16 +120,16 @@ PRESETS: dict[str, Config] = {
         channels=24,
         sigma_max=4.815,
         levels=22,
-        langevin_steps=3,
-        epsilon=3.03e-5,
-        steps=1500,
+        langevin_steps=5,
+        epsilon=2.35e-5,
+        steps=1200,
         batch=64,
         optimizer=Optimizer(learning_rate=1.5e-3),
         ema_decay=0.99,
         flip=False,
         samples=1797,
         sample_batch=600,
-        save_every=500,
+        save_every=400,
         ablate=True,
     ),
     # That of `experiments.calibrate --data fashion_mnist`, with fewer and longer steps.
@@ -142,9 +142,9 @@ PRESETS: dict[str, Config] = {
         sigma_max=22.46,
         levels=105,
         langevin_steps=2,
-        epsilon=1.5e-5,
-        steps=8000,
-        batch=64,
+        epsilon=3e-5,
+        steps=6000,
+        batch=32,
         optimizer=Optimizer(learning_rate=1e-3),
         ema_decay=0.999,
         samples=1000,

@@ -170,6 +170,21 @@ def test_a_run_makes_every_variant_once(tmp_path, cheap, capsys):
         launch.run(ncsn.build(dataclasses.replace(single, workdir=config.workdir)), config.workdir)
 
 
+def test_what_differs_in_sampling_alone_is_trained_once(tmp_path, cheap, monkeypatch):
+    more = {"NCSN": (), "+ step size": ("epsilon", "langevin_steps"), "+ all of them": ("levels",)}
+    monkeypatch.setattr(ncsn_ablation, "TECHNIQUES", more)
+    trained, fit = [], launch.trainer.fit
+    monkeypatch.setattr(launch.trainer, "fit", lambda *a, **k: trained.append(1) or fit(*a, **k))
+    config = tiny_ncsn.config(tmp_path, ablate=True)
+    rows = ncsn_ablation.run(ncsn.build, config)
+    assert len(trained) == 2
+    assert cheap == ["0", "1", "all"]
+    assert rows["+ step size"]["samples"]["frechet"] != rows["NCSN"]["samples"]["frechet"]
+    assert rows["+ step size"]["training_seconds"] == rows["NCSN"]["training_seconds"]
+    assert json.loads((config.workdir / "1" / "config.json").read_text())["epsilon"] == config.epsilon
+    assert not list(config.workdir.glob("*.tmp"))
+
+
 def test_modes_go_one_after_another(tmp_path, cheap):
     config = tiny_ncsn.config(tmp_path, ablate=True)
     with pytest.raises(workdir.Refusal, match=r"--mode sample: no checkpoint in .*run/0; train first"):
