@@ -160,7 +160,7 @@ def arguments(recipe: Recipe) -> str:
 def table(config: Config, measured: Measured, recipe: Recipe, noise: TrainingNoise) -> list[tuple[str, ...]]:
     """What was measured, and what follows."""
     kind = "exact" if measured.exact else "a lower bound"
-    error = calibrate.annealing_error(recipe.epsilon, recipe.sigma_min, recipe.ratio, recipe.steps)
+    step = recipe.epsilon, recipe.sigma_min, recipe.ratio, recipe.steps
     return [
         (config.data, f"{measured.examples} x {'x'.join(map(str, measured.shape))}", "pixels in 0..1"),
         ("largest distance", f"{measured.largest_distance:.5g}", kind),
@@ -169,7 +169,8 @@ def table(config: Config, measured: Measured, recipe: Recipe, noise: TrainingNoi
         ("ratio", f"{recipe.ratio:.5f}", "of neighbouring levels"),
         ("overlap", f"{calibrate.overlap(recipe.ratio, recipe.dimension):.3f}", "of neighbouring levels"),
         ("epsilon", f"{recipe.epsilon:.3g}", f"with {recipe.steps} steps a level"),
-        ("annealing error", f"{error:.4f}", "excess variance"),
+        ("annealing error", f"{calibrate.annealing_error(*step):.4f}", "excess variance"),
+        ("pace", f"{calibrate.pace(*step):.2f}", "NCSNv2 follows up to 1: else more steps, or levels"),
         ("evaluations", str(recipe.levels * recipe.steps + 1), "for a sample"),
         ("ln sigma", f"N({noise.mean:.2f}, {noise.std:.2f}^2)", "EDM's training noise"),
     ]

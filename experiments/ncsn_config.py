@@ -132,7 +132,7 @@ PRESETS: dict[str, Config] = {
         save_every=400,
         ablate=True,
     ),
-    # That of `experiments.calibrate --data fashion_mnist`, with fewer and longer steps.
+    # Levels of `experiments.calibrate --data fashion_mnist`; few Langevin steps, as long as a pace of 0.6 takes.
     "fashion": dataclasses.replace(
         PUBLISHED,
         preset="fashion",

@@ -20,6 +20,7 @@ from jaxscore.calibrate.levels import TrainingNoise as TrainingNoise
 from jaxscore.calibrate.levels import annealing_error as annealing_error
 from jaxscore.calibrate.levels import level_count as level_count
 from jaxscore.calibrate.levels import overlap as overlap
+from jaxscore.calibrate.levels import pace as pace
 from jaxscore.calibrate.levels import ratio_for as ratio_for
 from jaxscore.calibrate.levels import step_size as step_size
 from jaxscore.calibrate.levels import training_noise as training_noise

@@ -101,6 +101,21 @@ def step_size(sigma_min: float, ratio: float, steps: int) -> float:
     return float(grid[50])
 
 
+def pace(epsilon: float, sigma_min: float, ratio: float, steps: int) -> float:
+    """((g^2 - 1) / T) / (e / (2 + e)), e = epsilon / sigma_min^2: above 1, levels fall too fast for NCSNv2.
+
+    Technique 4 takes the score to be -x / sigma^2, which pulls the harder the more noise is left. A network
+    that is not told the level has learnt n / sigma instead, n of norm sqrt(D) however much noise there is:
+    where that has the standard deviation r sigma, a step adds 2e (1 + e/2 - r) to r^2, and T steps have to
+    make up for the g^2 by which the next level multiplies it. Up to a pace of 1 there is an r at which they
+    do; beyond it noise piles up from level to level. The published recipes have 0.1 to 0.7. Derived here;
+    steps are taken to be small. Raises ValueError as `annealing_error` does.
+    """
+    annealing_error(epsilon, sigma_min, ratio, steps)  # refuses what cannot be
+    e = epsilon / sigma_min**2
+    return (ratio**2 - 1) / steps * (2 + e) / e
+
+
 # Noise for training at all levels at once -------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,3 +166,39 @@ def test_the_noise_scales_with_the_data():
 def test_data_without_a_spread_are_refused(spread):
     with pytest.raises(ValueError, match="must be positive"):
         calibrate.training_noise(spread)
+
+
+# The pace of the levels ---------------------------------------------------------------------------
+
+
+def excess_of_noise(epsilon, ratio, steps, levels=400, dimension=2000):
+    """|x| / (sigma sqrt(D)) at the end, by a score that has the norm of the level's noise whatever x has."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(dimension)
+    for number in range(levels):
+        sigma = ratio**-number
+        for _ in range(steps):
+            score = -x / np.linalg.norm(x) * np.sqrt(dimension) / sigma
+            step = epsilon * sigma**2
+            x = x + step * score + np.sqrt(2 * step) * rng.standard_normal(dimension)
+    return np.linalg.norm(x) / np.sqrt(dimension) * ratio ** (levels - 1)
+
+
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.1, 5), (0.3, 2), (0.05, 1)])
+def test_a_score_of_fixed_norm_keeps_up_to_a_pace_of_one(epsilon, steps):
+    ratio = lambda pace: math.sqrt(1 + pace * steps * epsilon / (2 + epsilon))
+    for pace in (0.8, 1.3):
+        assert calibrate.pace(epsilon, 1.0, ratio(pace), steps) == pytest.approx(pace)
+    # r solves pace r^2 e / (2 + e) = 2e (r - 1 - e/2): at 0.8, r = (1 - sqrt(0.2)) / 0.8 (2 + e).
+    steady = (1 - math.sqrt(0.2)) / 0.8 * (2 + epsilon)
+    # Steps and levels are not that small: less is left at a level's end than in the midst of it.
+    assert 0.8 * steady < excess_of_noise(epsilon, ratio(0.8), steps) < 1.05 * steady
+    assert excess_of_noise(epsilon, ratio(1.5), steps) > 3 * steady
+
+
+def test_the_published_recipes_keep_pace():
+    paces = {
+        name: calibrate.pace(recipe.epsilon, recipe.sigma_min, recipe.ratio, recipe.steps)
+        for name, recipe in calibrate.PRESETS.items()
+    }
+    assert all(0.1 < pace < 0.75 for pace in paces.values()), paces
