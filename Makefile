@@ -17,10 +17,16 @@ lint: .venv/installed-for-tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# The README's pictures, from finished runs.
+# The README's pictures, from finished runs; two hours on two cores if there are none.
 docs: digits toy2d theorems cost
+	@$(BIN)/python -m experiments.calibrate --data fashion_mnist
+	@$(BIN)/python -m experiments.ncsn --preset digits
+	@$(BIN)/python -m experiments.ncsn --preset fashion
+	@$(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
 	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/
 	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/
+	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/
+	cp runs/ncsn-fashion/report/samples.png docs/fashion.png
 
 .venv/installed: requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv

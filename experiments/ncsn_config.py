@@ -132,7 +132,7 @@ PRESETS: dict[str, Config] = {
         save_every=400,
         ablate=True,
     ),
-    # Levels of `experiments.calibrate --data fashion_mnist`; few Langevin steps, as long as a pace of 0.6 takes.
+    # Levels as `experiments.calibrate --data fashion_mnist` prints them; two long steps, their pace is 0.6.
     "fashion": dataclasses.replace(
         PUBLISHED,
         preset="fashion",
