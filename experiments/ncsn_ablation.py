@@ -22,6 +22,9 @@ TECHNIQUES = {
 """In the paper's order; each with the flags that it changes from NCSN's to the recipe's."""
 
 
+COLORS = {"without_denoising": figures.ORANGE, "samples": figures.BLUE}
+"""Of the bars, by the name of the samples."""
+
 SAMPLING = ("epsilon", "langevin_steps")
 """Flags that training does not look at."""
 
@@ -106,18 +109,21 @@ def table(rows: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def picture(rows: dict[str, Any], grids: dict[str, Any], path: Path) -> None:
     """The Frechet distance of every variant, and samples of each."""
-    with figures.page(path, columns=len(rows) + 1, size=3.0, height=3.4) as (bars, *axes):
+    with figures.page(path, columns=4, rows=-(-(len(rows) + 1) // 4), size=3.0, height=3.3) as (bars, *axes):
         places = range(len(rows))
-        for shift, name, color in (
-            (-0.2, "without_denoising", figures.ORANGE),
-            (0.2, "samples", figures.BLUE),
-        ):
-            heights = [row[name]["frechet"] for row in rows.values()]
-            label = "denoised" if name == "samples" else "not denoised"
-            bars.barh([place + shift for place in places], heights, 0.4, color=color, label=label)
-        bars.set(xscale="log", xlabel="Fréchet distance")
+        distances = {which: [row[which]["frechet"] for row in rows.values()] for which in COLORS}
+        for shift, which in zip((-0.2, 0.2), COLORS, strict=True):
+            label = which.replace("_", " ").replace("samples", "denoised")
+            at = [place + shift for place in places]
+            bars.barh(at, distances[which], 0.4, color=COLORS[which], label=label)
+        everything = [distance for values in distances.values() for distance in values]
+        if max(everything) > 20 * min(everything):
+            bars.set_xscale("log")
+        bars.set(xlabel="Fréchet distance")
         bars.set_yticks(list(places), rows, fontsize=8)
         bars.invert_yaxis()
         bars.legend(fontsize=7)
-        for place, (name, row) in zip(axes, rows.items(), strict=True):
+        for place, (name, row) in zip(axes, rows.items(), strict=False):
             figures.images(place, grids[name][:36], rows=6, title=f"{name}: {row['samples']['frechet']:.2f}")
+        for place in axes[len(rows) :]:
+            place.set_axis_off()
