@@ -104,7 +104,7 @@ def training(config: Config, experiment: Experiment) -> dict[str, float]:
     The peak is a measured product of square float32 matrices, so the share is of what this machine
     really gives, not of what is printed on it.
     """
-    mesh = sharding.data_mesh()
+    mesh = sharding.mesh()
     state = jax.jit(launch.init_state(experiment))(jax.random.key(0))
     state = jax.device_put(state, sharding.replicated(mesh))
     batch = jax.device_put(next(experiment.batches(0)), sharding.batched(mesh))

@@ -56,9 +56,7 @@ def trained(folder: Path) -> tuple[Experiment, TrainedConfig, dict]:
     config = configuration(folder)
     experiment = ncsn.build(config)
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
-        state = checkpoint.restore_latest(
-            checkpoints, launch.abstract_state(experiment, sharding.data_mesh())
-        )
+        state = checkpoint.restore_latest(checkpoints, launch.abstract_state(experiment, sharding.mesh()))
     if state is None:
         raise Refusal(f"--run {folder}: has no checkpoint yet; python -m experiments.ncsn --workdir {folder}")
     return experiment, config, state.ema
@@ -111,7 +109,7 @@ def complete(config: TrainedConfig, params, keys, known, mask) -> jax.Array:
 
 def completions(config: Config, trained_on: TrainedConfig, params, images, mask) -> np.ndarray:
     """[images, completions, h, w, c], the rows split over the devices."""
-    known, mesh = np.repeat(images, config.completions, axis=0), sharding.data_mesh()
+    known, mesh = np.repeat(images, config.completions, axis=0), sharding.mesh()
     rows = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
     keys = noise.row_keys(jax.random.key(config.seed), rows)
     split = jax.device_put((keys, np.resize(known, (rows, *known.shape[1:]))), sharding.batched(mesh))

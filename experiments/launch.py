@@ -87,7 +87,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     flags.require(
         config.batch % devices == 0, "batch", config.batch, f"must be divisible by the {devices} devices"
     )
-    modes, mesh = MODES if mode == "all" else (mode,), sharding.data_mesh()
+    modes, mesh = MODES if mode == "all" else (mode,), sharding.mesh()
     abstract = abstract_state(experiment, mesh)
     description = workdir.describe(experiment.name, config)
     if "train" not in modes and not (folder / "checkpoints").is_dir():
@@ -158,7 +158,7 @@ def _train(experiment, folder, state, abstract, checkpoints, signals) -> trainer
         return state
     events = folder / "tensorboard" if config.tensorboard else None
     book = Logbook(folder / "metrics.jsonl", start, events=events)
-    split = sharding.batched(sharding.data_mesh())
+    split = sharding.batched(sharding.mesh())
     batches = (jax.device_put(batch, split) for batch in experiment.batches(start))
     key, step = jax.random.fold_in(root, TRAIN), make_step(experiment)
     try:

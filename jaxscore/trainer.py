@@ -39,40 +39,95 @@ class TrainState(NamedTuple):
     params: Params
     ema: Params
     opt: optax.OptState
+    profiles: tuple[Params, ...] = ()
+    """Further averages of the parameters, of which `ema` makes any other width afterwards."""
 
 
 Step = Callable[[Key, TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def init_state(key: Key, init: Callable[[Key], Params], tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; the average starts at the initial parameters."""
+def init_state(
+    key: Key, init: Callable[[Key], Params], tx: optax.GradientTransformation, *, profiles: int = 0
+) -> TrainState:
+    """The state before the first step; the averages start at the initial parameters."""
     # Without weak types, which initialisers may leave and an update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
-    # A copy, because the state is donated: two leaves must not share one buffer.
-    average = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, average, tx.init(params))
+    # Copies, because the state is donated: two leaves must not share one buffer.
+    average, *others = (jax.tree.map(jnp.copy, params) for _ in range(1 + profiles))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, tx.init(params), tuple(others))
 
 
-def make_step(loss: Loss, tx: optax.GradientTransformation, *, decay: ema.Decay | None = None) -> Step:
+def make_step(
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    *,
+    decay: ema.Decay | None = None,
+    profiles: tuple[ema.Decay, ...] = (),
+    microbatches: int = 1,
+    skip_nonfinite: bool = False,
+) -> Step:
     """The pure function step(key, state, batch) -> (state, metrics): one optimiser update.
 
     The step folds its number into the key, so the same key is passed every time. Metrics are
     those of the loss, and `loss` and `grad_norm` (the global L2 norm, before tx). `decay` defaults
-    to `ema.constant(0.999)`.
+    to `ema.constant(0.999)`; `profiles` are the decays of `TrainState.profiles`. `microbatches` is
+    `accumulated`'s. With `skip_nonfinite` a step whose loss, gradient or update is not finite
+    changes nothing but `step`, and has the metric `skipped` = 1, which is 0 of the others.
     """
     decay = decay or ema.constant(0.999)
+    gradient = accumulated(loss, microbatches)
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, metrics), grads = gradient(state.params, key, batch)
+        n = state.step
+        (value, metrics), grads = gradient(state.params, jax.random.fold_in(key, n), batch)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
-        average = ema.update(state.ema, params, decay(state.step))
+        average = ema.update(state.ema, params, decay(n))
+        others = zip(state.profiles, profiles, strict=True)
+        others = tuple(ema.update(other, params, decay(n)) for other, decay in others)
+        after = TrainState(n + 1, params, average, opt, others)
         metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, average, opt), metrics
+        if skip_nonfinite:
+            fine = jnp.isfinite(value + metrics["grad_norm"] + optax.tree.norm(updates))
+            kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, state)
+            after, metrics["skipped"] = kept._replace(step=n + 1), 1.0 - fine
+        return after, metrics
 
     return step
+
+
+def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:
+    """gradient(params, key, batch) -> ((value, metrics), gradient), `microbatches` parts one after another.
+
+    Means over the parts, in the memory of one of them. Part m has the rows m, m + k, m + 2k, ..., so that
+    rows stay on their devices, and the key folded with m: its random numbers are not those of the whole
+    batch at once. Raises ValueError if microbatches < 1 or if it does not divide the batch.
+    """
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if microbatches == 1:
+        return gradient
+    if microbatches < 1:
+        raise ValueError(f"microbatches = {microbatches} must be at least 1")
+
+    def split(rows: Array) -> Array:
+        if len(rows) % microbatches:
+            raise ValueError(f"{microbatches} microbatches do not divide a batch of {len(rows)}")
+        parts = rows.reshape(-1, microbatches, *rows.shape[1:])
+        return jnp.moveaxis(parts, 1, 0)
+
+    def mean_gradient(params: Params, key: Key, batch: Batch):
+        def add(total, inputs):
+            number, part = inputs
+            out = gradient(params, jax.random.fold_in(key, number), part)
+            return jax.tree.map(jnp.add, total, out), None
+
+        parts = jax.tree.map(split, batch)
+        shapes = jax.eval_shape(gradient, params, key, jax.tree.map(lambda rows: rows[0], parts))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zero, (jnp.arange(microbatches), parts))
+        return jax.tree.map(lambda leaf: leaf / microbatches, total)
+
+    return mean_gradient
 
 
 def fit(

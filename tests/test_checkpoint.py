@@ -88,7 +88,7 @@ def test_the_state_may_be_donated_as_soon_as_save_returns(folder):
 
 
 def test_it_is_restored_into_the_shardings_asked_for(folder):
-    state, mesh = make_state(2, scale=3.0), sharding.data_mesh()
+    state, mesh = make_state(2, scale=3.0), sharding.mesh()
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, state, wait=True)
         place = sharding.replicated(mesh)

@@ -476,7 +476,7 @@ def test_likelihood_weighting_is_sigma_squared_when_sigma_is_uniform_in_its_loga
 def test_losses_are_the_same_over_eight_devices(name):
     candidate, x, sigma = mixing_case((6,), rows=16)
     loss = jax.jit(lambda key, x, sigma: OBJECTIVES[name](candidate, key, x, sigma))
-    mesh = sharding.data_mesh()
+    mesh = sharding.mesh()
     assert mesh.size == 8
     split = jax.device_put((x, sigma), sharding.batched(mesh))
     key = jax.random.key(0)

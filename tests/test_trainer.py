@@ -99,6 +99,104 @@ def test_the_step_folds_its_number_into_the_key():
     np.testing.assert_allclose(seen, expected, rtol=1e-6)
 
 
+# What a step may do besides ----------------------------------------------------------------------
+
+
+def test_further_averages_have_their_own_decays():
+    tx = optax.sgd(1.0)
+    decays = [ema.constant(m, warm_up=False) for m in (0.5, 0.25)]
+    step = trainer.make_step(lambda params, key, batch: (params.sum(), {}), tx, profiles=tuple(decays))
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0]), tx, profiles=2)
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in (state.params, state.ema, *state.profiles)]
+    assert len(set(pointers)) == 4
+    state, _ = step(jax.random.key(1), state, None)
+    np.testing.assert_allclose(np.ravel(state.profiles), [0.5 * 1 + 0.5 * 0, 0.25], rtol=1e-6)
+    with pytest.raises(ValueError, match="longer"):  # as many decays as averages
+        step(jax.random.key(1), state._replace(profiles=()), None)
+
+
+def regression(params, key, batch):
+    """A loss without random numbers: parts of the batch add up to the whole."""
+    x, y = batch
+    return jnp.mean((x @ params["w"] - y) ** 2), {"largest": jnp.abs(y).max()}
+
+
+def test_microbatches_have_the_gradient_of_the_whole_batch():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((24, 3)), rng.standard_normal(24)
+    params, key = {"w": jnp.array([0.1, -0.2, 0.3])}, jax.random.key(0)
+    whole = trainer.accumulated(regression, 1)(params, key, (x, y))
+    for microbatches in (2, 3, 24):
+        parts = jax.jit(trainer.accumulated(regression, microbatches))(params, key, (x, y))
+        (value, metrics), gradient = parts
+        np.testing.assert_allclose(value, whole[0][0], rtol=1e-5)
+        np.testing.assert_allclose(gradient["w"], whole[1]["w"], rtol=1e-5)
+        largest = np.abs(y).reshape(-1, microbatches).max(axis=0)  # part m has the rows m, m + k, ...
+        np.testing.assert_allclose(metrics["largest"], largest.mean(), rtol=1e-5)
+
+
+def test_every_microbatch_has_random_numbers_of_its_own():
+    draw = lambda params, key, batch: (params * jax.random.normal(key), {})
+    key = jax.random.key(3)
+    (value, _), _ = trainer.accumulated(draw, 4)(jnp.ones(()), key, jnp.zeros(8))
+    expected = [jax.random.normal(jax.random.fold_in(key, m)) for m in range(4)]
+    np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
+
+
+def test_microbatches_take_the_memory_of_one():
+    # A wide hidden layer, whose activations are nearly all that a step needs.
+    wide = lambda params, key, x: (jnp.mean(jnp.tanh(x @ params) ** 2), {})
+    params, x = jnp.ones((4, 4096)), jnp.ones((256, 4))
+    size = lambda k: (
+        jax.jit(trainer.accumulated(wide, k))
+        .lower(params, jax.random.key(0), x)
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+    )
+    assert size(8) < 0.3 * size(1)
+
+
+@pytest.mark.parametrize(("microbatches", "named"), [(0, "at least 1"), (5, "5 microbatches .* of 24")])
+def test_microbatches_that_cannot_be_are_refused(microbatches, named):
+    with pytest.raises(ValueError, match=named):
+        trainer.accumulated(regression, microbatches)(
+            {"w": jnp.ones(3)}, jax.random.key(0), (jnp.ones((24, 3)), jnp.ones(24))
+        )
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient", "update"])
+def test_a_step_that_is_not_finite_may_be_skipped(kind):
+    # A batch of 1 spoils the loss alone, the gradient alone, or what the optimiser makes of them.
+    def spoilt(params, key, batch):
+        value = jnp.sum(params**2)
+        bad = jnp.where(batch > 0, 1.0, 0.0)
+        if kind == "loss":
+            return value + jnp.where(batch > 0, jnp.nan, 0.0), {}
+        if kind == "gradient":  # the root's slope at 0 is infinite: the value stays, its gradient is inf * 0
+            return value + jax.lax.cond(batch > 0, lambda v: jnp.sqrt(0 * v), lambda v: 0 * v, value), {}
+        return value * (1 + 1e38 * bad), {}
+
+    tx = optax.sgd(0.1) if kind != "update" else optax.chain(optax.sgd(0.1), optax.scale(100.0))
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([0.3]), tx, profiles=1)
+    options = {"profiles": (ema.constant(0.5),)}
+    step = jax.jit(trainer.make_step(spoilt, tx, skip_nonfinite=True, **options))
+    after, metrics = step(jax.random.key(1), state, jnp.ones(()))
+    assert float(metrics["skipped"]) == 1
+    assert int(after.step) == 1
+    equal(after._replace(step=state.step), state)
+    after, metrics = step(jax.random.key(1), after, jnp.zeros(()))
+    assert float(metrics["skipped"]) == 0
+    assert float(after.params[0]) < 0.3
+    halting = jax.jit(trainer.make_step(spoilt, tx, **options))
+    ruined, metrics = halting(jax.random.key(1), state, jnp.ones(()))
+    assert "skipped" not in metrics
+    assert not np.isfinite(float(metrics["loss"]) + float(ruined.params[0]))
+
+
+# The loop -----------------------------------------------------------------------------------------
+
+
 def test_fit_stops_at_steps_and_draws_no_batch_too_many():
     tx = optax.sgd(0.1)
     step = jax.jit(trainer.make_step(loss, tx))
@@ -184,7 +282,7 @@ def test_the_loss_curve_is_the_same_on_one_device_and_on_eight():
         traces.append(1)
         return loss(params, key, batch)
 
-    mesh = sharding.data_mesh()
+    mesh = sharding.mesh()
     assert mesh.size == 8
     for devices in (1, 8):
         traces.clear()

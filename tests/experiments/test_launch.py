@@ -468,7 +468,7 @@ def test_a_damaged_checkpoint_is_one_line(copy):
 
 def assert_all_finite(folder) -> None:
     experiment = tiny.build(Config())
-    abstract = launch.abstract_state(experiment, sharding.data_mesh())
+    abstract = launch.abstract_state(experiment, sharding.mesh())
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
         for step in checkpoints.all_steps():
             state = checkpoints.restore(

@@ -60,7 +60,7 @@ def test_published_networks_take_the_published_images(name):
     network, channels, stages, count = NETWORKS[name]
     assert (config.network, config.channels, config.stages) == (network, channels, stages)
     experiment = ncsn.build(config)
-    state = launch.abstract_state(experiment, sharding.data_mesh())
+    state = launch.abstract_state(experiment, sharding.mesh())
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     assert size(state.params) == size(state.ema) == count
     # With Adam's two moments four times the parameters, and some counters.

@@ -122,7 +122,7 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
 
 def newest(folder: Path, experiment: Experiment) -> Any:
     """The newest training state in the folder, in NumPy."""
-    abstract = launch.abstract_state(experiment, sharding.data_mesh())
+    abstract = launch.abstract_state(experiment, sharding.mesh())
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
         return jax.device_get(checkpoint.restore_latest(checkpoints, abstract))
 

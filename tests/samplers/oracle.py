@@ -85,7 +85,7 @@ def few_steps(sampler, key, x):
 def on_eight_devices(sampler, key, x):
     """What `few_steps` gives with the batch, and the keys of its rows, split over eight devices."""
     assert jax.device_count() == 8
-    place = sharding.batched(sharding.data_mesh())
+    place = sharding.batched(sharding.mesh())
     keys = jax.device_put(noise.row_keys(key, len(x)), place)
     split, memory = few_steps(sampler, keys, jax.device_put(x, place))
     assert len(split.sharding.device_set) == 8

@@ -94,7 +94,7 @@ def test_a_sample_does_not_depend_on_the_batch_the_split_or_the_devices(name):
     np.testing.assert_allclose(part, whole[30:70], **TOLERANCE)
     # Split over eight devices: rows are global there.
     assert jax.device_count() == 8
-    place = sharding.batched(sharding.data_mesh())
+    place = sharding.batched(sharding.mesh())
     keys = jax.device_put(noise.row_keys(key, n), place)
     sharded = run(name, keys, jax.device_put(x, place))
     assert len(sharded.sharding.device_set) == 8
