@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, digits, flags, launch, ncsn, workdir
+from experiments import console, digits, flags, launch, ncsn, programs, workdir
 from experiments.config import Experiment
 from experiments.ncsn_config import PRESETS
 from jaxscore import noise, samplers, sharding
@@ -105,12 +105,12 @@ def training(config: Config, experiment: Experiment) -> dict[str, float]:
     really gives, not of what is printed on it.
     """
     mesh = sharding.mesh()
-    state = jax.jit(launch.init_state(experiment))(jax.random.key(0))
+    state = jax.jit(programs.init_state(experiment))(jax.random.key(0))
     state = jax.device_put(state, sharding.replicated(mesh))
     batch = jax.device_put(next(experiment.batches(0)), sharding.batched(mesh))
     key = jax.random.key(1)
     begin = time.perf_counter()
-    step = launch.make_step(experiment).lower(key, state, batch).compile()
+    step = programs.make_step(experiment, mesh).lower(key, state, batch).compile()
     compile_seconds = time.perf_counter() - begin
     flops = step.cost_analysis()["flops"] * mesh.size
     latest = [state]

@@ -4,8 +4,9 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_type_hints
 
+import jax
 import numpy as np
 import optax
 
@@ -52,6 +53,21 @@ class Optimizer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """How the devices of all processes are laid out; the batch is split over all of them."""
+
+    data: int = -1
+    """Copies of the training state; -1 for as many as there are devices for."""
+    fsdp: int = 1
+    """Devices over which each copy of the state is split."""
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            require(value == -1 or value >= 1, f"mesh.{name}", value, "must be -1, or at least 1")
+        require(max(self.data, self.fsdp) > 0, "mesh.fsdp", self.fsdp, "only one of the two may be -1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """What every experiment has; an experiment's own Config adds to it and sets the defaults."""
 
@@ -65,6 +81,17 @@ class Config:
     """Training steps."""
     batch: int = 256
     """Examples in a training step, over all devices."""
+    mesh: Mesh = dataclasses.field(default_factory=Mesh)
+    microbatches: int = 1
+    """Parts of the batch whose gradients are computed one after another, in the memory of one part."""
+    remat: bool = False
+    """Compute activations again for the gradient, block by block, in place of keeping them."""
+    nonfinite: Literal["halt", "skip"] = "halt"
+    """What to do at a step whose loss or gradient is not finite; what it would do is never saved."""
+    distributed: bool = False
+    """Join the other processes of the run; needless where SLURM, MPI or a TPU pod says that they exist."""
+    heartbeat: int = 30
+    """Seconds without a sign of life after which another process counts as dead."""
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     ema_decay: float = 0.999
     """Decay of the average of the parameters, which is what is sampled from."""
@@ -76,19 +103,65 @@ class Config:
     """Steps between lines of metrics."""
     save_every: int = 1000
     """Steps between checkpoints; there is always one at the end."""
+    keep: int = 2
+    """How many checkpoints are kept, the newest ones."""
+    keep_best: int = 0
+    """How many are kept besides, those of the lowest loss since the checkpoint before."""
+    keep_every: int | None = None
+    """Checkpoints of multiples of so many steps are kept for ever."""
+    snapshot_every: int | None = None
+    """Steps between snapshots of two averages, of which `experiments.ema` makes any other afterwards."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard events too, into workdir/tensorboard (extra [tensorboard])."""
 
     def __post_init__(self):
         require_finite(self)
-        for name in ("steps", "batch", "samples", "sample_batch", "log_every", "save_every"):
+        for name in (
+            "steps",
+            "batch",
+            "samples",
+            "sample_batch",
+            "log_every",
+            "save_every",
+            "microbatches",
+            "keep",
+            "keep_every",
+            "snapshot_every",
+        ):
             value = getattr(self, name)
-            require(value >= 1, name, value, "must be at least 1")
+            require(value is None or value >= 1, name, value, "must be at least 1")
+        require(self.keep_best >= 0, "keep_best", self.keep_best, "must be 0 or more")
+        require(self.heartbeat >= 5, "heartbeat", self.heartbeat, "must be at least 5")
+        require(
+            self.batch % self.microbatches == 0,
+            "microbatches",
+            self.microbatches,
+            f"must divide --batch {self.batch}",
+        )
         installed = importlib.util.find_spec("tensorboardX") is not None
         remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
         require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "must lie in 0..1, below 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
+
+
+def restored(kind: type, fields: dict[str, Any]) -> Any:
+    """The configuration of class `kind` that `fields`, as read from a config.json, describe.
+
+    Raises KeyError, TypeError or FlagError if they do not fit.
+    """
+    if not isinstance(fields, dict):
+        raise TypeError(f"{kind.__name__} is {fields!r}")
+    hints = get_type_hints(kind)
+
+    def value(name: str, found: Any) -> Any:
+        if dataclasses.is_dataclass(hints[name]):
+            return restored(hints[name], found)
+        if hints[name] in (Path, Path | None):
+            return found if found is None else Path(found)
+        return tuple(found) if isinstance(found, list) else found
+
+    return kind(**{name: value(name, found) for name, found in fields.items()})
 
 
 class Experiment(NamedTuple):
@@ -100,8 +173,8 @@ class Experiment(NamedTuple):
     """init(key) -> params"""
     loss: trainer.Loss
     """loss(params, key, batch) -> (value, metrics)"""
-    batches: Callable[[int], Iterator[np.ndarray]]
-    """batches(first step) -> the batches of that step and all that follow"""
+    batches: Callable[..., Iterator[np.ndarray]]
+    """batches(first step, rows=None) -> its batch and all that follow, or those rows of them"""
     samplers: dict[str, Callable[[Any, Any], Any]]
     """sampler(params, keys) -> array, or dict of arrays, with a row for each key"""
     evaluate: Callable[[Any, dict[str, np.ndarray]], dict[str, Any]]
@@ -110,5 +183,7 @@ class Experiment(NamedTuple):
     """table(metrics) -> rows of text, the first a heading"""
     report: Callable[[Any, dict[str, np.ndarray], list[dict], Path], list[Path]]
     """report(params, samples, history, folder) -> the pictures it has made"""
+    event: jax.ShapeDtypeStruct | None = None
+    """Shape and type of an example, where they are known without a batch."""
     compiler_options: dict[str, str] | None = None
     """What the training step and the samplers are compiled with, beside XLA's defaults."""

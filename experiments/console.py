@@ -8,6 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
+MUTED = False
+
+
+def mute() -> None:
+    """Show nothing from now on, but errors: another process of the run does."""
+    global MUTED
+    MUTED = True
+
 
 class TrainingDisplay:
     """Loss, steps per second and time left; `update` it after every log interval.
@@ -18,16 +26,20 @@ class TrainingDisplay:
     def __init__(self, step: int, steps: int):
         self.steps, self.step, self.since = steps, step, time.monotonic()
         self.bar = None
-        if Console().is_terminal:
+        if Console().is_terminal and not MUTED:
             columns = (
                 TextColumn("train"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s  left"),
+                TextColumn(
+                    "loss {task.fields[loss]}  {task.fields[speed]} steps/s{task.fields[waited]}  left"
+                ),
                 TimeRemainingColumn(),
             )
             self.bar = Progress(*columns)
-            self.task = self.bar.add_task("train", total=steps, completed=step, loss="-", speed="-")
+            self.task = self.bar.add_task(
+                "train", total=steps, completed=step, loss="-", speed="-", waited=""
+            )
 
     def __enter__(self):
         if self.bar:
@@ -43,17 +55,22 @@ class TrainingDisplay:
         if self.bar:
             self.bar.update(self.task, completed=step)
 
-    def update(self, step: int, loss: float) -> float:
-        """Show the loss of the steps since the last update; returns their steps per second."""
+    def update(self, step: int, loss: float, waited: float | None = None) -> float:
+        """Show the loss of the steps since the last update, and the seconds that they waited for data.
+
+        Returns their steps per second.
+        """
         now = time.monotonic()
-        speed = (step - self.step) / max(now - self.since, 1e-9)
+        elapsed = max(now - self.since, 1e-9)
+        speed = (step - self.step) / elapsed
+        share = "" if waited is None else f"  {waited / elapsed:.1%} waiting for data"
         self.step, self.since = step, now
         if self.bar:
-            self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", speed=f"{speed:.1f}")
-        else:
+            self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", speed=f"{speed:.1f}", waited=share)
+        elif not MUTED:
             left = (self.steps - step) / max(speed, 1e-9)
             print(
-                f"step {step}/{self.steps}  loss {loss:.4f}  {speed:.1f} steps/s  {left:.0f} s left",
+                f"step {step}/{self.steps}  loss {loss:.4f}  {speed:.1f} steps/s{share}  {left:.0f} s left",
                 flush=True,
             )
         return speed
@@ -61,7 +78,7 @@ class TrainingDisplay:
 
 def in_turn(items: Sequence[Any], what: str, *, every: float = 10.0) -> Iterator[Any]:
     """The items, under a bar on a terminal; elsewhere a line tells how far it is, `every` seconds."""
-    if Console().is_terminal:
+    if Console().is_terminal and not MUTED:
         yield from track(items, what)
         return
     told = time.monotonic()
@@ -74,7 +91,8 @@ def in_turn(items: Sequence[Any], what: str, *, every: float = 10.0) -> Iterator
 
 def say(text: str) -> None:
     """A line on standard output, at once."""
-    print(text, flush=True)
+    if not MUTED:
+        print(text, flush=True)
 
 
 def complain(text: str) -> None:

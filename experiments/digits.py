@@ -121,7 +121,9 @@ def build(config: Config) -> Experiment:
         config=config,
         init=lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1)),
         loss=partial(loss, config, network, sigma_data),
-        batches=lambda first: data.batches(centred, batch=config.batch, seed=config.seed, start=first),
+        batches=lambda first, rows=None: data.batches(
+            centred, batch=config.batch, seed=config.seed, start=first, rows=rows
+        ),
         samplers={
             "heun": partial(sample_heun, config.heun, score, pixels, event),
             "langevin": partial(sample_langevin, config.langevin, score, pixels, event),

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, flags, launch, ncsn, workdir
+from experiments import console, flags, launch, ncsn, programs, workdir
 from experiments.flags import require
 from experiments.ncsn_config import PRESETS
 from experiments.ncsn_config import Config as NcsnConfig
@@ -126,7 +126,7 @@ def run(config: Config) -> None:
         raise flags.FlagError(f"--checkpoint {config.checkpoint}: {error}") from None
     description = workdir.describe(experiment.name, made)
     workdir.claim(config.workdir, description)
-    state_of = lambda params: launch.init_state(experiment._replace(init=lambda key: params))
+    state_of = lambda params: programs.init_state(experiment._replace(init=lambda key: params))
     begin = jax.jit(lambda key, params: state_of(params)(key))(jax.random.key(0), params)
     with checkpoint.manager(config.workdir / "checkpoints") as checkpoints:
         checkpoint.save(checkpoints, begin._replace(step=jnp.int32(made.steps)), wait=True)

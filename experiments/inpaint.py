@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, figures, flags, launch, ncsn, workdir
-from experiments.config import Experiment, Optimizer
+from experiments import console, figures, flags, launch, ncsn, programs, workdir
+from experiments.config import Experiment, restored
 from experiments.flags import require
 from experiments.ncsn_config import Config as TrainedConfig
 from experiments.workdir import Refusal
@@ -56,7 +56,7 @@ def trained(folder: Path) -> tuple[Experiment, TrainedConfig, dict]:
     config = configuration(folder)
     experiment = ncsn.build(config)
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
-        state = checkpoint.restore_latest(checkpoints, launch.abstract_state(experiment, sharding.mesh()))
+        state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
     if state is None:
         raise Refusal(f"--run {folder}: has no checkpoint yet; python -m experiments.ncsn --workdir {folder}")
     return experiment, config, state.ema
@@ -69,9 +69,7 @@ def configuration(folder: Path) -> TrainedConfig:
     if name != "ncsn" or not (folder / "checkpoints").is_dir():
         raise Refusal(f"--run {folder}: is no trained run; python -m experiments.ncsn --workdir {folder}")
     try:
-        typed = {"optimizer": Optimizer(**described["optimizer"]), "shape": tuple(described["shape"])}
-        typed["data_dir"] = described["data_dir"] and Path(described["data_dir"])
-        return TrainedConfig(**{**described, **typed, "workdir": folder})
+        return restored(TrainedConfig, described | {"workdir": folder})
     except (KeyError, TypeError) as error:
         raise Refusal(f"--run {folder}: its config.json is not of this version: {error}") from None
 

@@ -21,19 +21,21 @@ class Logbook:
 
     Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
     after it, which an interrupted run will write again. With `events`, a folder, every line goes
-    there as TensorBoard events too, by tensorboardX.
+    there as TensorBoard events too, by tensorboardX. Where several processes share the run, one `writes`.
     """
 
-    def __init__(self, path: Path, step: int, *, events: Path | None = None):
-        self.path, self.step = path, step
+    def __init__(self, path: Path, step: int, *, events: Path | None = None, writes: bool = True):
+        self.path, self.step, self.writes = path, step, writes
         self.events = None
-        if events:
+        if events and writes:
             from tensorboardX import SummaryWriter  # optional: the extra [tensorboard]
 
             self.events = SummaryWriter(str(events))
         self.rows = [row for row in read(path) if row["step"] <= step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        if writes:
+            path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.interval: list[Metrics] = []
+        self.losses: list[float] = []
         self.last_finite: str = "there was none"
 
     def append(self, metrics: Metrics) -> int:
@@ -43,24 +45,43 @@ class Logbook:
         return self.step
 
     def check(self) -> list[Metrics]:
-        """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite."""
+        """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite.
+
+        Those of steps that were skipped for it may be, unless there are no others.
+        """
         self.interval = jax.device_get(self.interval)
         first = self.step - len(self.interval) + 1
         for number, metrics in enumerate(self.interval, first):
+            if metrics.get("skipped"):
+                continue
             for name in ("loss", "grad_norm"):
                 if not math.isfinite(metrics[name]):
                     raise NonFinite(
                         f"{name} is {metrics[name]} at step {number}; last finite loss: {self.last_finite}"
                     )
             self.last_finite = f"{metrics['loss']:.6g} at step {number}"
+        if self.interval and all(metrics.get("skipped") for metrics in self.interval):
+            raise NonFinite(
+                f"steps {first} to {self.step} were all skipped: none has a finite loss and gradient"
+            )
         return self.interval
+
+    def loss_since_save(self) -> float:
+        """The mean loss of the steps since the last call, all of them checked."""
+        losses = self.losses + [m["loss"] for m in self.check() if not m.get("skipped")]
+        self.losses = []
+        return float(np.mean(losses))
 
     def close_interval(self) -> dict[str, Any]:
         """The interval's averages, checked, with the loss of each bin of sigma (None if empty)."""
-        interval, self.interval = self.check(), []
+        steps, self.interval = self.check(), []
+        interval = [metrics for metrics in steps if not metrics.get("skipped")]
+        self.losses += [metrics["loss"] for metrics in interval]
         bins = [metrics["by_sigma"] for metrics in interval if "by_sigma" in metrics]
         scalars = [{k: v for k, v in metrics.items() if k != "by_sigma"} for metrics in interval]
         row = {name: float(np.mean([metrics[name] for metrics in scalars])) for name in scalars[0]}
+        if "skipped" in row:
+            row["skipped"] = len(steps) - len(interval)
         if bins:
             total, count = (sum(b[name] for b in bins) for name in ("total", "count"))
             row["loss_by_sigma"] = [float(t / c) if c else None for t, c in zip(total, count, strict=True)]
@@ -69,6 +90,8 @@ class Logbook:
     def write(self, row: dict[str, Any]) -> None:
         """Add a line."""
         self.rows.append(row)
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.events:

@@ -52,7 +52,9 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
         config=config,
         init=lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1)),
         loss=partial(loss, config, score, sigmas[:-1], edges),
-        batches=lambda first: data.batches(images, batch=config.batch, seed=config.seed, start=first),
+        batches=lambda first, rows=None: data.batches(
+            images, batch=config.batch, seed=config.seed, start=first, rows=rows
+        ),
         samplers={"langevin": partial(sample, config, score, sigmas, event)},
         evaluate=partial(ncsn_report.evaluate, config, images, labels),
         table=ncsn_report.table,
@@ -63,6 +65,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
             images,
             edges,
         ),
+        event=jax.ShapeDtypeStruct(event, jnp.float32),
         compiler_options=compiler_options(),
     )
 
@@ -153,7 +156,7 @@ def main() -> None:
     with launch.one_line_errors():
         preset = flags.choose("preset", PRESETS, Config.preset)
         config = flags.parse(PRESETS[preset])
-        with launch.one_line_errors(config.workdir):
+        with launch.running(config):
             if config.ablate:
                 ncsn_ablation.run(build, config)
             else:

@@ -95,7 +95,9 @@ def build(config: Config) -> Experiment:
         config=config,
         init=lambda key: network.init(key, jnp.zeros((1, 2)), jnp.zeros(1)),
         loss=partial(loss, config, score),
-        batches=lambda first: data.batches(points, batch=config.batch, seed=config.seed, start=first),
+        batches=lambda first, rows=None: data.batches(
+            points, batch=config.batch, seed=config.seed, start=first, rows=rows
+        ),
         samplers={
             "plain": partial(sample_plain, config, score),
             "annealed": partial(sample_annealed, config, score, levels),

@@ -8,12 +8,16 @@ A file made from a checkpoint carries a stamp, the step and the configuration it
 a later run knows that it need not be made again.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
+import socket
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,17 @@ class Refusal(Exception):
     """What cannot be done as asked; the text is the one line that the user sees."""
 
 
-WITHOUT_EFFECT = {"sample_batch", "log_every", "save_every", "tensorboard"}
+WITHOUT_EFFECT = {
+    "sample_batch",
+    "log_every",
+    "save_every",
+    "tensorboard",
+    "mesh",
+    "remat",
+    "distributed",
+    "heartbeat",
+}
+WITHOUT_EFFECT |= {"keep", "keep_best", "keep_every", "snapshot_every"}
 """Fields of a configuration that change no parameter and no sample."""
 
 
@@ -55,7 +69,7 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
             if owner != description["experiment"]:
                 raise Refusal(f"--workdir {workdir}: holds a run of {owner}; name another folder")
             changed = _changes(before, description)
-        elif {path.name for path in workdir.iterdir()} - {"checkpoints"}:
+        elif {path.name for path in workdir.iterdir()} - {"checkpoints", ".lock"}:
             raise Refusal(f"--workdir {workdir}: is not empty and holds no run; name another folder")
     _require_space(workdir, needed)
     try:
@@ -67,6 +81,25 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
     except OSError as error:
         raise Refusal(f"--workdir {workdir}: cannot be written ({error.strerror}); name another") from error
     return changed
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keep the folder from other runs. Raises Refusal, naming the run, if another one has it.
+
+    The lock is the kernel's and ends with the process, however that ends.
+    """
+    with (workdir / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise Refusal(f"--workdir {workdir}: in use by {owner}; wait for it, or name another") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def stamp(description: dict[str, Any], step: int) -> str:

@@ -20,7 +20,9 @@ class CheckpointError(Exception):
     """A checkpoint that could not be written, read, or fitted to the network; the text says which."""
 
 
-def manager(directory: str | Path, *, keep: int = 2) -> ocp.CheckpointManager:
+def manager(
+    directory: str | Path, *, keep: int = 2, best: int = 0, every: int | None = None
+) -> ocp.CheckpointManager:
     """Opens (and makes) a directory of checkpoints, of which the newest `keep` are kept.
 
     A context manager: leaving it waits for saves that are still being written. Unfinished saves of
@@ -33,7 +35,9 @@ def manager(directory: str | Path, *, keep: int = 2) -> ocp.CheckpointManager:
     )
 
 
-def save(checkpoints: ocp.CheckpointManager, state: TrainState, *, wait: bool = False) -> None:
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, *, metric=None, about=None, wait: bool = False
+) -> None:
     """Save the state under its step number, in the background unless `wait`.
 
     The arrays are copied before it returns: the state may be donated to the next step at once. A
@@ -60,6 +64,17 @@ def wait_until_saved(checkpoints: ocp.CheckpointManager) -> None:
         checkpoints.check_for_errors()
     except (OSError, ValueError, RuntimeError) as error:
         raise _unwritable(checkpoints, error) from error
+
+
+def newest_good(checkpoints, *, tell=None):
+    """The newest step."""
+    return checkpoints.latest_step()
+
+
+def restore(checkpoints, step, abstract):
+    """That step's state."""
+    checkpoints.reload()
+    return restore_latest(checkpoints, abstract)
 
 
 def restore_latest(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainState | None:

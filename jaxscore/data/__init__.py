@@ -20,5 +20,6 @@ from jaxscore.data.arrays import toy as toy
 from jaxscore.data.images import DataError as DataError
 from jaxscore.data.images import Examples as Examples
 from jaxscore.data.images import Images as Images
+from jaxscore.data.images import unit as unit
 from jaxscore.data.named import load as load
 from jaxscore.data.stream import batches as batches

@@ -46,9 +46,9 @@ Examples = Float[np.ndarray, "n *event"] | Images
 """float32 [n, *event] in memory, or Images; `x[numbers]`, `x.shape` and `len(x)` are the same of both."""
 
 
-def unit(image: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Bytes 0..255 as float32 in 0..1."""
-    return image / np.float32(255)
+def unit(images):
+    """Bytes 0..255 as float32 in 0..1, on the host or on a device; floats as they are."""
+    return images / np.float32(255) if images.dtype == np.uint8 else images
 
 
 def resident(images: Images) -> Examples:

@@ -14,7 +14,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import launch, logbook, workdir
+from experiments import launch, logbook, programs, workdir
 from experiments.config import Optimizer
 from experiments.flags import FlagError
 from experiments.launch import Interrupted
@@ -65,7 +65,7 @@ def every_step(tmp_path_factory):
 def rows(folder) -> list[dict]:
     """What metrics.jsonl says, without the speed."""
     return [
-        {name: value for name, value in row.items() if name != "steps_per_second"}
+        {name: value for name, value in row.items() if name not in ("steps_per_second", "input_wait")}
         for row in logbook.read(folder / "metrics.jsonl")
     ]
 
@@ -85,7 +85,7 @@ def kill(number):
 def test_the_folder_holds_what_is_documented(finished):
     names = {path.name for path in finished.folder.iterdir()}
     documented = ["config.json", "metrics.jsonl", "checkpoints", "samples.npz", "metrics.json", "report"]
-    assert names == {*documented, "sampling.json"}
+    assert names == {*documented, "sampling.json", ".lock"}
     assert saved_steps(finished.folder) == [6, 12]
 
 
@@ -143,7 +143,7 @@ def test_the_pictures_and_the_table_are_shown(finished):
 def test_the_average_differs_from_the_parameters_and_both_have_moved(finished):
     state = newest(finished.folder, finished.experiment)
     assert int(state.step) == 12
-    start = jax.device_get(launch.init_state(finished.experiment)(jax.random.key(0)))
+    start = jax.device_get(programs.init_state(finished.experiment)(jax.random.key(0)))
     for name in ("params", "ema"):
         assert not np.array_equal(
             jax.tree.leaves(getattr(state, name))[-1], jax.tree.leaves(start.params)[-1]
@@ -176,7 +176,7 @@ def test_a_second_run_does_nothing_and_returns_the_same(finished, copy):
     assert snapshot(copy) == before
     after = times()
     changed = {path.name for path in before_times if after[path] != before_times[path]}
-    assert changed <= {"config.json"}  # written again as it was
+    assert changed <= {"config.json", ".lock"}  # written again as it was, and by another owner
 
 
 @pytest.mark.parametrize("missing", ["metrics.json", "report"])
@@ -359,13 +359,13 @@ def test_more_steps_go_on_from_those_done(finished, copy, capsys):
 
 
 def test_a_signal_while_sampling_leaves_no_half_of_the_samples(finished, tmp_path, monkeypatch):
-    compile_sampler, folder = launch.compile_sampler, tmp_path / "run"
+    compile_sampler, folder = launch.drawing.compile_sampler, tmp_path / "run"
 
     def interrupted(*arguments):
         kill(signal.SIGTERM)()
         return compile_sampler(*arguments)
 
-    monkeypatch.setattr(launch, "compile_sampler", interrupted)
+    monkeypatch.setattr(launch.drawing, "compile_sampler", interrupted)
     with pytest.raises(Interrupted, match="stopped while sampling"):
         launch.run(tiny.build(Config()), folder)
     assert saved_steps(folder) == [6, 12]
@@ -468,7 +468,7 @@ def test_a_damaged_checkpoint_is_one_line(copy):
 
 def assert_all_finite(folder) -> None:
     experiment = tiny.build(Config())
-    abstract = launch.abstract_state(experiment, sharding.mesh())
+    abstract = programs.abstract_state(experiment, sharding.mesh())
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
         for step in checkpoints.all_steps():
             state = checkpoints.restore(

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import flags, launch, ncsn
+from experiments import flags, ncsn, programs
 from experiments.flags import FlagError
 from experiments.ncsn_config import PRESETS, Config
 from jaxscore import calibrate, sharding
@@ -60,7 +60,7 @@ def test_published_networks_take_the_published_images(name):
     network, channels, stages, count = NETWORKS[name]
     assert (config.network, config.channels, config.stages) == (network, channels, stages)
     experiment = ncsn.build(config)
-    state = launch.abstract_state(experiment, sharding.mesh())
+    state = programs.abstract_state(experiment, sharding.mesh())
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     assert size(state.params) == size(state.ema) == count
     # With Adam's two moments four times the parameters, and some counters.

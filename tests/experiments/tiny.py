@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import config, figures, launch
+from experiments import config, figures, programs
 from experiments.config import Experiment, Optimizer
 from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
 from jaxscore.score import preconditioned
@@ -78,12 +78,13 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
         value = jax.lax.cond(planted == BAD_GRADIENT, spoil, lambda value: value, value)
         return value, {"by_sigma": diagnostics.by_sigma(losses, sigma, EDGES)}
 
-    def batches(first):
+    def batches(first, rows=None):
         for step in itertools.count(first):
             hooks.before.get(step, lambda: None)()
             x = np.random.default_rng([config.seed, step]).standard_normal((config.batch, 2))
             flag = np.full((config.batch, 1), hooks.plant.get(step, FINE))
-            yield np.concatenate([x, flag], axis=1).astype(np.float32)
+            whole = np.concatenate([x, flag], axis=1).astype(np.float32)
+            yield whole if rows is None else whole[rows]
 
     def one(params, keys):
         hooks.calls["sampler"] += 1
@@ -122,7 +123,7 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
 
 def newest(folder: Path, experiment: Experiment) -> Any:
     """The newest training state in the folder, in NumPy."""
-    abstract = launch.abstract_state(experiment, sharding.mesh())
+    abstract = programs.abstract_state(experiment, sharding.mesh())
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
         return jax.device_get(checkpoint.restore_latest(checkpoints, abstract))
 

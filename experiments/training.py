@@ -1,0 +1,123 @@
+"""The launcher's training: batches onto the devices, steps, and what is logged and saved between them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+import jaxscore
+from experiments import console, logbook, programs, workdir
+from experiments.config import Experiment
+from experiments.logbook import Logbook, NonFinite
+from experiments.signals import Interrupted, Signals
+from jaxscore import checkpoint, sharding, trainer
+
+
+class Batches:
+    """The experiment's batches from a step on, on the devices; each process reads its own rows of them.
+
+    The loop queues some steps before it waits for one, so that batches are fetched and on their way while
+    the devices compute. `waited` is for how many seconds they had nothing to compute: the time of those
+    fetches at whose end `running`, a metric of the newest step, was there already (an upper bound).
+    """
+
+    def __init__(self, experiment: Experiment, mesh, start: int):
+        self.where, self.n = sharding.batched(mesh), experiment.config.batch
+        self.rows = sharding.rows_here(self.where, self.n)
+        alone = len(self.rows) == self.n
+        self.source = experiment.batches(start) if alone else experiment.batches(start, self.rows)
+        self.running: jax.Array | None = None
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[jax.Array]:
+        while True:
+            begin = time.perf_counter()
+            local = next(self.source)
+            batch = sharding.place(local, self.where, self.rows, self.n)
+            if self.running is None or self.running.is_ready():
+                self.waited += time.perf_counter() - begin
+            yield batch
+
+
+def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signals: Signals):
+    """The state after config.steps steps, from `state`, or from the beginning if that is None.
+
+    Raises NonFinite, Interrupted after a signal, and CheckpointError.
+    """
+    config, root = experiment.config, jax.random.key(experiment.config.seed)
+    if state is None:
+        state = programs.make_init(experiment, mesh)(jax.random.fold_in(root, programs.INIT))
+    start = int(state.step)
+    if start == config.steps:
+        return state
+    book = Logbook(
+        folder / "metrics.jsonl",
+        start,
+        events=folder / "tensorboard" if config.tensorboard else None,
+        writes=jax.process_index() == 0,
+    )
+    batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
+    key, saver = jax.random.fold_in(root, programs.TRAIN), Saver(experiment, folder, checkpoints)
+    try:
+        with console.TrainingDisplay(start, config.steps) as display:
+            for state, metrics in trainer.fit(key, state, step, batches, steps=config.steps):  # noqa: B020
+                number, batches.running = book.append(metrics), metrics["loss"]
+                display.advance(number)
+                stop = signals.stop()
+                last = stop or number == config.steps
+                if number % config.log_every == 0 or last:
+                    _log(book, display, batches, number)
+                if number % config.save_every == 0 or last:
+                    saver.save(state, book)
+                if config.snapshot_every and number % config.snapshot_every == 0:
+                    saver.snapshot(state)
+                if stop and number < config.steps:
+                    checkpoint.wait_until_saved(checkpoints)
+                    raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
+    except NonFinite as error:
+        checkpoint.wait_until_saved(checkpoints)
+        newest = checkpoints.latest_step()
+        good = "none yet" if newest is None else checkpoints.directory / str(newest)
+        remedy = "lower --optimizer.learning-rate, or --nonfinite skip"
+        raise NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}") from None
+    finally:
+        book.close()
+        saver.close()
+    checkpoint.wait_until_saved(checkpoints)
+    return state
+
+
+def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
+    row = book.close_interval()
+    speed = display.update(number, row["loss"], batches.waited)
+    book.write(
+        {"step": number, "steps_per_second": round(speed, 2), "input_wait": round(batches.waited, 3), **row}
+    )
+    batches.waited = 0.0
+
+
+class Saver:
+    """Checkpoints of what is finite, and snapshots of the averages, if the run keeps some."""
+
+    def __init__(self, experiment: Experiment, folder: Path, checkpoints):
+        self.checkpoints, self.folder = checkpoints, folder
+        self.about = workdir.describe(experiment.name, experiment.config) | {"jaxscore": jaxscore.__version__}
+        self.snapshots = None
+
+    def save(self, state: trainer.TrainState, book: Logbook) -> None:
+        """Raises NonFinite for a state that is not finite, and CheckpointError."""
+        loss = book.loss_since_save()
+        logbook.require_finite(state)
+        checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
+
+    def snapshot(self, state: trainer.TrainState) -> None:
+        """Keep the averages. Raises CheckpointError."""
+        if self.snapshots is None:
+            self.snapshots = checkpoint.snapshots(self.folder / "snapshots")
+        checkpoint.save_snapshot(self.snapshots, state)
+
+    def close(self) -> None:
+        """Wait for the snapshots that are being written."""
+        if self.snapshots is not None:
+            self.snapshots.close()
