@@ -14,7 +14,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -85,21 +84,34 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Keep the folder from other runs. Raises Refusal, naming the run, if another one has it.
+    """Keep the folder from other runs. Raises Refusal if another one has it.
 
-    The lock is the kernel's and ends with the process, however that ends.
+    The lock is the kernel's, on the folder itself, and ends with the process, however that ends.
     """
-    with (workdir / ".lock").open("a+") as file:
+    descriptor = os.open(workdir, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _lock(descriptor):  # NFS locks only what can be written, which a folder cannot
+                os.close(descriptor)
+                descriptor = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT)
+                _lock(descriptor)
         except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise Refusal(f"--workdir {workdir}: in use by {owner}; wait for it, or name another") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+            remedy = "wait for it to end, or name another"
+            raise Refusal(f"--workdir {workdir}: another run is at work there; {remedy}") from None
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether it is locked now; False where it cannot be. Raises BlockingIOError if another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def stamp(description: dict[str, Any], step: int) -> str:

@@ -263,7 +263,9 @@ def test_a_terminal_has_a_bar_and_a_pipe_has_lines(story):
         assert "━" not in ended.output
         assert "\x1b" not in ended.output
         assert re.search(
-            rf"^step \d+/{STEPS}  loss \d+\.\d{{4}}  \S+ steps/s  \d+ s left$", ended.output, re.M
+            rf"^step \d+/{STEPS}  loss \d+\.\d{{4}}  \S+ steps/s  \S+% waiting for data  \d+ s left$",
+            ended.output,
+            re.M,
         )
 
 
@@ -281,7 +283,7 @@ def test_a_run_makes_all_that_is_documented(story):
 
     rows = logbook.read(folder / "metrics.jsonl")
     for row in rows:
-        assert set(row) == {"step", "steps_per_second", "loss", "grad_norm", "loss_by_sigma"}
+        assert set(row) == {"step", "steps_per_second", "input_wait", "loss", "grad_norm", "loss_by_sigma"}
         assert len(row["loss_by_sigma"]) == len(digits_report.BIN_EDGES) + 1
     assert rows[-1]["loss"] < rows[0]["loss"]  # it learns
 

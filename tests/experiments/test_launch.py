@@ -85,7 +85,7 @@ def kill(number):
 def test_the_folder_holds_what_is_documented(finished):
     names = {path.name for path in finished.folder.iterdir()}
     documented = ["config.json", "metrics.jsonl", "checkpoints", "samples.npz", "metrics.json", "report"]
-    assert names == {*documented, "sampling.json", ".lock"}
+    assert names == {*documented, "sampling.json"}
     assert saved_steps(finished.folder) == [6, 12]
 
 
@@ -176,7 +176,7 @@ def test_a_second_run_does_nothing_and_returns_the_same(finished, copy):
     assert snapshot(copy) == before
     after = times()
     changed = {path.name for path in before_times if after[path] != before_times[path]}
-    assert changed <= {"config.json", ".lock"}  # written again as it was, and by another owner
+    assert changed <= {"config.json"}  # written again as it was
 
 
 @pytest.mark.parametrize("missing", ["metrics.json", "report"])
