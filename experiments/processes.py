@@ -59,13 +59,15 @@ def joined(asked: bool, heartbeat: int) -> Iterator[None]:
         console.mute()
     try:
         yield
-    except SystemExit as stop:
-        if stop.code not in (0, None):
-            _leave(stop.code)
-        raise
-    except BaseException:
-        traceback.print_exc()
-        _leave(1)
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code in (0, None):
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        if _of_another_process(error):
+            # JAX is about to end this process; `_supervise` says why, in one line.
+            time.sleep(heartbeat + 5)
+        _leave(error.code if isinstance(error, SystemExit) else 1)
 
 
 def on_first(function: Callable[[], Any]) -> Any:
@@ -152,6 +154,15 @@ def _supervise() -> None:
         )
         status = PEER_LOST
     os._exit(status)
+
+
+def _of_another_process(error: BaseException | None) -> bool:
+    """Whether an error of JAX's runtime is behind it: what a collective raises if a peer has died."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _send(child: int, number: int) -> None:

@@ -104,7 +104,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether it is locked now; False where it cannot be. Raises BlockingIOError if another process has it."""
+    """Whether it is locked now; False where it cannot be. Raises BlockingIOError if another has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

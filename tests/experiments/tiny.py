@@ -15,7 +15,7 @@ from experiments.config import Experiment, Optimizer
 from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
 from jaxscore.score import preconditioned
 
-EDGES = jnp.array([0.3, 1.0])
+EDGES = (0.3, 1.0)
 FINE, BAD_LOSS, BAD_GRADIENT = range(3)
 
 
