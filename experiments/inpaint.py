@@ -55,7 +55,7 @@ def trained(folder: Path) -> tuple[Experiment, TrainedConfig, dict]:
     """The experiment of a run, its configuration and averaged parameters. Raises Refusal if it has none."""
     config = configuration(folder)
     experiment = ncsn.build(config)
-    with checkpoint.manager(folder / "checkpoints") as checkpoints:
+    with checkpoint.manager(folder / "checkpoints", read_only=True) as checkpoints:
         state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
     if state is None:
         raise Refusal(f"--run {folder}: has no checkpoint yet; python -m experiments.ncsn --workdir {folder}")

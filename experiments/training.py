@@ -1,5 +1,6 @@
 """The launcher's training: batches onto the devices, steps, and what is logged and saved between them."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
         writes=jax.process_index() == 0,
     )
     batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
-    key, saver = jax.random.fold_in(root, programs.TRAIN), Saver(experiment, folder, checkpoints)
+    key, saver = jax.random.fold_in(root, programs.TRAIN), Saver(experiment, folder, checkpoints, start)
     try:
         with console.TrainingDisplay(start, config.steps) as display:
             for state, metrics in trainer.fit(key, state, step, batches, steps=config.steps):  # noqa: B020
@@ -70,14 +71,13 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
                     _log(book, display, batches, number)
                 if number % config.save_every == 0 or last:
                     saver.save(state, book)
-                if config.snapshot_every and number % config.snapshot_every == 0:
-                    saver.snapshot(state)
+                saver.snapshot(state, number)
                 if stop and number < config.steps:
                     checkpoint.wait_until_saved(checkpoints)
                     raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
     except NonFinite as error:
         checkpoint.wait_until_saved(checkpoints)
-        newest = checkpoints.latest_step()
+        newest = checkpoint.newest_step(checkpoints)
         good = "none yet" if newest is None else checkpoints.directory / str(newest)
         remedy = "lower --optimizer.learning-rate, or --nonfinite skip"
         raise NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}") from None
@@ -100,10 +100,13 @@ def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, numb
 class Saver:
     """Checkpoints of what is finite, and snapshots of the averages, if the run keeps some."""
 
-    def __init__(self, experiment: Experiment, folder: Path, checkpoints):
-        self.checkpoints, self.folder = checkpoints, folder
+    def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int):
         self.about = workdir.describe(experiment.name, experiment.config) | {"jaxscore": jaxscore.__version__}
-        self.snapshots = None
+        self.checkpoints, self.every = checkpoints, experiment.config.snapshot_every
+        self.stack = contextlib.ExitStack()
+        if self.every:
+            self.snapshots = self.stack.enter_context(checkpoint.snapshots(folder / "snapshots"))
+            checkpoint.forget_after(self.snapshots, start)
 
     def save(self, state: trainer.TrainState, book: Logbook) -> None:
         """Raises NonFinite for a state that is not finite, and CheckpointError."""
@@ -111,13 +114,12 @@ class Saver:
         logbook.require_finite(state)
         checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
 
-    def snapshot(self, state: trainer.TrainState) -> None:
-        """Keep the averages. Raises CheckpointError."""
-        if self.snapshots is None:
-            self.snapshots = checkpoint.snapshots(self.folder / "snapshots")
-        checkpoint.save_snapshot(self.snapshots, state)
+    def snapshot(self, state: trainer.TrainState, number: int) -> None:
+        """Keep the averages, if it is time to. Raises CheckpointError."""
+        if self.every and number % self.every == 0:
+            logbook.require_finite(state)
+            checkpoint.save_snapshot(self.snapshots, state, about=self.about)
 
     def close(self) -> None:
         """Wait for the snapshots that are being written."""
-        if self.snapshots is not None:
-            self.snapshots.close()
+        self.stack.close()

@@ -85,7 +85,7 @@ LAYERS = {
     "jaxscore.mixtures": {"types", "noise"},
     "jaxscore.ema": {"types"},
     "jaxscore.trainer": {"types", "ema"},
-    "jaxscore.checkpoint": {"trainer"},
+    "jaxscore.checkpoint": {"types", "trainer", "checkpoint"},
     "jaxscore.data": {"mixtures", "data"},
     "jaxscore.calibrate": {"types", "calibrate"},
     "jaxscore.sharding": set(),

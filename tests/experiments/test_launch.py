@@ -72,7 +72,7 @@ def rows(folder) -> list[dict]:
 
 def saved_steps(folder) -> list[int]:
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
-        return sorted(checkpoints.all_steps())
+        return sorted(checkpoints.orbax.all_steps())
 
 
 def kill(number):
@@ -470,10 +470,8 @@ def assert_all_finite(folder) -> None:
     experiment = tiny.build(Config())
     abstract = programs.abstract_state(experiment, sharding.mesh())
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
-        for step in checkpoints.all_steps():
-            state = checkpoints.restore(
-                step, args=checkpoint.ocp.args.Composite(state=checkpoint.ocp.args.StandardRestore(abstract))
-            )["state"]
+        for step in checkpoints.orbax.all_steps():
+            state = checkpoint.restore(checkpoints, step, abstract)
             assert int(state.step) == step
             for leaf in jax.tree.leaves(jax.device_get(state)):
                 assert np.isfinite(leaf).all()

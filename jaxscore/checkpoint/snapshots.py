@@ -1,0 +1,105 @@
+"""Snapshots: the averages that training carries, kept for ever every so many steps.
+
+Any other width of the average is made of them afterwards (`ema.posthoc_weights`), one after another,
+so that never more than one is in memory:
+
+    with snapshots(directory, read_only=True) as kept:
+        steps = good_snapshots(kept)
+        shape = abstract_snapshot(params, 2)
+        averages = (average for step in steps for average in restore(kept, step, shape).profiles)
+        params = ema.combine(averages, weights)
+
+>>> import tempfile, jax, jax.numpy as jnp, optax
+>>> from jaxscore import trainer
+>>> begin = lambda key: jnp.ones(3)
+>>> state = trainer.init_state(jax.random.key(0), begin, optax.sgd(0.1), profiles=2)
+>>> with snapshots(tempfile.mkdtemp()) as kept:
+...     for step in (10, 20, 30):
+...         save_snapshot(kept, state._replace(step=jnp.int32(step)))
+...     forget_after(kept, 20)
+...     good_snapshots(kept)
+[10, 20]
+"""
+
+import contextlib
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Int
+
+from jaxscore.checkpoint import integrity
+from jaxscore.checkpoint.integrity import CheckpointError
+from jaxscore.checkpoint.restoring import Tell, set_aside
+from jaxscore.checkpoint.store import (
+    Checkpoints,
+    manager,
+    unwritable_is_an_error,
+    wait_until_saved,
+    write,
+)
+from jaxscore.trainer import TrainState
+from jaxscore.types import Array, Params
+
+
+class Snapshot(NamedTuple):
+    """What is kept of a training state."""
+
+    step: Int[Array, ""] | jax.ShapeDtypeStruct
+    profiles: tuple[Params, ...]
+
+
+def snapshots(directory: str | Path, *, read_only: bool = False) -> contextlib.AbstractContextManager:
+    """Opens (and makes) a directory of snapshots: a `manager` that keeps all of them."""
+    return manager(directory, keep=None, read_only=read_only)
+
+
+def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) -> None:
+    """Keep state.profiles under the step's number, in the background.
+
+    One that is already there is not written again. Raises ValueError if the state carries no profiles,
+    CheckpointError if it, or the unfinished one before it, cannot be written.
+    """
+    if not state.profiles:
+        raise ValueError("the state has no profiles to keep: init_state(..., profiles=2)")
+    write(kept, int(state.step), Snapshot(state.step, state.profiles), about=about)
+
+
+def abstract_snapshot(params: Params, profiles: int) -> Snapshot:
+    """What `restore` is asked for, of parameters (or their shapes) and the number of averages."""
+    step = jax.ShapeDtypeStruct((), "int32")
+    return Snapshot(step, (params,) * profiles)
+
+
+def good_snapshots(kept: Checkpoints, *, tell: Tell | None = None) -> list[int]:
+    """The steps whose files are as they were written, the oldest first.
+
+    Damaged ones are moved into the folder `<directory>-damaged` beside the directory, each told in a
+    line (`tell` defaults to a warning). Raises CheckpointError if there are snapshots and none is good.
+    """
+    wait_until_saved(kept)
+    found = {step: integrity.flaw(kept.directory, step) for step in sorted(integrity.steps(kept.directory))}
+    damaged = {step: reason for step, reason in found.items() if reason is not None}
+    good = [step for step in found if step not in damaged]
+    if damaged and not good:
+        step, reason = next(iter(damaged.items()))
+        raise CheckpointError(f"no snapshot in {kept.directory} is good: {step}: {reason}")
+    set_aside(kept, damaged, tell or warnings.warn)
+    return good
+
+
+def forget_after(kept: Checkpoints, step: int) -> None:
+    """Remove the snapshots of later steps, which a run that resumes at `step` will make again.
+
+    Perhaps otherwise: its configuration may have changed. All processes call it; the first removes.
+    """
+    wait_until_saved(kept)
+    with unwritable_is_an_error(kept.directory):
+        for later in integrity.steps(kept.directory):
+            if later > step and jax.process_index() == 0:
+                path = kept.directory / str(later)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                (kept.directory / f"{later}{integrity.SUMS}").unlink(missing_ok=True)
+    kept.orbax.reload()

@@ -1,0 +1,242 @@
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxscore import checkpoint, sharding
+from tests.checkpoint.states import abstract, assert_identical, contents, make_state, steps_in
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A folder with the steps 1, 2 and 3, not to be changed."""
+    folder = tmp_path_factory.mktemp("three") / "checkpoints"
+    with checkpoint.manager(folder, keep=3) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoint.save(checkpoints, make_state(step, scale=step), about={"step": step})
+    return folder
+
+
+@pytest.fixture
+def copy(three, folder):
+    shutil.copytree(three, folder)
+    return folder
+
+
+def test_an_empty_folder_restores_nothing(folder):
+    with checkpoint.manager(folder) as checkpoints:
+        assert checkpoint.restore_latest(checkpoints, abstract(make_state())) is None
+        assert checkpoint.newest_good(checkpoints) is None
+    assert folder.is_dir()
+
+
+def test_a_reader_makes_no_folder(folder):
+    with checkpoint.manager(folder, read_only=True) as checkpoints:
+        assert checkpoint.newest_good(checkpoints) is None
+    assert not folder.exists()
+
+
+def test_any_step_is_restored_with_what_is_said_about_it(three):
+    with checkpoint.manager(three, read_only=True) as checkpoints:
+        for step in (1, 3):
+            restored = checkpoint.restore(checkpoints, step, abstract(make_state()))
+            assert_identical(restored, make_state(step, scale=step))
+            assert checkpoint.about(checkpoints, step) == {"step": step}
+
+
+def test_nothing_need_be_said(folder):
+    with checkpoint.manager(folder) as checkpoints:
+        checkpoint.save(checkpoints, make_state(1), wait=True)
+        assert checkpoint.about(checkpoints, 1) is None
+        assert checkpoint.about(checkpoints, 2) is None
+
+
+# Shardings ------------------------------------------------------------------------------------
+
+PARAMS = {"kernel": jnp.linspace(-1, 1, 16 * 24).reshape(16, 24), "bias": jnp.ones(3)}
+
+
+def placed(state, shape):
+    """Abstract, on a mesh of that shape: the first axis that fsdp divides is split, the rest replicated."""
+    devices = np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape)
+    mesh = jax.sharding.Mesh(devices, ("data", "fsdp"))
+
+    def place(leaf):
+        split = [axis for axis, n in enumerate(leaf.shape) if n % shape[1] == 0 and leaf.size > 100]
+        spec = PartitionSpec(*(("fsdp" if axis == split[0] else None) for axis in range(leaf.ndim) if split))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, abstract(state))
+
+
+def put(state, places):
+    return jax.tree.map(lambda leaf, place: jax.device_put(leaf, place.sharding), state, places)
+
+
+@pytest.mark.parametrize("saved_on", [(8, 1), (1, 8), (2, 4)])
+def test_it_is_restored_onto_any_mesh_bit_by_bit(folder, saved_on):
+    state = make_state(2, scale=1.3, params=PARAMS)
+    with checkpoint.manager(folder) as checkpoints:
+        checkpoint.save(checkpoints, put(state, placed(state, saved_on)), wait=True)
+        for wanted in [(1, 1), (1, 2), (4, 2), (1, 8), (8, 1)]:
+            places = placed(state, wanted)
+            restored = checkpoint.restore_latest(checkpoints, places)
+            assert_identical(restored, state)
+            for leaf, place in zip(jax.tree.leaves(restored), jax.tree.leaves(places), strict=True):
+                assert leaf.sharding == place.sharding
+            assert len(restored.params["kernel"].sharding.device_set) == wanted[0] * wanted[1]
+            shard = restored.params["kernel"].addressable_shards[0].data
+            assert shard.size * wanted[1] == 16 * 24
+
+
+def test_it_is_restored_into_the_library_s_own_shardings(folder):
+    state, mesh = make_state(2, scale=3.0), sharding.mesh()
+    with checkpoint.manager(folder) as checkpoints:
+        checkpoint.save(checkpoints, state, wait=True)
+        place = sharding.replicated(mesh)
+        wanted = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract(state)
+        )
+        restored = checkpoint.restore_latest(checkpoints, wanted)
+    assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(restored))
+    assert_identical(restored, state)
+
+
+# Another network ------------------------------------------------------------------------------
+
+SMALL = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "half": jnp.ones(5, jnp.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (SMALL | {"more": jnp.ones(2)}, r"(params|ema)/more is missing"),
+        ({"dense": SMALL["dense"]}, r"(params|ema)/half is left over"),
+        (SMALL | {"half": jnp.ones(6, jnp.bfloat16)}, r"half is bfloat16\[5\], here it is bfloat16\[6\]"),
+        (SMALL | {"half": jnp.ones(5)}, r"half is bfloat16\[5\], here it is float32\[5\]"),
+        (SMALL | {"half": {"deeper": jnp.ones(5)}}, r"half"),
+    ],
+    ids=["missing", "left over", "shape", "dtype", "structure"],
+)
+def test_a_state_of_another_network_is_refused_by_name_and_left_where_it_is(copy, params, message):
+    before = contents(copy)
+    with (
+        checkpoint.manager(copy, keep=3) as checkpoints,
+        pytest.raises(checkpoint.CheckpointError, match=message) as caught,
+    ):
+        checkpoint.restore_latest(checkpoints, abstract(make_state(params=params)))
+    assert "\n" not in str(caught.value)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize(("saved", "wanted"), [(0, 2), (2, 0), (2, 1)])
+def test_averages_that_are_missing_or_left_over_are_named(folder, saved, wanted):
+    with checkpoint.manager(folder) as checkpoints:
+        checkpoint.save(checkpoints, make_state(1, profiles=saved), wait=True)
+        said = "is missing" if wanted > saved else "is left over"
+        with pytest.raises(checkpoint.CheckpointError, match=f"profiles/[01]/.* {said}"):
+            checkpoint.restore_latest(checkpoints, abstract(make_state(profiles=wanted)))
+
+
+# Damage ---------------------------------------------------------------------------------------
+
+
+def array_file(step):
+    """The largest file of a step, in which its arrays are."""
+    return max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_newest_good_one_is_restored_and_the_damaged_are_told_and_moved_aside(copy):
+    flip(array_file(copy / "3"))
+    shutil.rmtree(copy / "2")
+    (copy / "2").mkdir()
+    damaged, told = contents(copy / "3"), []
+    with checkpoint.manager(copy, keep=3) as checkpoints:
+        restored = checkpoint.restore_latest(checkpoints, abstract(make_state()), tell=told.append)
+        assert_identical(restored, make_state(1, scale=1))
+        assert checkpoint.newest_step(checkpoints) == 1
+        # Training goes on from there, and saves the very steps that were damaged.
+        for step in (2, 3):
+            checkpoint.save(checkpoints, make_state(step, scale=5.0))
+    aside = copy.with_name("checkpoints-damaged")
+    assert [line.split(": ")[0] for line in told] == [f"checkpoint {copy / n} is damaged" for n in ("3", "2")]
+    assert f"its checksum differs); moved to {aside / '3'}" in told[0]
+    assert f"its folder is empty; moved to {aside / '2'}" in told[1]
+    assert contents(aside / "3") == damaged
+    assert {path.name for path in aside.iterdir()} == {"2", "3", "2.sums.json", "3.sums.json"}
+    with checkpoint.manager(copy, keep=3) as checkpoints:
+        restored = checkpoint.restore_latest(checkpoints, abstract(make_state()))
+    assert_identical(restored, make_state(3, scale=5.0))
+
+
+def test_damage_is_a_warning_when_nobody_listens(copy):
+    flip(array_file(copy / "3"))
+    with (
+        checkpoint.manager(copy, keep=3) as checkpoints,
+        pytest.warns(UserWarning, match="checkpoints/3 is damaged: .*; moved to .*checkpoints-damaged/3"),
+    ):
+        assert checkpoint.newest_good(checkpoints) == 2
+
+
+def test_a_reader_passes_over_damage_and_changes_nothing(copy):
+    flip(array_file(copy / "3"))
+    before, told = contents(copy), []
+    with checkpoint.manager(copy, read_only=True) as checkpoints:
+        restored = checkpoint.restore_latest(checkpoints, abstract(make_state()), tell=told.append)
+    assert_identical(restored, make_state(2, scale=2))
+    assert [line.split(": ")[0] for line in told] == [f"checkpoint {copy / '3'} is damaged"]
+    assert "moved" not in told[0]
+    assert contents(copy) == before
+    assert not copy.with_name("checkpoints-damaged").exists()
+
+
+def test_if_none_is_good_training_does_not_start_anew_and_nothing_is_moved(copy):
+    for step in (1, 2, 3):
+        flip(array_file(copy / str(step)))
+    before = contents(copy)
+    for _ in range(2):  # nor the second time
+        with (
+            checkpoint.manager(copy, keep=3) as checkpoints,
+            pytest.raises(
+                checkpoint.CheckpointError, match=r"no checkpoint in .* is good: 3: .*2 more"
+            ) as caught,
+        ):
+            checkpoint.newest_good(checkpoints, tell=pytest.fail)
+        assert "\n" not in str(caught.value)
+        assert contents(copy) == before
+
+
+def test_a_step_whose_folder_is_gone_is_told(copy):
+    shutil.rmtree(copy / "3")
+    told = []
+    with checkpoint.manager(copy, keep=3) as checkpoints:
+        assert checkpoint.newest_good(checkpoints, tell=told.append) == 2
+    assert len(told) == 1
+    assert "checkpoints/3 is damaged: its folder is missing" in told[0]
+    assert steps_in(copy) == [1, 2]
+
+
+def test_what_cannot_be_read_though_its_checksums_are_right_is_an_error_that_names_it(copy, capfd):
+    shutil.rmtree(copy / "3" / "state")
+    with checkpoint.manager(copy, keep=3) as checkpoints:
+        with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/3 cannot be read") as caught:
+            checkpoint.restore(checkpoints, 3, abstract(make_state()))
+        assert "\n" not in str(caught.value)
+        (copy / "3" / "about" / "metadata").write_text("{")
+        with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/3 cannot be read"):
+            checkpoint.about(checkpoints, 3)
+    assert capfd.readouterr().err == ""
