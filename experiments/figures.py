@@ -43,6 +43,7 @@ def fields(axes: Axes, at: np.ndarray, learned: np.ndarray, exact: np.ndarray, t
 def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -> None:
     """The loss of each bin of noise levels against the step; `edges` is where the bins meet."""
     edges = [0.0, *(float(edge) for edge in edges), np.inf]
+    history = [row for row in history if "loss_by_sigma" in row]  # not where all steps were skipped
     steps = [row["step"] for row in history]
     for number, shade in enumerate(np.linspace(0.1, 0.95, len(edges) - 1)):
         curve = [row["loss_by_sigma"][number] for row in history]

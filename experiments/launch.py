@@ -131,9 +131,10 @@ def _restore(folder: Path, checkpoints, abstract, changed: list[str]):
         step = processes.on_first(lambda: checkpoint.newest_good(checkpoints, tell=console.say))
         return None if step is None else checkpoint.restore(checkpoints, step, abstract)
     except CheckpointError as error:
-        since = f" (since changed: {'; '.join(changed)})" if changed else ""
+        if not changed:
+            raise
         remedy = "name another --workdir, or use the flags in its config.json"
-        raise CheckpointError(f"{error}{since}; {remedy}") from None
+        raise CheckpointError(f"{error} (since changed: {'; '.join(changed)}); {remedy}") from None
 
 
 def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:

@@ -11,6 +11,9 @@ import numpy as np
 
 from jaxscore.trainer import Metrics, TrainState
 
+PATIENCE = 20
+"""How many steps in a row may be skipped before the run ends."""
+
 
 class NonFinite(Exception):
     """Training has left the numbers; the text says at which step, and what came before."""
@@ -36,6 +39,7 @@ class Logbook:
             path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.interval: list[Metrics] = []
         self.losses: list[float] = []
+        self.in_a_row, self.checked = 0, step
         self.last_finite: str = "there was none"
 
     def append(self, metrics: Metrics) -> int:
@@ -47,12 +51,17 @@ class Logbook:
     def check(self) -> list[Metrics]:
         """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite.
 
-        Those of steps that were skipped for it may be, unless there are no others.
+        Those of steps that were skipped for it may be, but not of PATIENCE steps in a row.
         """
         self.interval = jax.device_get(self.interval)
         first = self.step - len(self.interval) + 1
         for number, metrics in enumerate(self.interval, first):
-            if metrics.get("skipped"):
+            new, skipped = number > self.checked, bool(metrics.get("skipped"))
+            if new:
+                self.in_a_row = self.in_a_row + 1 if skipped else 0
+            if self.in_a_row == PATIENCE:
+                raise NonFinite(f"the {PATIENCE} steps up to {number} had no finite loss and gradient")
+            if skipped:
                 continue
             for name in ("loss", "grad_norm"):
                 if not math.isfinite(metrics[name]):
@@ -60,23 +69,23 @@ class Logbook:
                         f"{name} is {metrics[name]} at step {number}; last finite loss: {self.last_finite}"
                     )
             self.last_finite = f"{metrics['loss']:.6g} at step {number}"
-        if self.interval and all(metrics.get("skipped") for metrics in self.interval):
-            raise NonFinite(
-                f"steps {first} to {self.step} were all skipped: none has a finite loss and gradient"
-            )
+            if new:
+                self.losses.append(float(metrics["loss"]))
+        self.checked = self.step
         return self.interval
 
-    def loss_since_save(self) -> float:
-        """The mean loss of the steps since the last call, all of them checked."""
-        losses = self.losses + [m["loss"] for m in self.check() if not m.get("skipped")]
-        self.losses = []
-        return float(np.mean(losses))
+    def loss_since_save(self) -> float | None:
+        """The mean loss of the steps since the last call, checked; None if all of them were skipped."""
+        self.check()
+        losses, self.losses = self.losses, []
+        return float(np.mean(losses)) if losses else None
 
     def close_interval(self) -> dict[str, Any]:
         """The interval's averages, checked, with the loss of each bin of sigma (None if empty)."""
         steps, self.interval = self.check(), []
         interval = [metrics for metrics in steps if not metrics.get("skipped")]
-        self.losses += [metrics["loss"] for metrics in interval]
+        if not interval:
+            return {"loss": None, "grad_norm": None, "skipped": len(steps)}
         bins = [metrics["by_sigma"] for metrics in interval if "by_sigma" in metrics]
         scalars = [{k: v for k, v in metrics.items() if k != "by_sigma"} for metrics in interval]
         row = {name: float(np.mean([metrics[name] for metrics in scalars])) for name in scalars[0]}

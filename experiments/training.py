@@ -90,7 +90,7 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
 
 def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
     row = book.close_interval()
-    speed = display.update(number, row["loss"], batches.waited)
+    speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
     book.write(
         {"step": number, "steps_per_second": round(speed, 2), "input_wait": round(batches.waited, 3), **row}
     )

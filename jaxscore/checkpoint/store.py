@@ -104,6 +104,8 @@ def manager(
 def _open(directory: Path, retention: Retention, seal: Callable[[], None], read_only: bool):
     asynchronous = ocp.options.AsyncOptions(
         post_finalization_callback=seal,
+        # By the wall clock, which may jump; Orbax's 20 minutes are less than a time zone.
+        timeout_secs=30 * 86_400,
         # Else what cannot be made is waited for by threads that outlive the error, for minutes.
         create_directories_asynchronously=False,
     )

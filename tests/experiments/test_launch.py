@@ -14,6 +14,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import jaxscore
 from experiments import launch, logbook, programs, workdir
 from experiments.config import Optimizer
 from experiments.flags import FlagError
@@ -453,14 +454,50 @@ def test_a_full_disk_is_refused_before_training(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_one_line(copy):
-    for path in (copy / "checkpoints" / "12").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
+def damage(folder, step) -> None:
+    """A flipped bit in the largest file of a checkpoint."""
+    path = max((path for path in (folder / "checkpoints" / str(step)).rglob("*") if path.is_file()), key=size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def size(path) -> int:
+    return path.stat().st_size
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(finished, copy, capsys):
+    damage(copy, 12)
+    experiment = tiny.build(Config())
+    launch.run(experiment, copy, mode="train")
+    named = rf"^checkpoint {copy / 'checkpoints' / '12'} is damaged: .*; moved to .*checkpoints-damaged.12$"
+    assert re.search(named, capsys.readouterr().out, re.M)
+    assert_identical(newest(copy, experiment), newest(finished.folder, experiment))
+    assert (copy / "checkpoints-damaged" / "12").is_dir()
+
+
+def test_checkpoints_that_are_all_damaged_are_one_line_and_training_does_not_start_anew(copy):
+    damage(copy, 6)
+    damage(copy, 12)
+    before = snapshot(copy)
     with pytest.raises(CheckpointError) as caught:
         launch.run(tiny.build(Config()), copy)
     assert "\n" not in str(caught.value)
-    assert str(copy / "checkpoints" / "12") in str(caught.value)
+    assert f"no checkpoint in {copy / 'checkpoints'} is good: 12: " in str(caught.value)
+    assert snapshot(copy) == before
+
+
+def test_a_checkpoint_says_what_it_is_of(finished):
+    with checkpoint.manager(finished.folder / "checkpoints", read_only=True) as checkpoints:
+        about = checkpoint.about(checkpoints, 12)
+    assert about == workdir.describe("tiny", Config()) | {"jaxscore": jaxscore.__version__}
+
+
+def test_the_newest_the_best_and_every_so_many_are_kept(tmp_path, every_step):
+    config = Config(save_every=1, keep=1, keep_best=1, keep_every=5)
+    launch.run(tiny.build(config), tmp_path / "run", mode="train")
+    best = min(every_step, key=lambda row: row["loss"])["step"]
+    assert saved_steps(tmp_path / "run") == sorted({12, best, 5, 10})
 
 
 # Not finite -----------------------------------------------------------------------------------
@@ -527,6 +564,35 @@ def test_an_update_that_overflows_is_not_saved(tmp_path):
     with pytest.raises(NonFinite, match=r"a parameter is not finite after step 1; newest good .* none yet"):
         launch.run(tiny.build(config), tmp_path / "run")
     assert saved_steps(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("kind", [BAD_LOSS, BAD_GRADIENT])
+def test_a_step_that_is_not_finite_is_skipped_if_asked_for(tmp_path, every_step, kind):
+    folder, config = tmp_path / "run", Config(nonfinite="skip", save_every=3)
+    experiment = tiny.build(config, tiny.hooks(plant={6: kind}))
+    launch.run(experiment, folder, mode="train")
+    assert saved_steps(folder) == [9, 12]
+    assert_all_finite(folder)
+    found = rows(folder)
+    assert [row["skipped"] for row in found] == [0, 1, 0]
+    # The average is over the other three: steps 5 and 6, as in a run without the fault, and 8.
+    assert found[0]["loss"] == pytest.approx(np.mean([row["loss"] for row in every_step[:4]]), rel=1e-6)
+    assert all(np.isfinite(row["loss"]) for row in found)
+    # Nothing else of the step is left: the same run without it, but for its number.
+    assert np.isfinite(found[1]["grad_norm"])
+
+
+def test_a_run_that_has_nothing_but_steps_to_skip_ends(tmp_path):
+    config = Config(nonfinite="skip", steps=40)
+    hooks = tiny.hooks(plant=dict.fromkeys(range(3, 40), BAD_LOSS))
+    with pytest.raises(
+        NonFinite, match=r"the 20 steps up to 23 had no finite .*newest good checkpoint: .*18;"
+    ):
+        launch.run(tiny.build(config, hooks), tmp_path / "run", mode="train")
+    assert_all_finite(tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert [row["skipped"] for row in found] == [1, 4, 4, 4, 4]
+    assert found[1] == {"step": 8, "loss": None, "grad_norm": None, "skipped": 4}
 
 
 # The command ----------------------------------------------------------------------------------
