@@ -18,7 +18,7 @@ def test_mnist_is_found_in_the_folder_as_its_own_files(tmp_path, name):
     images, _ = write(tmp_path)
     assert data.load(name, tmp_path).examples.shape == (7, 28, 28, 1)
     found = data.load(name, str(tmp_path), split="all")
-    np.testing.assert_allclose(found.examples[..., 0], images / 255, rtol=1e-6)
+    np.testing.assert_allclose(found.examples[:][..., 0], images / 255, rtol=1e-6)
 
 
 def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path, monkeypatch):
