@@ -27,4 +27,5 @@ from jaxscore.data.images import Images as Images
 from jaxscore.data.images import fits as fits
 from jaxscore.data.images import held as held
 from jaxscore.data.named import load as load
+from jaxscore.data.named import splits as splits
 from jaxscore.data.stream import batches as batches

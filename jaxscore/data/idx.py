@@ -37,6 +37,11 @@ def load(folder: Path, split: str = "train") -> Dataset:
     return Dataset(held(images[..., None]), labels.astype(np.int32))
 
 
+def has(folder: Path, split: str) -> bool:
+    """Whether the images of that split are in the folder."""
+    return all(find(folder, prefix, "images") for prefix in PREFIXES[split])
+
+
 def find(folder: Path, prefix: str, kind: str) -> Path | None:
     """The file of `images` or `labels` in the folder, if there is one; gzipped or not."""
     rank = {"images": 3, "labels": 1}[kind]

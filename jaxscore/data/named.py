@@ -70,9 +70,7 @@ def load(
     what is not there is a DataError that says how to get it.
     """
     folder = None if folder is None else Path(folder).expanduser()
-    kind, _, rest = name.partition(":")
-    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds") and rest):
-        raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
+    kind, rest = _parts(name)
     if size is not None and (name in UNSIZED or kind == "npz"):
         raise DataError(f"the images of {name} have one size; size={size} cannot be chosen")
     if size is not None and size < 1:
@@ -85,6 +83,30 @@ def load(
             return idx.load(found, split)
     cut = TFDS.get(name, Cut())
     return tfds.load(rest or name, folder, split=split, crop=cut.crop, size=size or cut.size)
+
+
+def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
+    """The splits that the data set has, as far as it is there: `train`, most often `test`, or others.
+
+    Raises DataError as `load` does.
+    """
+    folder = None if folder is None else Path(folder).expanduser()
+    kind, rest = _parts(name)
+    if name == "digits" or kind in ("npz", "folder"):
+        return ("train",)
+    if name in ("mnist", "fashion_mnist"):
+        found = _idx_folder(name, folder)
+        if found is not None:
+            return tuple(split for split in ("train", "test") if idx.has(found, split))
+    return tfds.splits(rest or name, folder)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """What is before the colon of a known name, and after it."""
+    kind, _, rest = name.partition(":")
+    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds") and rest):
+        raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
+    return kind, rest
 
 
 def _whole(name: str, kind: str, path: str, folder: Path | None, split: str, size: int | None) -> Dataset:
@@ -102,7 +124,7 @@ def _idx_folder(name: str, folder: Path | None) -> Path | None:
     """Where MNIST's own files are. Raises DataError if Fashion-MNIST is nowhere at all."""
     debian = name == "fashion_mnist" and folder is None
     place = FASHION_MNIST if debian else folder
-    if place is not None and any(idx.find(place, prefix, "images") for prefix in ("train", "t10k")):
+    if place is not None and any(idx.has(place, split) for split in ("train", "test")):
         return place
     if debian and tfds.find(name) is None:
         command = tfds.PREPARE.format(name=name, where="")

@@ -43,29 +43,27 @@ def load(
     them; crop and size are those of `pictures.fit`. Raises DataError if it is absent, if tensorflow-datasets
     is not installed, or if its files are damaged or hold no images.
     """
-    prepared = find(name, folder)
-    if prepared is None:
-        where = f", data_dir='{folder}'" if folder else ""
-        command = PREPARE.format(name=name, where=where)
-        raise DataError(
-            f"no data set {name!r} in {folder or home()}: "
-            f"prepare it there, where tensorflow is installed, with {command}"
-        )
+    prepared = _required(name, folder)
     builder = _open(prepared)
     info = builder.info
-    splits = list(info.splits) if split == "all" else [split]
-    if not set(splits) <= set(info.splits):
+    names = list(info.splits) if split == "all" else [split]
+    if not set(names) <= set(info.splits):
         raise DataError(f"{prepared} has the splits {', '.join(info.splits)}, not {split!r}")
     example, cut = _example(prepared, info.features), partial(fit, crop=crop, size=size)
     if info.file_format.value == "array_record":
-        return records.at_random(prepared, _sources(prepared, builder, splits), example, cut)
+        return records.at_random(prepared, _sources(prepared, builder, names), example, cut)
     if info.file_format.value == "tfrecord":
-        files = [Path(path) for split in splits for path in info.splits[split].filepaths]
-        n = sum(info.splits[split].num_examples for split in splits)
+        files = [Path(path) for name in names for path in info.splits[name].filepaths]
+        n = sum(info.splits[name].num_examples for name in names)
         return records.in_sequence(prepared, files, n, example, cut)
     raise DataError(
         f"{prepared} holds {info.file_format.value} files; only array_record and tfrecord are read"
     )
+
+
+def splits(name: str, folder: Path | None = None) -> tuple[str, ...]:
+    """The names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
+    return tuple(_open(_required(name, folder)).info.splits)
 
 
 def home() -> Path:
@@ -86,6 +84,19 @@ def find(name: str, folder: Path | None = None) -> Path | None:
 def version(prepared: Path) -> list[int]:
     """The numbers in the name of a version's folder, to compare."""
     return [int(number) for number in re.findall(r"\d+", prepared.name)]
+
+
+def _required(name: str, folder: Path | None) -> Path:
+    """The folder of the newest version. Raises DataError, with what prepares it, if there is none."""
+    prepared = find(name, folder)
+    if prepared is None:
+        where = f", data_dir='{folder}'" if folder else ""
+        command = PREPARE.format(name=name, where=where)
+        raise DataError(
+            f"no data set {name!r} in {folder or home()}: "
+            f"prepare it there, where tensorflow is installed, with {command}"
+        )
+    return prepared
 
 
 def _open(prepared: Path) -> Any:
