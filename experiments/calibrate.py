@@ -101,11 +101,12 @@ def run(config: Config) -> Recipe:
 
 
 def measure(examples: data.Examples, *, estimate: bool = False) -> Measured:
-    """The largest distance, exact for arrays, a lower bound for Images, and sigma_data."""
+    """The largest distance, exact for what fits in memory, else a lower bound, and sigma_data."""
     n, shape = len(examples), examples.shape[1:]
     if n < 2:
         raise data.DataError("one example has no distance to another; at least 2 are needed")
-    resident = isinstance(examples, np.ndarray)
+    resident = data.fits(examples)
+    examples = examples[:] if resident else examples
     console.say(f"the largest distance between two of {n} examples of {'x'.join(map(str, shape))} ...")
     if resident and not estimate:
         distance = calibrate.largest_distance(examples)

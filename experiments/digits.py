@@ -108,6 +108,7 @@ class Config(BaseConfig):
 def build(config: Config) -> Experiment:
     """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
     images, labels = data.load(config.data)
+    images = images[:]  # small enough for an array
     event, mean = images.shape[1:], images.mean(axis=0, keepdims=True)
     centred = 2 * (images - mean)
     pixels = lambda x: jnp.clip(x / 2 + mean, 0, 1)

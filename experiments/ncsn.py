@@ -111,12 +111,12 @@ def score_network(config: Config):
 def loss(config: Config, score, sigmas, edges, params, key, x):
     """1/2 |sigma s(x + sigma n, sigma) + n|^2, sigma one of the levels, all equally likely."""
     key_level, key_noise, key_flip = jax.random.split(key, 3)
+    x = data.unit(x)
     # Stratified, so that a batch meets the levels evenly; each example's is uniform among them.
     number = jnp.floor(noise.stratified(key_level, len(x)) * config.levels).astype(int)
     sigma = sigmas[number]
     if config.flip:
-        mirrored = noise.rademacher(key_flip, (len(x), 1, 1, 1)) > 0
-        x = jnp.where(mirrored, x[:, :, ::-1], x)
+        x = data.flip(key_flip, x)
     losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, edges)}
 

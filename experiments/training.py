@@ -83,6 +83,7 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
         raise NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}") from None
     finally:
         book.close()
+        batches.source.close()
         saver.close()
     checkpoint.wait_until_saved(checkpoints)
     return state

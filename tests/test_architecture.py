@@ -86,7 +86,7 @@ LAYERS = {
     "jaxscore.ema": {"types"},
     "jaxscore.trainer": {"types", "ema"},
     "jaxscore.checkpoint": {"types", "trainer", "checkpoint"},
-    "jaxscore.data": {"mixtures", "data"},
+    "jaxscore.data": {"types", "noise", "mixtures", "data"},
     "jaxscore.calibrate": {"types", "calibrate"},
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},

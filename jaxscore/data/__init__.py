@@ -1,10 +1,12 @@
 """Data: images in 0..1 with labels, and batches that are a function of (seed, step).
 
-    data.load("fashion_mnist")                    in memory: a float32 array
+    data.load("digits")                           an array of float32
+    data.load("fashion_mnist")                    Images, held in memory as bytes
     data.load("celeb_a", "/data/tfds")            too large for that: Images, read when asked for
     data.load("folder:ffhq256", size=64)
 
-Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`.
+Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`, and `x[:]` where `fits(x)`. Batches of
+Images are bytes until `unit` scales them, on the device.
 
 >>> examples = load("digits").examples
 >>> examples.shape, float(examples.max())
@@ -17,9 +19,13 @@ from jaxscore.data.arrays import Dataset as Dataset
 from jaxscore.data.arrays import digits as digits
 from jaxscore.data.arrays import from_npz as from_npz
 from jaxscore.data.arrays import toy as toy
+from jaxscore.data.device import flip as flip
+from jaxscore.data.device import unit as unit
 from jaxscore.data.images import DataError as DataError
 from jaxscore.data.images import Examples as Examples
 from jaxscore.data.images import Images as Images
-from jaxscore.data.images import unit as unit
+from jaxscore.data.images import fits as fits
+from jaxscore.data.images import held as held
 from jaxscore.data.named import load as load
+from jaxscore.data.named import splits as splits
 from jaxscore.data.stream import batches as batches

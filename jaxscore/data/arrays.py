@@ -5,8 +5,6 @@
 ((1797, 8, 8, 1), 1.0)
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +13,12 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxscore import mixtures
-from jaxscore.data.images import DataError, Examples, unit
+from jaxscore.data import images, numpy_files
+from jaxscore.data.images import DataError, Examples, Images
 
 
 class Dataset(NamedTuple):
-    """Examples as float32 (images in 0..1), and a class label for each, 0 where there are no classes."""
+    """Examples, in 0..1 if they are images, and a class label for each, 0 where there are no classes."""
 
     examples: Examples
     labels: Int[np.ndarray, "n"]
@@ -47,24 +46,37 @@ def toy(mixture: mixtures.Mixture, n: int, *, seed: int) -> Dataset:
 def from_npz(path: str | Path) -> Dataset:
     """Images from an .npz file: `images` [n, h, w] or [n, h, w, c], 8-bit or floats in 0..1; `labels` [n].
 
-    Without labels all are 0. Nothing in the file is executed (allow_pickle=False). Raises DataError
-    if there is no such file or it does not hold such arrays.
+    Or from an .npy file, which is an array of images alone. Without labels all are 0. What is too large
+    to be held in memory is mapped, so that it is read as it is used, if it is not compressed. Nothing in
+    the file is executed (allow_pickle=False). Raises DataError if there is no such file, if it is damaged,
+    or if it does not hold such arrays.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise DataError(f"no data at {path}: save it there with numpy.savez(path, images=..., labels=...)")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            labels = arrays["labels"] if "labels" in arrays else np.zeros(images.shape[:1])
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as an .npz file with an array `images`: {error}") from error
-    if images.dtype.kind not in "uif" or images.ndim not in (3, 4) or images.size == 0:
-        raise DataError(f"{path}: images are {images.dtype}{list(images.shape)}, not numbers [n, h, w(, c)]")
-    if labels.dtype.kind not in "uif" or labels.shape != images.shape[:1]:
+    found = numpy_files.load(path, mapped_from=images.RESIDENT_BYTES // 4 + 1)
+    if "images" not in found:
+        raise DataError(f"{path} cannot be used: it has no array `images`")
+    pixels = found["images"]
+    if pixels.dtype.kind not in "uif" or pixels.ndim not in (3, 4) or pixels.size == 0:
+        raise DataError(f"{path}: images are {pixels.dtype}{list(pixels.shape)}, not numbers [n, h, w(, c)]")
+    labels = found.get("labels", np.zeros(len(pixels)))
+    if labels.dtype.kind not in "uif" or labels.shape != pixels.shape[:1]:
         raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
-    images = unit(images) if images.dtype == np.uint8 else images
-    if not (images.min() >= 0 and images.max() <= 1):  # as a NaN is not either
-        raise DataError(f"{path}: images run from {images.min()} to {images.max()}, not in 0..1")
-    images = images[..., None] if images.ndim == 3 else images
-    return Dataset(images.astype(np.float32), labels.astype(np.int32))
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    return Dataset(_examples(path, pixels), labels.astype(np.int32))
+
+
+def _examples(path: Path, pixels: np.ndarray) -> Examples:
+    """Bytes as they are, floats as float32; read already, or mapped, if they are too many to be held."""
+    of_bytes = pixels.dtype == np.uint8
+    if not of_bytes:
+        ranges = [(part.min(), part.max()) for part in numpy_files.chunks(pixels)]
+        lowest, highest = np.min([low for low, _ in ranges]), np.max([high for _, high in ranges])
+        if not (lowest >= 0 and highest <= 1):  # as a NaN is not either
+            raise DataError(f"{path}: images run from {lowest} to {highest}, not in 0..1")
+    shape = tuple(map(int, pixels.shape))
+    mapped = Images(lambda numbers: pixels[numbers].astype(np.uint8 if of_bytes else np.float32), shape)
+    if not images.fits(mapped):
+        return mapped
+    return images.held(pixels) if of_bytes else pixels.astype(np.float32)

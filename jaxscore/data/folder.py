@@ -8,28 +8,19 @@
 (1, 8, 8, 3)
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from jaxscore.data.arrays import Dataset
-from jaxscore.data.images import DataError, Images, fit, require_shape, resident
+from jaxscore.data.images import DataError, Images, guarded, one_by_one, require_shape, resident
+from jaxscore.data.pictures import decode, fit, mode_of
 
 ENDINGS = {".png", ".jpg", ".jpeg"}
-
-CHANNELS = {
-    "1": "L",
-    "L": "L",
-    "LA": "L",
-    "P": "RGB",
-    "RGB": "RGB",
-    "RGBA": "RGB",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
-"""Pillow's modes of 8-bit images, and what they are read as: L is one channel, RGB three."""
 
 
 def load(folder: Path, *, size: int | None = None) -> Dataset:
@@ -48,37 +39,23 @@ def load(folder: Path, *, size: int | None = None) -> Dataset:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
         raise DataError(f"no .png or .jpg images in {folder}, nor in the folders in it")
-    mode = CHANNELS.get(_mode(paths[0]), "RGB")
+    mode = _guarded(paths, 0, mode_of)
     event = _read(paths, mode, size, (), 0).shape
-    images = Images(partial(_read, paths, mode, size, event), (len(paths), *event))
+    read = one_by_one(partial(_read, paths, mode, size, event), event)
     classes = {parent: number for number, parent in enumerate(sorted({path.parent for path in paths}))}
-    return Dataset(resident(images), np.array([classes[path.parent] for path in paths], np.int32))
-
-
-def _mode(path: Path) -> str:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.mode
-    except OSError as error:
-        raise DataError(f"{path} (image 0) cannot be read: {error}") from error
+    labels = np.array([classes[path.parent] for path in paths], np.int32)
+    return Dataset(resident(Images(read, (len(paths), *event))), labels)
 
 
 def _read(
     paths: list[Path], mode: str, size: int | None, event: tuple[int, ...], number: int
 ) -> UInt8[np.ndarray, "h w c"]:
-    from PIL import Image
-
-    path = paths[number]
-    try:
-        with Image.open(path) as picture:
-            if picture.mode not in CHANNELS:
-                raise DataError(f"{path} (image {number}) has pixels of mode {picture.mode}, not of 8 bits")
-            pixels = np.asarray(picture.convert(mode))
-    # What Pillow raises for files that are cut short, damaged, or bombs.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} (image {number}) cannot be read: {error}") from error
-    image = fit(pixels.reshape(*pixels.shape[:2], -1), size=size)
-    require_shape(image, event, f"{path} (image {number})")
+    image = _guarded(paths, number, lambda content: fit(decode(content, mode), size=size))
+    require_shape(image, event, f"{paths[number]} (image {number})")
     return image
+
+
+def _guarded(paths: list[Path], number: int, function: Callable[[bytes], Any]) -> Any:
+    """function of what is in file `number`; DataError, with its path and number, if that cannot be."""
+    path = paths[number]
+    return guarded(f"{path} (image {number})", lambda: function(path.read_bytes()))

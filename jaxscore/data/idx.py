@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxscore.data.arrays import Dataset
-from jaxscore.data.images import DataError, unit
+from jaxscore.data.images import DataError, held
 
 PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 """What the names of a split's files begin with."""
@@ -32,7 +32,14 @@ def load(folder: Path, split: str = "train") -> Dataset:
         raise DataError(f"{folder} has the splits train, test and all, not {split!r}")
     parts = [_part(folder, prefix) for prefix in PREFIXES[split]]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Dataset(unit(images[..., None]), labels.astype(np.int32))
+    if not images.size:
+        raise DataError(f"{folder}: no images in {', '.join(PREFIXES[split])}")
+    return Dataset(held(images[..., None]), labels.astype(np.int32))
+
+
+def has(folder: Path, split: str) -> bool:
+    """Whether the images of that split are in the folder."""
+    return all(find(folder, prefix, "images") for prefix in PREFIXES[split])
 
 
 def find(folder: Path, prefix: str, kind: str) -> Path | None:

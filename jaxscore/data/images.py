@@ -1,19 +1,27 @@
-"""Images that do not fit in memory: read when they are asked for, by number, as an array would be.
+"""Images by number, as an array has them: held in memory as bytes, or read when they are asked for.
 
->>> x = Images(lambda number: np.full((4, 4, 1), number, np.uint8), (300, 4, 4, 1))
+>>> x = held(np.arange(300, dtype=np.uint8).reshape(300, 1, 1, 1))
 >>> len(x), x[[0, 255]].max(axis=(1, 2, 3)).tolist()
 (300, [0.0, 1.0])
->>> fit(np.zeros((178, 218, 3), np.uint8), crop=140, size=64).shape
-(64, 64, 3)
+>>> x.take(np.array([7, 8])).ravel()
+array([7, 8], dtype=uint8)
 """
 
+import math
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
+
+from jaxscore.data.device import unit
 
 RESIDENT_BYTES = 2**30
 """What is no larger than this as float32 is held in memory; whatever is, is read when asked for."""
+
+Result = TypeVar("Result")
 
 
 class DataError(Exception):
@@ -21,78 +29,104 @@ class DataError(Exception):
 
 
 class Images:
-    """n images in 0..1, each read when it is asked for: `len(x)`, `x.shape`, and `x[numbers]` as of an array.
+    """n images in 0..1, fetched when they are asked for: `len(x)`, `x.shape`, `x[numbers]` as of an array.
 
-    `read(number) -> uint8 [h, w, c]` fetches one, and raises DataError, naming the file, if it cannot be
-    read; `shape` is (n, h, w, c). Numbers may be an index, a slice or an array of either sign.
+    `take(numbers[k]) -> [k, h, w, c]` fetches some, as bytes 0..255 or as floats in 0..1, and raises
+    DataError, naming the file, if one cannot be read; `shape` is (n, h, w, c). `x[numbers]` is float32 in
+    0..1; numbers may be an index, a slice or an array of either sign. `in_memory` says that nothing need be
+    read: to fetch them ahead of time is not worth a thread.
     """
 
-    def __init__(self, read: Callable[[int], np.ndarray], shape: tuple[int, int, int, int]):
-        self.read, self.shape = read, shape
+    dtype = np.dtype(np.float32)
+    """Of `x[numbers]`."""
+
+    def __init__(
+        self,
+        take: Callable[[np.ndarray], np.ndarray],
+        shape: tuple[int, int, int, int],
+        *,
+        in_memory: bool = False,
+    ):
+        self.take, self.shape, self.in_memory = take, shape, in_memory
         self._numbers = np.arange(shape[0])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, numbers) -> Float[np.ndarray, "*k h w c"]:
+        if isinstance(numbers, tuple):
+            raise IndexError("images are indexed by their number alone; x[numbers] is an array to cut")
         wanted = self._numbers[numbers]  # IndexError beyond the end, as of an array
-        images = np.empty((wanted.size, *self.shape[1:]), np.float32)
-        for row, number in enumerate(wanted.flat):
-            images[row] = unit(self.read(int(number)))
+        images = unit(self.take(wanted.ravel())).astype(np.float32, copy=False)
         return images.reshape(*wanted.shape, *self.shape[1:])
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("images are kept as bytes, or on disk; as an array they are a copy")
+        return self[:].astype(dtype or np.float32, copy=False)
 
 
 Examples = Float[np.ndarray, "n *event"] | Images
 """float32 [n, *event] in memory, or Images; `x[numbers]`, `x.shape` and `len(x)` are the same of both."""
 
 
-def unit(images):
-    """Bytes 0..255 as float32 in 0..1, on the host or on a device; floats as they are."""
-    return images / np.float32(255) if images.dtype == np.uint8 else images
+def held(images: UInt8[np.ndarray, "n h w c"]) -> Images:
+    """The Images that the array holds, which stay the bytes they are."""
+    return Images(images.__getitem__, images.shape, in_memory=True)
 
 
-def resident(images: Images) -> Examples:
-    """All of the images as one array if they are small (RESIDENT_BYTES), else as they are."""
-    if 4 * np.prod(images.shape, dtype=np.int64) <= RESIDENT_BYTES:
-        return images[:]
+def one_by_one(
+    read: Callable[[int], np.ndarray], event: tuple[int, ...]
+) -> Callable[[np.ndarray], UInt8[np.ndarray, "k h w c"]]:
+    """Images' `take`, made of a function that reads one: `read(number) -> uint8 [h, w, c]`."""
+
+    def take(numbers):
+        images = np.empty((len(numbers), *event), np.uint8)
+        for row, number in enumerate(numbers):
+            images[row] = read(int(number))
+        return images
+
+    return take
+
+
+def fits(examples: Examples) -> bool:
+    """Whether `examples[:]`, an array of float32, is there already or small enough to make."""
+    return isinstance(examples, np.ndarray) or 4 * math.prod(examples.shape) <= RESIDENT_BYTES
+
+
+def resident(images: Images) -> Images:
+    """All of the images, read now and held as bytes, if they are few enough (`fits`), else as they are."""
+    if fits(images):
+        return held(images.take(np.arange(len(images))))
     return images
 
 
-def fit(
-    image: UInt8[np.ndarray, "h w c"], *, crop: int | None = None, size: int | None = None
-) -> UInt8[np.ndarray, "i j c"]:
-    """A square of the middle: cut out `crop` pixels, make the shorter side `size`, cut out `size` pixels.
-
-    Bilinear, averaging when it shrinks (Pillow's). With crop = 140 and size = 64 this is CelebA, and with
-    size = 96 or 128 LSUN, as in Song & Ermon 2020, appendix B.1. None leaves that part out. Raises
-    DataError if the image is smaller than the crop.
-    """
-    if crop is not None:
-        image = _middle(image, crop)
-    if size is None:
-        return image
-    h, w, c = image.shape
-    shorter = min(h, w)
-    if shorter != size:
-        from PIL import Image
-
-        picture = Image.fromarray(image[..., 0] if c == 1 else image)
-        picture = picture.resize(
-            (round(w * size / shorter), round(h * size / shorter)), Image.Resampling.BILINEAR
-        )
-        image = np.asarray(picture).reshape(picture.height, picture.width, c)
-    return _middle(image, size)
-
-
-def require_shape(image: UInt8[np.ndarray, "h w c"], shape: tuple[int, ...], where: object) -> None:
+def require_shape(image: Num[np.ndarray, "h w c"], shape: tuple[int, ...], where: object) -> None:
     """Raises DataError unless the image has that shape, or none is asked for; `where` names its file."""
     if shape and image.shape != shape:
         raise DataError(f"{where} is {list(image.shape)}, not {list(shape)} as the first; choose a size")
 
 
-def _middle(image: UInt8[np.ndarray, "h w c"], side: int) -> UInt8[np.ndarray, "side side c"]:
-    h, w = image.shape[:2]
-    if min(h, w) < side:
-        raise DataError(f"an image of {h}x{w} pixels is too small for its middle {side}x{side}")
-    top, left = (h - side) // 2, (w - side) // 2
-    return image[top : top + side, left : left + side]
+def require_memory(where: Path | str, needed: int, remedy: str) -> None:
+    """Raises DataError if so many bytes are more than half of the machine's memory."""
+    owned = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > owned / 2:
+        raise DataError(
+            f"{where} would be read into memory, which takes {needed / 2**30:.0f} GiB of "
+            f"{owned / 2**30:.0f}; {remedy}"
+        )
+
+
+def guarded(where: Path | str, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """function(...), whatever it finds wrong with a file being one DataError, of one line, that names it.
+
+    Decoders and readers raise what they please: OSError, ValueError, RuntimeError, protobuf's own.
+    """
+    try:
+        return function(*arguments, **options)
+    except DataError as error:
+        named = str(error).startswith(str(where))
+        raise DataError(str(error) if named else f"{where}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{where} cannot be read: {reason or type(error).__name__}") from error

@@ -13,18 +13,19 @@ True
 
 import os
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxscore.data import records
 from jaxscore.data.arrays import Dataset
-from jaxscore.data.images import DataError, Images, fit, require_shape, resident
+from jaxscore.data.images import DataError, guarded
+from jaxscore.data.pictures import CHANNELS, fit
 
 PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.data_source('{name}'{where})\""
-"""What downloads and prepares a data set as array_record, without TensorFlow."""
+"""What downloads a data set and prepares it as array_record. Most sets are encoded by TensorFlow then."""
 
 
 def load(
@@ -39,31 +40,30 @@ def load(
 
     `folder` is where it was prepared (default: TFDS_DATA_DIR, else ~/tensorflow_datasets), or the folder
     of its version itself; of several versions the newest is taken. `split` is one of its splits, or `all` of
-    them; crop and size are those of `images.fit`. Raises DataError if it is absent, if tensorflow-datasets
+    them; crop and size are those of `pictures.fit`. Raises DataError if it is absent, if tensorflow-datasets
     is not installed, or if its files are damaged or hold no images.
     """
-    prepared = find(name, folder)
-    if prepared is None:
-        where = f", data_dir='{folder}'" if folder else ""
-        command = PREPARE.format(name=name, where=where)
-        raise DataError(f"no data set {name!r} in {folder or home()}: prepare it there with {command}")
-    info, source_of = _open(prepared)
-    splits = list(info.splits) if split == "all" else [split]
-    if not set(splits) <= set(info.splits):
+    prepared = _required(name, folder)
+    builder = _open(prepared)
+    info = builder.info
+    names = list(info.splits) if split == "all" else [split]
+    if not set(names) <= set(info.splits):
         raise DataError(f"{prepared} has the splits {', '.join(info.splits)}, not {split!r}")
-    feature = _image_feature(prepared, info.features)
+    example, cut = _example(prepared, info.features), partial(fit, crop=crop, size=size)
     if info.file_format.value == "array_record":
-        sources = [_guarded(prepared, source_of, split) for split in splits]
-        cut = partial(fit, crop=crop, size=size)
-        event = _read(prepared, sources, feature, cut, (), 0).shape
-        read = partial(_read, prepared, sources, feature, cut, event)
-        images = Images(read, (sum(map(len, sources)), *event))
-        return Dataset(resident(images), _labels(prepared, info, source_of, splits))
+        return records.at_random(prepared, _sources(prepared, builder, names), example, cut)
     if info.file_format.value == "tfrecord":
-        return _read_through(prepared, info, splits, feature, crop, size)
+        files = [Path(path) for name in names for path in info.splits[name].filepaths]
+        n = sum(info.splits[name].num_examples for name in names)
+        return records.in_sequence(prepared, files, n, example, cut)
     raise DataError(
         f"{prepared} holds {info.file_format.value} files; only array_record and tfrecord are read"
     )
+
+
+def splits(name: str, folder: Path | None = None) -> tuple[str, ...]:
+    """The names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
+    return tuple(_open(_required(name, folder)).info.splits)
 
 
 def home() -> Path:
@@ -86,10 +86,22 @@ def version(prepared: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", prepared.name)]
 
 
-def _open(prepared: Path) -> tuple[Any, Any]:
-    """The builder's info, and `source_of(split=..., decoders=...)` for random access."""
+def _required(name: str, folder: Path | None) -> Path:
+    """The folder of the newest version. Raises DataError, with what prepares it, if there is none."""
+    prepared = find(name, folder)
+    if prepared is None:
+        where = f", data_dir='{folder}'" if folder else ""
+        command = PREPARE.format(name=name, where=where)
+        raise DataError(
+            f"no data set {name!r} in {folder or home()}: "
+            f"prepare it there, where tensorflow is installed, with {command}"
+        )
+    return prepared
+
+
+def _open(prepared: Path) -> Any:
+    """tensorflow-datasets' builder of what is there."""
     try:
-        import grain  # noqa: F401  what TFRecord files are read with
         import PIL  # noqa: F401  what images are decoded with
         import tensorflow_datasets
     except ImportError as error:
@@ -98,122 +110,30 @@ def _open(prepared: Path) -> tuple[Any, Any]:
         raise DataError(
             f"{prepared} is read with {error.name}, which is not installed: {packages}"
         ) from error
-    builder = _guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
-    return builder.info, builder.as_data_source
+    return guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
 
 
-def _guarded(where: Path | str, function, *arguments, **options) -> Any:
-    """function(...), whatever it finds wrong with the files being one DataError that names them.
-
-    Decoders and readers raise what they please: OSError, ValueError, RuntimeError, protobuf's own.
-    """
-    try:
-        return function(*arguments, **options)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{where} cannot be read: {reason or type(error).__name__}") from error
-
-
-def _image_feature(prepared: Path, features) -> str:
-    """`image`, or the name of the only image of bytes among the features."""
-    images = {name: feature for name, feature in features.items() if type(feature).__name__ == "Image"}
-    found = [name for name, feature in images.items() if feature.np_dtype == np.uint8]
-    if "image" in found or len(found) == 1:
-        return "image" if "image" in found else found[0]
-    raise DataError(
-        f"{prepared}: {len(found)} images of 8 bits in an example of {', '.join(features)}; need one"
-    )
-
-
-def _label_feature(features) -> str | None:
-    classes = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
-    return "label" if "label" in classes else next(iter(classes), None)
-
-
-# array_record ---------------------------------------------------------------------------------
-
-
-def _read(prepared: Path, sources, feature: str, cut, event: tuple, number: int) -> np.ndarray:
-    """Image `number` of the sources one after another."""
-    index = number
-    for source in sources:
-        if index < len(source):
-            where = f"{prepared} (image {number})"
-            image = _guarded(where, lambda source=source, index=index: cut(source[index][feature]))
-            require_shape(image, event, where)
-            return image
-        index -= len(source)
-    raise IndexError(number)
-
-
-def _labels(prepared: Path, info, source_of, splits) -> np.ndarray:
-    """The labels, read without decoding the images; 0 if there are none."""
-    label, skip = _label_feature(info.features), _skip_decoding(info.features)
-    if label is None:
-        return np.zeros(sum(info.splits[split].num_examples for split in splits), np.int32)
-    sources = [_guarded(prepared, source_of, split, decoders=skip) for split in splits]
-    examples = (source[i] for source in sources for i in range(len(source)))
-    return _guarded(prepared, lambda: np.array([example[label] for example in examples], np.int32))
-
-
-def _skip_decoding(features) -> dict[str, Any]:
+def _sources(prepared: Path, builder: Any, splits: list[str]) -> list[Any]:
+    """Each split's records by number, as bytes."""
     from tensorflow_datasets import decode
 
-    return {
-        name: decode.SkipDecoding() for name, value in features.items() if type(value).__name__ == "Image"
-    }
+    raw = decode.DeserializeMethod.RAW_BYTES
+    return [guarded(prepared, builder.as_data_source, split, deserialize_method=raw) for split in splits]
 
 
-# TFRecord -------------------------------------------------------------------------------------
-
-
-def _read_through(prepared: Path, info, splits, feature: str, crop, size) -> Dataset:
-    """All examples of the splits, in the order of their files."""
-    n, label = sum(info.splits[split].num_examples for split in splits), _label_feature(info.features)
-    images, labels = np.empty(0, np.uint8), np.zeros(n, np.int32)
-    number = 0
-    for path, example in _examples(info, splits):
-        where = f"{path} (image {number})"
-        if number == n:
-            raise DataError(f"{path} holds more than the {n} examples that {prepared} speaks of")
-        image = _guarded(where, fit, example[feature], crop=crop, size=size)
-        if number == 0:
-            _require_memory(prepared, n * image.size)
-            images = np.empty((n, *image.shape), np.uint8)
-        require_shape(image, images.shape[1:], where)
-        images[number], labels[number] = image, example[label] if label else 0
-        number += 1
-    if number < n:
-        raise DataError(f"{prepared}: {number} examples instead of {n}; a file is cut short or missing")
-    return Dataset(resident(Images(partial(_row, images), images.shape)), labels)
-
-
-def _examples(info, splits) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each example with the path of its file."""
-    from grain.experimental import TFRecordIterDataset
-
-    for split in splits:
-        for path in map(Path, info.splits[split].filepaths):
-            records = _guarded(path, lambda path=path: iter(TFRecordIterDataset(str(path))))
-            number = 0
-            while (record := _guarded(path, next, records, None)) is not None:
-                yield (
-                    path,
-                    _guarded(f"{path} (record {number})", info.features.deserialize_example_np, record),
-                )
-                number += 1
-
-
-def _require_memory(prepared: Path, needed: int) -> None:
-    held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > held / 2:
+def _example(prepared: Path, features: Any) -> records.Example:
+    """`image`, or the only image of bytes among the features, and `label`, or the first class."""
+    images = {name: feature for name, feature in features.items() if type(feature).__name__ == "Image"}
+    found = [name for name, feature in images.items() if feature.np_dtype == np.uint8]
+    if "image" not in found and len(found) != 1:
         raise DataError(
-            f"{prepared}: TFRecord files are read into memory, which takes {needed / 2**30:.0f} GiB of "
-            f"{held / 2**30:.0f}; prepare them with tfds.data_source, as array_record, in another folder"
+            f"{prepared}: {len(found)} images of 8 bits in an example of {', '.join(features)}; need one"
         )
-
-
-def _row(images: np.ndarray, number: int) -> np.ndarray:
-    return images[number]
+    image = "image" if "image" in found else found[0]
+    modes = {channels: mode for mode, channels in CHANNELS.items()}
+    channels = features[image].shape[-1]
+    if channels not in modes:
+        raise DataError(f"{prepared}: images of {channels} channels; need 1, 3 or 4")
+    classes = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
+    label = "label" if "label" in classes else next(iter(classes), None)
+    return records.Example(image, modes[channels], label)

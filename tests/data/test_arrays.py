@@ -35,7 +35,7 @@ def test_npz_of_bytes_is_scaled_and_of_floats_is_kept(tmp_path):
     loaded = data.load(f"npz:{tmp_path / 'bytes.npz'}")
     assert loaded.examples.shape == (4, 8, 8, 1)
     assert loaded.examples.dtype == np.float32
-    np.testing.assert_allclose(loaded.examples[..., 0], images / 255, rtol=1e-6)
+    np.testing.assert_allclose(loaded.examples[:][..., 0], images / 255, rtol=1e-6)
     np.testing.assert_array_equal(loaded.labels, labels)
 
     floats = np.random.default_rng(0).uniform(size=(4, 8, 6, 3))
@@ -45,15 +45,54 @@ def test_npz_of_bytes_is_scaled_and_of_floats_is_kept(tmp_path):
     np.testing.assert_array_equal(loaded.labels, np.zeros(4))
 
 
+def test_npy_is_images_without_labels(tmp_path):
+    images = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    np.save(tmp_path / "a.npy", images)
+    loaded = data.load(f"npz:{tmp_path / 'a.npy'}")
+    np.testing.assert_array_equal(loaded.examples.take(np.arange(4))[..., 0], images)
+    np.testing.assert_array_equal(loaded.labels, np.zeros(4))
+    np.save(tmp_path / "a.npy", images.transpose(0, 2, 1)[:, :5])  # in Fortran's order
+    np.testing.assert_array_equal(
+        data.from_npz(tmp_path / "a.npy").examples.take(np.array([1]))[0, ..., 0], images[1].T[:5]
+    )
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", ">f4", "float16"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+def test_large_sets_are_mapped_and_read_when_asked_for(tmp_path, monkeypatch, name, kind):
+    dtype = np.dtype(kind)
+    images = np.random.default_rng(0).random((10, 8, 6, 3))
+    images = (images * 255 if dtype == np.uint8 else images).astype(dtype)
+    if name == "a.npz":
+        np.savez(tmp_path / name, images=images, labels=np.arange(10))
+    else:
+        np.save(tmp_path / name, images)
+    small = data.from_npz(tmp_path / name)
+    monkeypatch.setattr(data.images, "RESIDENT_BYTES", 0)
+    large = data.from_npz(tmp_path / name)
+    assert isinstance(large.examples, data.Images)
+    assert not large.examples.in_memory
+    assert large.examples.take(np.array([3])).dtype == (np.uint8 if dtype == np.uint8 else np.float32)
+    np.testing.assert_array_equal(large.examples[[9, 0, 4]], small.examples[[9, 0, 4]])
+    np.testing.assert_array_equal(large.labels, small.labels)
+
+
+def test_floats_are_looked_at_to_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.numpy_files, "CHUNK", 100)
+    for value in (1.5, -0.1, np.nan):
+        images = np.zeros((9, 4, 4))
+        images[8, 3, 3] = value
+        np.save(tmp_path / "a.npy", images)
+        with pytest.raises(data.DataError, match=r"a\.npy: images run from"):
+            data.from_npz(tmp_path / "a.npy")
+
+
 def write(path, kind):
     image = np.full((2, 4, 4), 0.5)
     if kind == "text":
         path.write_text("not an archive")
     elif kind == "empty":
         path.write_bytes(b"")
-    elif kind == "npy":
-        with path.open("wb") as file:
-            np.save(file, image)
     elif kind == "truncated":
         np.savez(path, images=image)
         path.write_bytes(path.read_bytes()[:200])
@@ -87,7 +126,7 @@ ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "npy", "truncated", "corrupt", "other archive", *ARRAYS])
+@pytest.mark.parametrize("kind", ["text", "empty", "truncated", "corrupt", "other archive", *ARRAYS])
 def test_a_file_that_cannot_be_used_is_a_data_error_that_names_it(tmp_path, kind):
     path = tmp_path / "broken.npz"
     write(path, kind)

@@ -30,7 +30,7 @@ def test_jpeg_is_read_and_size_cuts_a_square(tmp_path):
     loaded = folder.load(tmp_path, size=10)
     assert loaded.examples.shape == (1, 10, 10, 3)
     # JPEG loses a little, even of one colour.
-    np.testing.assert_allclose(loaded.examples[0, 5, 5], [1, 0, 0.2], atol=0.02)
+    np.testing.assert_allclose(loaded.examples[0][5, 5], [1, 0, 0.2], atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_splits_are_what_was_written(tmp_path, gzipped, mark):
     for split, rows in (("train", slice(7)), ("test", slice(7, 10)), ("all", slice(10))):
         loaded = idx.load(tmp_path, split)
         assert loaded.examples.dtype == np.float32
-        np.testing.assert_allclose(loaded.examples[..., 0], images[rows] / 255, rtol=1e-6)
+        np.testing.assert_allclose(loaded.examples[:][..., 0], images[rows] / 255, rtol=1e-6)
         np.testing.assert_array_equal(loaded.labels, labels[rows])
     assert idx.load(tmp_path).examples.shape == (7, 28, 28, 1)
 

@@ -41,78 +41,82 @@ def test_beyond_the_last_image_is_an_index_error(numbers):
         made()[numbers]
 
 
-def test_only_what_is_asked_for_is_read():
+@pytest.mark.parametrize("numbers", [(0, 0), (..., 0), (slice(None), 0)])
+def test_pixels_are_cut_from_the_array_and_not_from_the_images(numbers):
+    with pytest.raises(IndexError, match=r"by their number alone"):
+        made()[numbers]
+
+
+def test_images_become_an_array_where_one_is_asked_for():
+    expected = CONTENT / np.float32(255)
+    np.testing.assert_array_equal(np.asarray(made()), expected)
+    assert np.asarray(made()).dtype == made().dtype == np.float32
+    assert np.asarray(made(), float).dtype == float
+    np.testing.assert_array_equal(np.stack(list(made())), expected)
+    with pytest.raises(ValueError, match="a copy"):
+        np.array(made(), copy=False)
+
+
+def test_only_what_is_asked_for_is_read_one_after_another():
     asked = []
 
     def read(number):
         asked.append(number)
         return CONTENT[number]
 
-    made(read)[[4, 1]]
+    lazy = Images(images.one_by_one(read, CONTENT.shape[1:]), CONTENT.shape)
+    assert lazy[[4, 1]].shape == (2, 5, 4, 3)
     assert asked == [4, 1]
+    np.testing.assert_array_equal(lazy.take(np.array([2, 2])), CONTENT[[2, 2]])
+
+
+def test_floats_stay_what_they_are():
+    floats = np.random.default_rng(1).random((3, 2, 2, 1), np.float32)
+    lazy = Images(floats.__getitem__, floats.shape)
+    np.testing.assert_array_equal(lazy[[2, 0]], floats[[2, 0]])
+    assert lazy.take(np.array([1])).dtype == np.float32
 
 
 def test_small_sets_are_held_in_memory_and_large_ones_are_not(monkeypatch):
     nbytes = 4 * CONTENT.size
     monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes)
-    np.testing.assert_array_equal(images.resident(made()), made()[:])
+    assert images.fits(made())
+    small = images.resident(made())
+    assert small.in_memory
+    assert small.take(np.array([0])).dtype == np.uint8
+    np.testing.assert_array_equal(small[:], made()[:])
     monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes - 1)
-    assert isinstance(images.resident(made()), Images)
+    large = made()
+    assert not images.fits(large)
+    assert images.fits(large[:])  # an array is there already
+    assert images.resident(large) is large
+    assert not large.in_memory
 
 
-def test_bytes_become_floats_in_zero_to_one():
-    unit = images.unit(np.arange(256, dtype=np.uint8))
-    assert unit.dtype == np.float32
-    np.testing.assert_allclose(unit, np.arange(256) / 255, rtol=1e-7)  # rounded once, to float32
+def test_more_than_half_of_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(images.os, "sysconf", lambda name: 100)
+    images.require_memory("a.npz", 5000, "map it")
+    with pytest.raises(DataError, match=r"a\.npz would be read into memory.*; map it"):
+        images.require_memory("a.npz", 5001, "map it")
 
 
-# Squares of the middle ----------------------------------------------------------------------------
+def test_whatever_goes_wrong_is_one_line_that_names_the_file_once():
+    def fail():
+        raise RuntimeError("two\n lines")
 
+    def grey():
+        raise DataError("a.png is grey")
 
-def gradient(h, w):
-    """Bytes that say where they are: the row, the column, and 7."""
-    rows, columns = np.mgrid[:h, :w]
-    return np.stack([rows, columns, np.full((h, w), 7)], axis=-1).astype(np.uint8)
-
-
-def test_the_crop_is_the_middle():
-    cut = images.fit(gradient(218, 178), crop=140)
-    np.testing.assert_array_equal(cut, gradient(218, 178)[39:179, 19:159])
-
-
-def test_the_size_is_that_of_the_shorter_side_and_the_longer_is_cut():
-    small = images.fit(gradient(100, 200), size=50)
-    assert small.shape == (50, 50, 3)
-    # Halved: pixel i is the mean of rows 2 i and 2 i + 1 or near, columns from 50 on; rounded to bytes.
-    np.testing.assert_allclose(small[..., 0], np.arange(50)[:, None] * 2 + 0.5 + np.zeros(50), atol=1)
-    np.testing.assert_allclose(small[..., 1], np.arange(50)[None] * 2 + 50.5 + np.zeros((50, 1)), atol=1)
-    np.testing.assert_array_equal(small[..., 2], 7)
-
-
-def test_celeb_a_is_cropped_before_it_is_resized():
-    cut = images.fit(gradient(218, 178), crop=140, size=64)
-    assert cut.shape == (64, 64, 3)
-    # 140 / 64 source pixels to each: the first is centred 1.09 pixels into the crop.
-    np.testing.assert_allclose(cut[:, 0, 0], 39 + (np.arange(64) + 0.5) * 140 / 64 - 0.5, atol=1)
-    np.testing.assert_allclose(cut[0, :, 1], 19 + (np.arange(64) + 0.5) * 140 / 64 - 0.5, atol=1)
-
-
-def test_grey_images_keep_their_one_channel_and_small_ones_are_enlarged():
-    assert images.fit(gradient(9, 8)[..., :1], size=16).shape == (16, 16, 1)
-
-
-def test_of_the_right_size_they_are_left_alone():
-    np.testing.assert_array_equal(images.fit(gradient(8, 8), size=8), gradient(8, 8))
-    np.testing.assert_array_equal(images.fit(gradient(8, 9)), gradient(8, 9))
-
-
-def test_a_crop_larger_than_the_image_is_refused():
-    with pytest.raises(DataError, match="30x178 pixels"):
-        images.fit(gradient(30, 178), crop=140)
+    with pytest.raises(DataError, match=r"^a\.png cannot be read: two lines$"):
+        images.guarded("a.png", fail)
+    for where, expected in (("a.png", "a.png is grey"), ("folder", "folder: a.png is grey")):
+        with pytest.raises(DataError, match=f"^{expected}$"):
+            images.guarded(where, grey)
+    assert images.guarded("a.png", divmod, 7, 2) == (3, 1)
 
 
 def test_a_shape_that_is_not_asked_for_names_its_image():
-    images.require_shape(gradient(4, 4), (), "a.png")
-    images.require_shape(gradient(4, 4), (4, 4, 3), "a.png")
+    images.require_shape(CONTENT[0, :4], (), "a.png")
+    images.require_shape(CONTENT[0, :4], (4, 4, 3), "a.png")
     with pytest.raises(DataError, match=r"a\.png is \[4, 4, 3\], not \[4, 5, 3\]"):
-        images.require_shape(gradient(4, 4), (4, 5, 3), "a.png")
+        images.require_shape(CONTENT[0, :4], (4, 5, 3), "a.png")

@@ -18,7 +18,7 @@ def test_mnist_is_found_in_the_folder_as_its_own_files(tmp_path, name):
     images, _ = write(tmp_path)
     assert data.load(name, tmp_path).examples.shape == (7, 28, 28, 1)
     found = data.load(name, str(tmp_path), split="all")
-    np.testing.assert_allclose(found.examples[..., 0], images / 255, rtol=1e-6)
+    np.testing.assert_allclose(found.examples[:][..., 0], images / 255, rtol=1e-6)
 
 
 def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path, monkeypatch):
@@ -99,3 +99,27 @@ def test_files_of_ones_own(tmp_path):
     assert data.load(f"npz:{tmp_path / 'a.npz'}", split="all").examples.shape == (4, 5, 5, 1)
     with pytest.raises(data.DataError, match=r"no \.png or \.jpg"):
         data.load(f"folder:{tmp_path}")
+
+
+def test_the_splits_are_those_that_are_there(tmp_path):
+    assert data.splits("digits") == data.splits("npz:a.npz") == data.splits("folder:a") == ("train",)
+    assert data.splits("tfds:digits8x8", PREPARED) == ("train", "test")
+    write(tmp_path)
+    assert data.splits("mnist", tmp_path) == ("train", "test")
+    for path in tmp_path.glob("train-*"):
+        path.unlink()
+    assert data.splits("mnist", str(tmp_path)) == ("test",)
+    with pytest.raises(data.DataError, match="is not known"):
+        data.splits("mnits")
+    with pytest.raises(data.DataError, match=r"tfds\.data_source"):
+        data.splits("cifar10", tmp_path)
+
+
+def test_imagenet_is_found_by_its_resolution(tmp_path):
+    (tmp_path / "imagenet_resized").mkdir()
+    (tmp_path / "imagenet_resized" / "8x8").symlink_to(PREPARED / "digits8x8")
+    assert data.load("imagenet_resized/8x8", tmp_path).examples.shape == (240, 8, 8, 1)
+    with pytest.raises(data.DataError, match=r"tfds\.data_source\('imagenet_resized/64x64'"):
+        data.load("imagenet_resized/64x64", tmp_path)
+    with pytest.raises(data.DataError, match="one size"):
+        data.load("imagenet_resized/64x64", tmp_path, size=32)

@@ -1,9 +1,14 @@
 import itertools
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from jaxscore.data import Images, batches
+from jaxscore.data import DataError, Images, batches, held, stream
+
+CONTENT = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
 
 
 def take(count, **options):
@@ -50,4 +55,112 @@ def test_batches_of_images_are_the_batches_of_the_array_they_make():
     lazy = batches(images, batch=7, seed=1)
     resident = batches(images[:], batch=7, seed=1)
     for _ in range(4):
-        np.testing.assert_array_equal(next(lazy), next(resident))
+        np.testing.assert_array_equal(next(lazy) / np.float32(255), next(resident))
+
+
+# The rows of a process ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [4, 10, 23])
+def test_rows_are_these_of_the_whole_batch(batch):
+    whole = take(8, batch=batch, seed=3)
+    for rows in (np.arange(batch // 2), np.array([3, 0]), np.arange(batch)[::-1], np.array([], int)):
+        for ours, theirs in zip(take(8, batch=batch, seed=3, rows=rows), whole, strict=True):
+            np.testing.assert_array_equal(ours, theirs[rows])
+
+
+@pytest.mark.parametrize("rows", [[4], [-1], [[0, 1]], 0])
+def test_rows_that_no_batch_has_are_refused(rows):
+    with pytest.raises(ValueError, match=r"in 0\.\.3"):
+        batches(held(CONTENT), batch=4, seed=0, rows=np.array(rows))
+
+
+def test_only_the_rows_are_read():
+    asked = []
+
+    def read(numbers):
+        asked.extend(numbers.tolist())
+        return CONTENT[numbers]
+
+    images = Images(read, CONTENT.shape, in_memory=True)
+    whole = next(batches(np.arange(10.0)[:, None], batch=8, seed=1))[:, 0]
+    next(batches(images, batch=8, seed=1, rows=np.array([2, 5])))
+    assert asked == whole[[2, 5]].tolist()
+
+
+# Ahead of time ------------------------------------------------------------------------------------
+
+
+def slowly(numbers):
+    time.sleep(0.001 * (numbers.sum() % 7))  # so that batches are not ready in their order
+    return CONTENT[numbers]
+
+
+LAZY = Images(slowly, CONTENT.shape)
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("grain")]
+
+
+@pytest.mark.parametrize("start", [0, 7, 10**12])
+def test_what_is_read_ahead_is_what_is_read_in_turn(start):
+    ahead = batches(LAZY, batch=4, seed=0, start=start)
+    in_turn = batches(held(CONTENT), batch=4, seed=0, start=start)
+    for ours, theirs in itertools.islice(zip(ahead, in_turn, strict=False), 20):
+        assert ours.dtype == np.uint8
+        np.testing.assert_array_equal(ours, theirs)
+    ahead.close()
+
+
+def test_batches_are_read_before_they_are_asked_for_and_threads_end():
+    read = []
+    images = Images(lambda numbers: read.append(1) or CONTENT[numbers], CONTENT.shape)
+    ahead = batches(images, batch=4, seed=0)
+    next(ahead)
+    deadline = time.monotonic() + 20
+    while len(read) < 1 + stream.AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(read) == 1 + stream.AHEAD
+    assert threads()
+    ahead.close()
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not threads()
+    with pytest.raises(StopIteration):
+        next(ahead)
+
+
+def test_without_grain_images_are_read_when_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    read = []
+    images = Images(lambda numbers: read.append(1) or CONTENT[numbers], CONTENT.shape)
+    in_turn = batches(held(CONTENT), batch=4, seed=0)
+    for number, found in enumerate(itertools.islice(batches(images, batch=4, seed=0), 5)):
+        np.testing.assert_array_equal(found, next(in_turn))
+        assert len(read) == number + 1
+
+
+def test_what_is_in_memory_needs_no_thread_and_no_grain(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    for examples in (CONTENT.astype(np.float32), held(CONTENT)):
+        before = threading.active_count()
+        assert next(batches(examples, batch=4, seed=0)).shape == (4, 2, 2, 1)
+        assert threading.active_count() == before
+
+
+def test_an_image_that_cannot_be_read_is_that_error_when_its_batch_is_due():
+    def read(numbers):
+        if 5 in numbers:
+            raise DataError("a.png (image 5) cannot be read")
+        return CONTENT[numbers]
+
+    numbers = batches(np.arange(10.0)[:, None], batch=2, seed=0)
+    due = next(step for step, batch in enumerate(numbers) if 5 in batch)
+    assert due == 2  # of this seed: the error comes neither at once nor never
+    stream_of_images = batches(Images(read, CONTENT.shape), batch=2, seed=0)
+    for _ in range(due):
+        assert next(stream_of_images).shape == (2, 2, 2, 1)
+    with pytest.raises(DataError) as caught:
+        next(stream_of_images)
+    assert str(caught.value) == "a.png (image 5) cannot be read"

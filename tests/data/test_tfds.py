@@ -18,7 +18,7 @@ PREPARED = Path(__file__).parent / "prepared"
 
 
 def as_bytes(examples):
-    return np.round(examples * 255).astype(np.uint8)
+    return np.round(np.asarray(examples) * 255).astype(np.uint8)
 
 
 def sorted_rows(examples, labels):
@@ -103,6 +103,18 @@ def test_a_damaged_tfrecord_is_named(tmp_path, change):
         tfds.load("digits8x8", damaged(tmp_path, change))
 
 
+def test_a_flipped_bit_in_a_tfrecord_is_noticed(tmp_path):
+    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
+    path = next(tmp_path.rglob("*test*"))
+    content = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 25):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=r"digits8x8-test\S* cannot be read: record \d+ is "):
+            tfds.load("digits8x8", tmp_path, split="test")
+
+
 def test_a_missing_tfrecord_is_named(tmp_path):
     shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
     next(tmp_path.rglob("*train*")).unlink()
@@ -111,7 +123,7 @@ def test_a_missing_tfrecord_is_named(tmp_path):
 
 
 def test_what_memory_cannot_hold_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(tfds.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(images.os, "sysconf", lambda name: 100)
     with pytest.raises(DataError, match="array_record"):
         tfds.load("digits8x8", PREPARED)
 
@@ -137,8 +149,9 @@ def test_large_sets_are_read_when_asked_for(written, monkeypatch):
     assert lazy.examples.shape == (12, 30, 20, 3)
     np.testing.assert_array_equal(lazy.examples[[11, 0, 7, 8]], resident.examples[[11, 0, 7, 8]])
     np.testing.assert_array_equal(lazy.labels, resident.labels)
+    assert not lazy.examples.in_memory
     tfrecord = tfds.load("digits8x8", PREPARED).examples
-    assert isinstance(tfrecord, Images)
+    assert tfrecord.in_memory
     assert tfrecord[[3, 4]].shape == (2, 8, 8, 1)
 
 
@@ -205,7 +218,7 @@ def test_a_split_that_is_not_there_says_which_are():
         tfds.load("digits8x8", PREPARED, split="validation")
 
 
-@pytest.mark.parametrize("package", ["tensorflow_datasets", "grain", "PIL"])
+@pytest.mark.parametrize("package", ["tensorflow_datasets", "PIL"])
 def test_a_package_that_is_not_installed_is_one_line_with_the_command(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError, match=rf"{package}, which is not installed: pip install .*importlib_"):

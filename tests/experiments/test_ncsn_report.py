@@ -83,7 +83,8 @@ def test_images_without_classes_are_judged_by_principal_components(asked):
     assert rows[1][5] == rows[2][5] == ""
 
 
-def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked):
+def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked, monkeypatch):
+    monkeypatch.setattr(data.images, "RESIDENT_BYTES", 0)
     images = Images(lambda number: np.uint8(255 * IMAGES[number]), (200, 8, 8, 1))
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:20])
     found = ncsn_report.evaluate(

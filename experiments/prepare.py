@@ -1,0 +1,165 @@
+"""Any data set as a directory of tensorflow-datasets, in array_record: read at random, on every host.
+
+    python -m experiments.prepare --data npz:photos.npz --out data
+    python -m experiments.ncsn --data tfds:photos --data-dir data
+
+Images become PNG files of 8 bits, in the order in which they were, with their labels. Needs no TensorFlow.
+The images are neither filtered nor compressed as PNG: the record file compresses them, and they are read
+several times faster.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import console, flags, launch
+from experiments.flags import require
+from jaxscore import data
+from jaxscore.data import pictures
+
+VERSION = "1.0.0"
+
+SHARD_BYTES = 2**28
+"""Of pixels, in a file."""
+
+TOGETHER = 256
+"""Images that are fetched and written together."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Any data set as a directory of tensorflow-datasets, in array_record."""
+
+    data: str
+    """The data set; an unknown name lists those that are known."""
+    out: Path
+    """The data folder to write to; what is written is a folder in it, named as the data set."""
+    name: str = ""
+    """The name to give it: small letters, digits and underscores; made from --data if left out."""
+    data_dir: Path | None = None
+    """Where the data set is, if not in its usual place."""
+    split: tuple[str, ...] = ()
+    """Which parts to write; all that there are if left out."""
+    size: int | None = None
+    """Resolution, for sets of photographs."""
+
+    def __post_init__(self):
+        valid = re.fullmatch(r"[a-z][a-z0-9_]*", self.name or default_name(self.data))
+        require(bool(valid), "name", self.name, "must be small letters, digits and underscores")
+        require(len(set(self.split)) == len(self.split), "split", " ".join(self.split), "names one twice")
+
+
+def default_name(name: str) -> str:
+    """npz:folder/My-Photos.npz -> my_photos; lsun/tower -> lsun_tower."""
+    kind, _, rest = name.rpartition(":")
+    base = Path(rest).stem if kind in ("npz", "folder") else rest
+    return re.sub(r"[^a-z0-9]+", "_", base.lower()).strip("_")
+
+
+def run(config: Config) -> Path:
+    """Write out/NAME/1.0.0; returns it.
+
+    Written beside it and then renamed, so that it is whole or not there. Raises FlagError if there is a
+    data set of that name, DataError if the source is absent or damaged, or holds no images.
+    """
+    name = config.name or default_name(config.data)
+    place = config.out.expanduser() / name
+    flag = ("name", config.name) if config.name else ("out", config.out)
+    require(not place.exists(), *flag, f"{place} exists already; nothing was written, choose another --name")
+    names = config.split or data.splits(config.data, config.data_dir)
+    load = lambda split: data.load(config.data, config.data_dir, split=split, size=config.size)
+    sources = {split: load(split) for split in names}
+    shapes = {source.examples.shape[1:] for source in sources.values()}
+    if len(shapes) > 1 or len(shape := shapes.pop()) != 3 or shape[-1] not in (1, 3, 4):
+        raise data.DataError(f"{config.data}: need images of one size, and of 1, 3 or 4 channels")
+    with _renamed_when_done(place) as folder:
+        error = write(folder / VERSION, name, sources)
+    if error:
+        console.say(f"pixels are rounded to multiples of 1/255, by at most {error:.2g}")
+    counts = ", ".join(f"{len(source.labels)} {split}" for split, source in sources.items())
+    console.say(f"{counts} in {place}; read with --data tfds:{name} --data-dir {config.out}")
+    return place / VERSION
+
+
+def write(folder: Path, name: str, sources: dict[str, data.Dataset]) -> float:
+    """The splits as a version of the data set, in its folder; returns the largest error of rounding."""
+    import tensorflow_datasets as tfds
+
+    shape = next(iter(sources.values())).examples.shape[1:]
+    labels = np.concatenate([source.labels for source in sources.values()])
+    if labels.min() < 0:
+        raise data.DataError(f"{name}: the label {labels.min()} is no number of a class")
+    features = {
+        "image": tfds.features.Image(shape=shape, encoding_format="png"),
+        "label": tfds.features.ClassLabel(num_classes=int(labels.max()) + 1),
+    }
+    folder.mkdir(parents=True)
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name=name, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
+    )
+    info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
+    per_file = max(1, SHARD_BYTES // int(np.prod(shape)))
+    writer = tfds.core.SequentialWriter(info, per_file, file_format="array_record")
+    writer.initialize_splits(list(sources))
+    error = max(_write_split(writer, split, source) for split, source in sources.items())
+    writer.close_all()
+    return error
+
+
+def _write_split(writer: Any, split: str, source: data.Dataset) -> float:
+    error = 0.0
+    starts = range(0, len(source.labels), TOGETHER)
+    for start in console.in_turn(starts, f"write {split}, by {TOGETHER}"):
+        rows = np.arange(start, min(start + TOGETHER, len(source.labels)))
+        pixels, off = as_bytes(source.examples, rows)
+        error = max(error, off)
+        pairs = zip(pixels, source.labels[rows], strict=True)
+        encoded = [
+            {"image": io.BytesIO(pictures.encode(image)), "label": int(label)} for image, label in pairs
+        ]
+        writer.add_examples({split: encoded})
+    return error
+
+
+def as_bytes(examples: data.Examples, rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """The images of these numbers as bytes, and how far the farthest number was rounded, in 0..1."""
+    pixels = examples.take(rows) if isinstance(examples, data.Images) else examples[rows]
+    if pixels.dtype == np.uint8:
+        return pixels, 0.0
+    rounded = np.round(pixels * 255).astype(np.uint8)
+    error = float(np.abs(pixels - data.unit(rounded)).max())
+    return rounded, error if error > 1e-6 else 0.0  # float32's own
+
+
+@contextlib.contextmanager
+def _renamed_when_done(place: Path) -> Iterator[Path]:
+    """A new folder beside the place, which gets its name in the end, or is removed after an error."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.rename(temporary, place)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def main() -> None:
+    """Parse flags and run."""
+    with launch.one_line_errors():
+        config = flags.parse(Config)
+        with launch.one_line_errors(config.out):
+            run(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""NumPy's own files, .npy and .npz: checked before they are believed, and mapped if they are large.
+
+>>> import tempfile
+>>> path = Path(tempfile.mkdtemp()) / "a.npz"
+>>> np.savez(path, images=np.eye(2), labels=np.arange(2))
+>>> {name: array.shape for name, array in load(path).items()}
+{'images': (2, 2), 'labels': (2,)}
+"""
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from jaxscore.data.images import DataError, guarded, require_memory
+
+File = IO[bytes] | zipfile.ZipExtFile
+
+CHUNK = 2**24
+"""Bytes at a time, where a whole file is gone through."""
+
+
+class Header(NamedTuple):
+    """What the beginning of a .npy file says: bool, numbers or complex numbers, in which order."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    length: int
+    """Bytes of the header itself."""
+
+
+def load(
+    path: Path, names: tuple[str, ...] = ("images", "labels"), *, mapped_from: int = 2**28
+) -> dict[str, np.ndarray]:
+    """Those of the named arrays that an .npz file has; the one of an .npy file has the first name.
+
+    An array of at least `mapped_from` values is mapped into memory, read-only, and read from the disk as it
+    is used, unless it is compressed. Nothing is executed: arrays of objects, which are pickles, are refused.
+    A member of an .npz file has a checksum, which is looked at once, here; an .npy file has none, and only
+    its size is checked. Raises DataError if there is no such file, or if it is damaged.
+    """
+    with guarded(path, path.open, "rb") as file:
+        is_archive = guarded(path, file.read, 4) in (b"PK\3\4", b"PK\5\6")
+    if not is_archive:
+        return {names[0]: guarded(path, _from_npy, path, mapped_from)}
+    with guarded(path, zipfile.ZipFile, path) as archive:
+        members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
+        read = lambda member: guarded(path, _from_archive, path, archive, member, mapped_from)
+        return {name: read(archive.getinfo(member)) for name, member in members.items()}
+
+
+def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of the array, one block of about CHUNK bytes after another."""
+    rows = max(1, CHUNK // max(1, array[:1].nbytes))
+    return (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def header(file: File, size: int) -> Header:
+    """What a .npy file of `size` bytes holds, its beginning read. Raises ValueError if it cannot be that.
+
+    NEP 1, and numpy.lib.format: a magic string, the version, the length and a literal dictionary.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for names of fields, and there are none here
+        raise ValueError(f"its format {version} holds no plain numbers")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or dtype.kind not in "biufcUS":
+        raise ValueError(f"it holds {dtype}, not numbers; what is pickled is not read")
+    length = file.tell()
+    if min(shape, default=0) < 0 or length + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"it is cut short or damaged: {size} bytes are not {dtype}{list(shape)}")
+    return Header(shape, fortran, dtype, length)
+
+
+def _from_npy(path: Path, mapped_from: int) -> np.ndarray:
+    with path.open("rb") as file:
+        found = header(file, path.stat().st_size)
+        if math.prod(found.shape) >= mapped_from:
+            return _map(path, found, found.length)
+        return _read(path, file, found)
+
+
+def _from_archive(path: Path, archive: zipfile.ZipFile, member, mapped_from: int) -> np.ndarray:
+    with archive.open(member) as file:
+        found = header(file, member.file_size)
+        large = math.prod(found.shape) >= mapped_from
+        if not large or member.compress_type != zipfile.ZIP_STORED:
+            array = _read(path, file, found)
+            if file.read(1):  # at the end of a member its checksum is looked at
+                raise ValueError(f"{member.filename} is longer than it says")
+            return array
+    place = _place(path, member)
+    _require_checksum(path, member, place)
+    return _map(path, found, place + found.length)
+
+
+def _read(path: Path, file: File, found: Header) -> np.ndarray:
+    nbytes = math.prod(found.shape) * found.dtype.itemsize
+    require_memory(path, nbytes, "save it with numpy.savez, uncompressed, and it is read as it is used")
+    content = np.empty(nbytes, np.uint8)
+    view, place = memoryview(content), 0
+    while place < nbytes:
+        count = file.readinto(view[place : place + CHUNK])
+        if not count:
+            raise ValueError("it is cut short")
+        place += count
+    return content.view(found.dtype).reshape(found.shape, order="F" if found.fortran else "C")
+
+
+def _map(path: Path, found: Header, place: int) -> np.ndarray:
+    order = "F" if found.fortran else "C"
+    mapped = np.memmap(path, found.dtype, "r", offset=place, shape=found.shape, order=order)
+    return mapped.view(np.ndarray)  # which keeps the mapping, and is no subclass for others to stumble on
+
+
+def _place(path: Path, member: zipfile.ZipInfo) -> int:
+    """Where the bytes of the member begin (APPNOTE.TXT of ZIP, 4.3.7: after two fields of any length)."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        local = file.read(30)
+    if len(local) < 30 or not local.startswith(b"PK\3\4"):
+        raise ValueError(f"{member.filename} is not where the directory says")
+    name, extra = struct.unpack_from("<HH", local, 26)
+    return member.header_offset + 30 + name + extra
+
+
+def _require_checksum(path: Path, member: zipfile.ZipInfo, place: int) -> None:
+    check, left = 0, member.file_size
+    with path.open("rb") as file:
+        file.seek(place)
+        while left and (part := file.read(min(CHUNK, left))):
+            check, left = zlib.crc32(part, check), left - len(part)
+    if left or check != member.CRC:
+        raise DataError(f"{path} is damaged: the checksum of {member.filename} is another")
