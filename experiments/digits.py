@@ -112,7 +112,7 @@ def build(config: Config) -> Experiment:
     event, mean = images.shape[1:], images.mean(axis=0, keepdims=True)
     centred = 2 * (images - mean)
     pixels = lambda x: jnp.clip(x / 2 + mean, 0, 1)
-    network = MLP(width=config.width, depth=config.depth, dropout=config.dropout)
+    network = MLP(width=config.width, depth=config.depth, dropout=config.dropout, remat=config.remat)
     sigma_data = float(centred.std())
     if sigma_data == 0:
         raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")

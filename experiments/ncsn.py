@@ -65,7 +65,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
             images,
             edges,
         ),
-        event=jax.ShapeDtypeStruct(event, jnp.float32),
+        event=jax.ShapeDtypeStruct(event, np.float32 if isinstance(images, np.ndarray) else np.uint8),
         compiler_options=compiler_options(),
     )
 
@@ -100,6 +100,7 @@ def score_network(config: Config):
         "channels": config.channels,
         "stages": STAGES[config.stages],
         "dtype": jnp.dtype(config.precision),
+        "remat": config.remat,
     }
     if config.network == "ncsn":
         network = NCSN(levels=config.levels, **shared)

@@ -87,7 +87,8 @@ def build(config: Config) -> Experiment:
     """The experiment that the configuration describes."""
     mixture = mixtures.two_modes(weight=config.weight)
     points = data.toy(mixture, config.points, seed=config.seed).examples
-    network = MLP(width=config.width, depth=config.depth, activation=getattr(nn, config.activation))
+    activation = getattr(nn, config.activation)
+    network = MLP(width=config.width, depth=config.depth, activation=activation, remat=config.remat)
     score = score_of(config, network, sigma_data=float(points.std()))
     levels = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
     return Experiment(

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Modulation, NoiseEmbedding
+from jaxscore.networks.layers import Modulation, NoiseEmbedding, rematerialised
 from jaxscore.types import Array, DTypeLike
 
 
@@ -17,6 +17,7 @@ class MLP(nn.Module):
     x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
     zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
     train=True, and then needs rngs={"dropout": key}. Objectives with a trace need a smooth `activation`.
+    `remat` keeps the blocks' inputs alone for the gradient.
     """
 
     width: int = 128
@@ -25,6 +26,7 @@ class MLP(nn.Module):
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.silu
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -33,8 +35,10 @@ class MLP(nn.Module):
         flat = x.reshape(x.shape[0], -1)
         embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)
         h = nn.Dense(self.width, dtype=self.dtype)(flat)
-        for _ in range(self.depth):
-            h = ResidualBlock(self.dropout, self.activation, self.dtype)(h, embedding, train)
+        block = rematerialised(ResidualBlock, self.remat, static=(3,))
+        for number in range(self.depth):
+            name = f"ResidualBlock_{number}"
+            h = block(self.dropout, self.activation, self.dtype, name=name)(h, embedding, train)
         h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(flat.shape[1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
         return out.astype(jnp.float32).reshape(x.shape)

@@ -36,12 +36,12 @@ class NCSN(nn.Module):
     centred_input: bool = False
     activation: Callable[[Array], Array] = nn.elu
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], level: Num[Array, "b"]) -> Float[Array, "b h w c"]:
-        network = RefineNet(
-            self.channels, self.stages, self.levels, self.activation, self.dtype, name="refinenet"
-        )
+        shared = (self.activation, self.dtype, self.remat)
+        network = RefineNet(self.channels, self.stages, self.levels, *shared, name="refinenet")
         number = jnp.round(level).astype(jnp.int32)
         return network(x if self.centred_input else 2 * x - 1, number)
 
@@ -52,7 +52,8 @@ class NCSNv2(nn.Module):
     `stages` are refinenet.SMALL (28 to 64 pixels), DEEPER (96 to 128) or DEEPEST (256), or any of
     one's own. As published: 128 channels. The noise level, the second argument, is ignored: divide
     by sigma with `score.over_sigma` (technique 3). With centred_input=False, as published, x are
-    images in 0..1 (plus noise), which the network maps to 2 x - 1; with True it takes x as it is.
+    images in 0..1 (plus noise), which the network maps to 2 x - 1; with True it takes x as it is. `remat`
+    keeps the blocks' inputs alone for the gradient.
     """
 
     channels: int = 128
@@ -60,9 +61,11 @@ class NCSNv2(nn.Module):
     centred_input: bool = False
     activation: Callable[[Array], Array] = nn.elu
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], c_noise: Float[Array, "b"]) -> Float[Array, "b h w c"]:
         del c_noise  # unconditional
-        network = RefineNet(self.channels, self.stages, None, self.activation, self.dtype, name="refinenet")
+        shared = (self.activation, self.dtype, self.remat)
+        network = RefineNet(self.channels, self.stages, None, *shared, name="refinenet")
         return network(x if self.centred_input else 2 * x - 1)

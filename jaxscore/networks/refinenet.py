@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxscore.networks.convolution import Convolution
+from jaxscore.networks.layers import rematerialised
 from jaxscore.networks.resampling import average_pool, halve, max_pool, resize
 from jaxscore.types import Array, DTypeLike, Key
 
@@ -44,7 +45,8 @@ class RefineNet(nn.Module):
     `levels` is the number of noise levels, each norm holding a row for each, and `level` the number
     of each example's; the refine blocks then have norms too and average in their pooling. With
     levels=None there is one row for all, the refine blocks have no norms and take the maximum.
-    Raises ValueError if the sides cannot be halved as often as `stages` do.
+    `remat` keeps the blocks' inputs alone for the gradient. Raises ValueError if the sides cannot be
+    halved as often as `stages` do.
     """
 
     channels: int = 128
@@ -52,17 +54,19 @@ class RefineNet(nn.Module):
     levels: int | None = None
     activation: Callable[[Array], Array] = nn.elu
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Images, level: Level = None) -> Images:
+        residual, refine = (rematerialised(kind, self.remat) for kind in (ResidualBlock, RefineBlock))
         shared = {"levels": self.levels, "activation": self.activation, "dtype": self.dtype}
         widths = [self.channels * multiple for multiple, _ in self.stages]
         h = Convolution(self.channels, dtype=self.dtype, name="begin")(x.astype(self.dtype))
         outputs = []
         for number, (width, (_, dilation)) in enumerate(zip(widths, self.stages, strict=True), 1):
             resample = number > 1
-            h = ResidualBlock(width, dilation, resample, **shared, name=f"stage{number}_block1")(h, level)
-            h = ResidualBlock(width, dilation, False, **shared, name=f"stage{number}_block2")(h, level)
+            h = residual(width, dilation, resample, **shared, name=f"stage{number}_block1")(h, level)
+            h = residual(width, dilation, False, **shared, name=f"stage{number}_block2")(h, level)
             outputs.append(h)
 
         # Each refine block makes as many channels as the stage above has.
@@ -70,7 +74,7 @@ class RefineNet(nn.Module):
         for number in reversed(range(1, len(widths) + 1)):
             inputs = outputs[-1:] if number == len(widths) else [outputs[number - 1], h]
             blocks = 3 if number == 1 else 1
-            h = RefineBlock(out[number - 1], blocks, **shared, name=f"refine{number}")(inputs, level)
+            h = refine(out[number - 1], blocks, **shared, name=f"refine{number}")(inputs, level)
         h = InstanceNormPlus(self.levels, self.dtype, name="norm")(h, level)
         h = Convolution(x.shape[-1], dtype=self.dtype, name="end")(self.activation(h))
         return h.astype(jnp.float32)

@@ -1,11 +1,13 @@
 """A small U-Net: residual blocks with group norm, attention where asked, skip connections."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Modulation, NoiseEmbedding
+from jaxscore.networks.layers import Modulation, NoiseEmbedding, rematerialised
 from jaxscore.types import Array, DTypeLike
 
 
@@ -16,8 +18,9 @@ class UNet(nn.Module):
     level above, and `blocks` residual blocks on the way down and one more on the way up; those in
     `attention` (numbers of levels) attend over all their pixels. The output layer starts at zero.
     `dropout` acts when train=True, and then needs rngs={"dropout": key}. A form of the DDPM network
-    (Ho et al. 2020, appendix B). Raises ValueError if a side is not divisible by
-    2^(len(multipliers) - 1).
+    (Ho et al. 2020, appendix B).
+    `remat` keeps the blocks' inputs alone for the gradient. Raises ValueError if a side is not divisible
+    by 2^(len(multipliers) - 1).
     """
 
     channels: int = 32
@@ -26,6 +29,7 @@ class UNet(nn.Module):
     attention: tuple[int, ...] = ()
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -36,9 +40,11 @@ class UNet(nn.Module):
             raise ValueError(f"image sides {x.shape[1:3]} must be divisible by {factor}")
         embedding = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise)
 
+        residual, numbers = rematerialised(ResidualBlock, self.remat, static=(3,)), itertools.count()
+
         def block(h: Array, level: int) -> Array:
-            width = self.channels * self.multipliers[level]
-            h = ResidualBlock(width, self.dropout, self.dtype)(h, embedding, train)
+            width, name = self.channels * self.multipliers[level], f"ResidualBlock_{next(numbers)}"
+            h = residual(width, self.dropout, self.dtype, name=name)(h, embedding, train)
             return SelfAttention(self.dtype)(h) if level in self.attention else h
 
         h = _conv(self.channels, self.dtype)(x.astype(self.dtype))

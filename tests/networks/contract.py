@@ -114,3 +114,22 @@ CHECKS = {
     "every parameter learns": lambda make, event: check_every_parameter_learns(make(), event),
     "zero start": lambda make, event: check_shape_and_zero_start(make(), event),
 }
+
+
+def check_remat(make, event, batch=8):
+    """The same parameters, output and gradient; fewer bytes are kept for the gradient."""
+    x, c_noise = inputs(event, batch)
+    kept, again = make(remat=False), make(remat=True)
+    params = parameters(kept, x[:1], c_noise[:1])
+    assert jax.tree.structure(params) == jax.tree.structure(parameters(again, x[:1], c_noise[:1]))
+    found = {}
+    for network in (kept, again):
+        loss = lambda params, network=network: jnp.mean(network.apply(params, x, c_noise) ** 2)
+        # The pullback is a tree of what it keeps. (The compiled program's memory on a CPU says nothing:
+        # its scheduler computes everything at the earliest moment.)
+        pullback = jax.eval_shape(lambda params, loss=loss: jax.vjp(loss, params)[1], params)
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+        found[network.remat] = jax.jit(jax.value_and_grad(loss))(params), size
+    a, b = (found[remat][0] for remat in (False, True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), a, b)
+    assert found[True][1] < 0.6 * found[False][1], (found[True][1], found[False][1])

@@ -70,3 +70,7 @@ def test_an_nnx_module_plugs_in_by_split_and_merge():
     before, grads = jax.jit(jax.value_and_grad(loss))(params)
     stepped = jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
     assert float(loss(stepped)) < float(before)
+
+
+def test_rematerialisation_keeps_less_and_changes_nothing():
+    contract.check_remat(functools.partial(MLP, width=64, depth=6), (3,), batch=64)

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxscore import noise, objectives, score
 from jaxscore.networks import NCSN, NCSNv2, pytorch, refinenet
-from tests.networks import numpy_ncsn
+from tests.networks import contract, numpy_ncsn
 
 MAKE = {
     "NCSN": functools.partial(NCSN, channels=4, levels=3),
@@ -167,3 +167,8 @@ def test_sliced_score_matching_differentiates_it_forwards_and_then_backwards(nam
         assert float(jnp.abs(gradient).max()) > 1e-6 * scale, jax.tree_util.keystr(path)
         if path[-1].key == "embedding":
             np.testing.assert_array_equal(gradient[1], jnp.zeros_like(gradient[1]))
+
+
+def test_rematerialisation_keeps_less_and_changes_nothing():
+    make = functools.partial(NCSNv2, channels=4, stages=((1, 1), (1, 2)))
+    contract.check_remat(make, (8, 8, 1))

@@ -75,3 +75,7 @@ def test_group_norm_has_groups_of_at_least_four(channels, groups):
     if channels >= 4:
         assert channels % groups == 0
         assert channels // groups >= 4
+
+
+def test_rematerialisation_keeps_less_and_changes_nothing():
+    contract.check_remat(functools.partial(UNet, channels=8, blocks=2), (8, 8, 1))
