@@ -3,11 +3,7 @@
 python -m tests.checkpoint.processes PORT PROCESS DIRECTORY
 """
 
-import os
 import sys
-
-os.environ["NPROC"] = "16"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import jax
 import jax.numpy as jnp

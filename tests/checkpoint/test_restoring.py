@@ -1,3 +1,4 @@
+import os
 import shutil
 import socket
 import subprocess
@@ -126,6 +127,7 @@ def test_two_processes_save_and_restore_together_and_another_number_of_devices_a
     ]
     options = {
         "cwd": Path(__file__).parents[2],
+        "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
