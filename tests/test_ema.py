@@ -1,3 +1,6 @@
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,3 +42,193 @@ def test_a_decay_of_zero_is_the_parameters_themselves():
 def test_decays_outside_zero_to_one_are_refused(decay):
     with pytest.raises(ValueError, match="decay"):
         ema.constant(decay)
+
+
+# Power functions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sigma_rel", "gamma"),
+    [(0.05, 16.97), (0.10, 6.94), (0.15, 3.56), (0.20, 1.83), (0.25, 0.72), (12**-0.5, 0.0)],
+)
+def test_gamma_of_a_width(sigma_rel, gamma):
+    # 16.97 and 6.94 are published (Karras et al. 2024, section 3.1); the others are of the formula.
+    assert ema.gamma(sigma_rel) == pytest.approx(gamma, abs=0.006)
+
+
+@pytest.mark.parametrize("sigma_rel", [1e-4, 0.01, 0.05, 0.123, 0.2, 0.288])
+def test_the_width_of_gamma_is_that_of_its_profile(sigma_rel):
+    gamma = ema.gamma(sigma_rel)
+    formula = (gamma + 1) ** 0.5 / (gamma + 2) / (gamma + 3) ** 0.5
+    assert formula == pytest.approx(sigma_rel, rel=1e-9)
+    # The standard deviation of s under a density proportional to s^gamma on [0, 1].
+    s = (np.arange(2_000_000) + 0.5) / 2_000_000
+    density = s**gamma
+    mean = np.average(s, weights=density)
+    # The sum is off by the square of its spacing in units of the width, 0.005 at most.
+    assert np.sqrt(np.average((s - mean) ** 2, weights=density)) == pytest.approx(sigma_rel, rel=1e-4)
+
+
+@pytest.mark.parametrize("sigma_rel", [0.0, -0.1, 0.2887, 1.0, float("nan"), float("inf")])
+def test_widths_that_no_profile_has_are_refused(sigma_rel):
+    with pytest.raises(ValueError, match=r"sigma_rel = .* must lie in \(0, 0\.2887\]"):
+        ema.gamma(sigma_rel)
+
+
+def test_a_negative_exponent_is_refused():
+    with pytest.raises(ValueError, match="gamma"):
+        ema.power(-0.1)
+
+
+def weights_of_all(gamma, t):
+    """The weight of every one of t parameters in their average, in float64."""
+    s = np.arange(t + 1) / t
+    return np.diff(s ** (gamma + 1))
+
+
+def averaged(trajectory, gamma, t):
+    return weights_of_all(gamma, t) @ trajectory[:t]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.84, 16.97])
+def test_training_s_average_has_the_weights_of_a_power_function_and_none_of_the_start(gamma):
+    decay, trajectory = ema.power(gamma), np.random.default_rng(0).standard_normal(200)
+
+    def body(average, inputs):
+        n, params = inputs
+        average = ema.update(average, params, decay(n))
+        return average, average
+
+    inputs = jnp.arange(200), jnp.asarray(trajectory, jnp.float32)
+    _, averages = jax.jit(lambda: jax.lax.scan(body, jnp.float32(1e6), inputs))()
+    for t in (1, 2, 10, 200):
+        # float32 over 200 updates.
+        np.testing.assert_allclose(averages[t - 1], averaged(trajectory, gamma, t), atol=2e-6)
+
+
+def test_the_decay_is_right_after_many_updates():
+    for n in (0, 1, 1000, 10**6):
+        expected = (1 - 1 / (n + 1)) ** 17.97 if n else 0.0
+        assert float(ema.power(16.97)(jnp.asarray(n))) == pytest.approx(expected, rel=1e-6)
+
+
+# Any width afterwards -------------------------------------------------------------------------
+
+T = 1000
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    """A parameter that drifts from 3 to about 1, and walks at random by about 0.3."""
+    rng = np.random.default_rng(0)
+    return 1 + 2 * np.exp(-np.arange(T) / 200) + np.cumsum(rng.standard_normal(T)) * 0.01
+
+
+def kept(every, trajectory=None, widths=(0.05, 0.10)):
+    """Steps and exponents of the averages that a run keeps, and what they are."""
+    steps = np.repeat(np.arange(every, T + 1, every), len(widths))
+    gammas = np.tile([ema.gamma(width) for width in widths], T // every)
+    if trajectory is None:
+        return steps, gammas
+    return steps, gammas, [averaged(trajectory, gamma, t) for t, gamma in zip(steps, gammas, strict=True)]
+
+
+@pytest.mark.parametrize(
+    # The parameter moves by 2; the errors are what was measured, times three to seven.
+    ("sigma_rel", "every", "error"),
+    [(0.07, 20, 2e-6), (0.15, 20, 1e-5), (0.20, 20, 5e-4), (0.07, 100, 2e-4), (0.15, 100, 2e-4)],
+)
+def test_another_width_is_what_direct_averaging_gives(trajectory, sigma_rel, every, error):
+    steps, gammas, averages = kept(every, trajectory)
+    gamma = ema.gamma(sigma_rel)
+    weights = ema.posthoc_weights(steps, gammas, T, gamma)
+    found = ema.combine([{"w": np.float32(average)} for average in averages], weights)["w"]
+    direct = averaged(trajectory, gamma, T)
+    assert abs(found - direct) < error
+    # The two that were kept at the end are far from it.
+    assert all(abs(found - direct) < 0.1 * abs(average - direct) for average in averages[-2:])
+
+
+def test_what_was_kept_is_found_again():
+    steps, gammas = kept(100)
+    for number in (-2, -1):
+        weights = ema.posthoc_weights(steps, gammas, T, gammas[number])
+        expected = np.zeros(len(steps))
+        expected[number] = 1
+        np.testing.assert_allclose(weights, expected, atol=1e-9)
+        assert ema.misfit(weights, steps, gammas, T, gammas[number]) < 1e-6
+
+
+def test_an_earlier_step_is_made_of_what_was_kept_until_then(trajectory):
+    steps, gammas, averages = kept(20, trajectory)
+    before = steps <= 500
+    weights = ema.posthoc_weights(steps[before], gammas[before], 500, ema.gamma(0.12))
+    found = weights @ np.asarray(averages)[before]
+    assert found == pytest.approx(averaged(trajectory, ema.gamma(0.12), 500), abs=1e-4)
+
+
+@pytest.mark.parametrize("sigma_rel", [0.03, 0.07, 0.2, 0.28])
+def test_the_weights_have_sum_one_and_fit_as_well_as_misfit_says(sigma_rel):
+    steps, gammas = kept(50)
+    gamma = ema.gamma(sigma_rel)
+    weights = ema.posthoc_weights(steps, gammas, T, gamma)
+    assert weights.dtype == np.float64
+    assert weights.sum() == pytest.approx(1, abs=1e-9)
+    s = (np.arange(200_000) + 0.5) / 200_000 * T
+    profile = lambda t, gamma: np.where(s <= t, (gamma + 1) * (s / t) ** gamma / t, 0)
+    wanted = profile(T, gamma)
+    found = sum(w * profile(t, g) for w, t, g in zip(weights, steps, gammas, strict=True))
+    misfit = np.sqrt(np.sum((found - wanted) ** 2) / np.sum(wanted**2))
+    # Profiles jump at their ends: the sum over a grid is off there by a part of its spacing.
+    assert ema.misfit(weights, steps, gammas, T, gamma) == pytest.approx(misfit, rel=0.01)
+    # No weights of sum one fit better: the error is a parabola in every direction.
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        direction = rng.standard_normal(len(weights)) * 1e-3
+        other = weights + direction - direction.mean()
+        assert ema.misfit(other, steps, gammas, T, gamma) >= misfit * 0.99
+
+
+def test_more_snapshots_fit_better():
+    gamma = ema.gamma(0.15)
+    misfits = [
+        ema.misfit(ema.posthoc_weights(*kept(every), T, gamma), *kept(every), T, gamma)
+        for every in (200, 100, 50, 20, 10)
+    ]
+    assert all(later < 0.5 * before for before, later in itertools.pairwise(misfits))
+
+
+@pytest.mark.parametrize(
+    ("steps", "step"), [([], 10), ([0, 5], 10), ([5, 11], 10), ([-1], 10)], ids=["none", "0", "later", "< 0"]
+)
+def test_averages_that_are_not_of_this_run_are_refused(steps, step):
+    with pytest.raises(ValueError, match=r"there must be averages, of steps in 1\.\.10"):
+        ema.posthoc_weights(np.array(steps), np.full(len(steps), 2.0), step, 1.0)
+
+
+def test_averages_are_asked_for_one_after_another_and_keep_their_types():
+    alive = []
+
+    def averages():
+        for number in range(4):
+            assert alive == []  # the one before is done with
+            alive.append(number)
+            yield {"a": jnp.full(3, number, jnp.bfloat16), "b": jnp.full((), number, jnp.float32)}
+            alive.clear()
+
+    found = ema.combine(averages(), np.array([0.5, -1.0, 2.0, 1.0]))
+    np.testing.assert_allclose(found["a"].astype(float), 6)
+    assert (found["a"].dtype, found["b"].dtype) == (jnp.bfloat16, np.float32)
+    assert float(found["b"]) == 6
+
+
+def test_the_sum_is_not_rounded_on_the_way():
+    large = np.float32(1e8)
+    found = ema.combine([large, np.float32(1), large], np.array([1.0, 1.0, -1.0]))
+    assert found == 1
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_as_many_averages_as_weights(n):
+    with pytest.raises(ValueError, match="zip"):
+        ema.combine([np.ones(2)] * n, np.ones(3))

@@ -7,6 +7,12 @@ import optax
 
 from jaxscore import trainer
 
+PARAMS = {
+    "kernel": np.linspace(-1, 1, 16 * 24, dtype=np.float32).reshape(16, 24),
+    "bias": np.ones(3, np.float32),
+}
+"""A leaf to be split over devices, and one that cannot be. In NumPy: importing it starts no device."""
+
 
 def make_state(step=0, scale=1.0, params=None, profiles=0):
     params = params or {

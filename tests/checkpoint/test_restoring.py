@@ -1,4 +1,9 @@
+import os
 import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxscore import checkpoint, sharding
-from tests.checkpoint.states import abstract, assert_identical, contents, make_state, steps_in
+from tests.checkpoint.states import PARAMS, abstract, assert_identical, contents, make_state, steps_in
 
 
 @pytest.fixture
@@ -61,8 +66,6 @@ def test_nothing_need_be_said(folder):
 
 # Shardings ------------------------------------------------------------------------------------
 
-PARAMS = {"kernel": jnp.linspace(-1, 1, 16 * 24).reshape(16, 24), "bias": jnp.ones(3)}
-
 
 def placed(state, shape):
     """Abstract, on a mesh of that shape: the first axis that fsdp divides is split, the rest replicated."""
@@ -108,6 +111,44 @@ def test_it_is_restored_into_the_library_s_own_shardings(folder):
         restored = checkpoint.restore_latest(checkpoints, wanted)
     assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(restored))
     assert_identical(restored, state)
+
+
+def test_two_processes_save_and_restore_together_and_another_number_of_devices_afterwards(folder):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = lambda process: [
+        sys.executable,
+        "-m",
+        "tests.checkpoint.processes",
+        str(port),
+        process,
+        str(folder),
+    ]
+    options = {
+        "cwd": Path(__file__).parents[2],
+        "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    running = [subprocess.Popen(command(process), **options) for process in ("0", "1")]
+    try:
+        ends = [process.communicate(timeout=120) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    outputs, errors = zip(*ends, strict=True)
+    assert [process.returncode for process in running] == [0, 0], errors
+    assert "checkpoints/6 is damaged: commit_success.txt has 0 bytes" in outputs[0]
+    assert "is damaged" not in outputs[1]
+    for number, output in enumerate(outputs):
+        assert f"process {number} restored step 4" in output  # 4 is the best so far, 5 is neither
+    assert {path.name for path in folder.iterdir()} == {"7", "7.sums.json"}
+    state = make_state(7, params=PARAMS)
+    with checkpoint.manager(folder) as checkpoints:
+        for shape in ((1, 8), (2, 1)):
+            assert_identical(checkpoint.restore_latest(checkpoints, placed(state, shape)), state)
 
 
 # Another network ------------------------------------------------------------------------------

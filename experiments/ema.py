@@ -1,0 +1,171 @@
+"""Any width of the parameters' average, made and judged after training.
+
+    python -m experiments.digits --snapshot-every 50
+    python -m experiments.ema --workdir runs/digits --sigma-rel 0.03 0.05 0.1 0.15 0.2
+
+A run with `--snapshot-every` keeps two averages of its parameters every so many steps. Their weighted
+sums come close to the average of any other relative width (Karras et al. 2024, section 3.2): each width
+asked for is made of them, sampled and evaluated as the run's own average was, with no training at all.
+Also of an earlier step (`--step`), as if training had ended there.
+"""
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import console, drawing, figures, flags, launch, programs, workdir
+from experiments.config import Experiment, restored
+from experiments.flags import FlagError, require
+from experiments.workdir import Refusal
+from jaxscore import checkpoint, ema, sharding
+
+POOR = 0.05
+"""A misfit from which on the average is not quite that of the width, and a line says so."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which run, which widths, and after how many of its steps."""
+
+    workdir: Path = Path("runs/digits")
+    """Folder of a run with snapshots; what is found goes into its folder `ema`."""
+    sigma_rel: tuple[float, ...] = (0.05, 0.1, 0.15)
+    """Widths of averages in units of training time, in (0, 0.288]."""
+    step: int | None = None
+    """Step of a snapshot at which training is taken to have ended; the last one if not given."""
+
+    def __post_init__(self):
+        given = " ".join(map(str, self.sigma_rel))
+        require(len(self.sigma_rel) > 0, "sigma_rel", given, "needs at least one width")
+        for width in self.sigma_rel:
+            require(0 < width <= ema.WIDEST, "sigma_rel", width, "must lie in (0, 0.288]")
+        require(len(set(self.sigma_rel)) == len(self.sigma_rel), "sigma_rel", given, "has a width twice")
+
+
+def experiment_of(folder: Path) -> Experiment:
+    """The experiment that the config.json of a run describes. Raises Refusal if it is none."""
+    described = workdir.read_json(folder / "config.json")
+    name = described.pop("experiment", None) if isinstance(described, dict) else None
+    if not isinstance(name, str) or not name.isidentifier():
+        raise Refusal(f"--workdir {folder}: is no run of an experiment")
+    try:
+        module = importlib.import_module(f"experiments.{name}")
+        kind, build = module.Config, module.build
+    except (ModuleNotFoundError, AttributeError):
+        raise Refusal(f"--workdir {folder}: is a run of {name}, which is no experiment here") from None
+    try:
+        config = restored(kind, described | {"workdir": folder})
+    except (KeyError, TypeError, FlagError) as error:
+        raise Refusal(f"--workdir {folder}: its config.json is not of this version: {error}") from None
+    return build(config)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Every width's metrics into ema/ema.json, with the table and the figure; returns them."""
+    experiment, mesh = experiment_of(config.workdir), sharding.mesh()
+    directory = config.workdir / "snapshots"
+    results = []
+    with checkpoint.snapshots(directory, read_only=True) as kept:
+        steps = checkpoint.good_snapshots(kept, tell=console.say)
+        if not steps:
+            example = (
+                f"python -m experiments.{experiment.name} --workdir {config.workdir} --snapshot-every 100"
+            )
+            raise Refusal(f"--workdir {config.workdir}: keeps no snapshots; a run does with, say, {example}")
+        step = steps[-1] if config.step is None else config.step
+        require(step in steps, "step", step, f"has no snapshot; there are {_listed(steps)}")
+        steps = [earlier for earlier in steps if earlier <= step]
+        shapes = programs.abstract_state(experiment, mesh).ema
+        for width in config.sigma_rel:
+            params, misfit = reconstruct(kept, steps, shapes, width)
+            poor = "; more snapshots would come closer" if misfit > POOR else ""
+            console.say(f"sigma_rel {width:g}: {2 * len(steps)} averages, misfit {misfit:.2g}{poor}")
+            params = jax.device_put(params, programs.places(shapes))
+            samples, _ = drawing.draw(experiment, params, mesh)
+            metrics = experiment.evaluate(params, samples)
+            gamma = ema.gamma(width)
+            results.append({"sigma_rel": width, "gamma": gamma, "misfit": misfit, "metrics": metrics})
+    found = {"experiment": experiment.name, "step": step, "snapshots": len(steps), "widths": results}
+    report(experiment, found, config.workdir / "ema")
+    return found
+
+
+def reconstruct(kept: checkpoint.Checkpoints, steps: list[int], shapes, width: float) -> tuple[Any, float]:
+    """The average of a width at the last of the steps, in NumPy, and its misfit; one snapshot at a time."""
+    kinds = [ema.gamma(kind) for kind in programs.PROFILES]
+    at, gammas = np.repeat(steps, len(kinds)), np.tile(kinds, len(steps))
+    weights = ema.posthoc_weights(at, gammas, steps[-1], ema.gamma(width))
+    abstract = checkpoint.abstract_snapshot(shapes, len(kinds))
+    averages = (average for step in steps for average in checkpoint.restore(kept, step, abstract).profiles)
+    misfit = ema.misfit(weights, at, gammas, steps[-1], ema.gamma(width))
+    return ema.combine(averages, weights), misfit
+
+
+def _listed(steps: list[int]) -> str:
+    few = steps if len(steps) <= 6 else [*steps[:3], "...", *steps[-2:]]
+    return ", ".join(map(str, few))
+
+
+# Report ---------------------------------------------------------------------------------------
+
+
+def report(experiment: Experiment, found: dict[str, Any], folder: Path) -> None:
+    """ema.json, the table of all widths, and ema.png."""
+    folder.mkdir(exist_ok=True)
+    workdir.write_json(folder / "ema.json", found)
+    console.say("\n" + console.table(table(experiment, found["widths"])) + "\n")
+    picture(found, folder / "ema.png")
+    console.say(f"picture: {folder / 'ema.png'}")
+
+
+def table(experiment: Experiment, results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The experiment's own table of every width, one below the other."""
+    rows = []
+    for result in results:
+        heading, *body = experiment.table(result["metrics"])
+        widths = [f"{result['sigma_rel']:g}", *[""] * len(body)]
+        rows += [(width, *row) for width, row in zip(widths, body, strict=False)]
+    return [("sigma_rel", *heading), *rows]
+
+
+def curves(results: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """What is drawn: the Frechet distances of all samplers; if there are none, the first changing number."""
+    by_name: dict[str, list[float]] = {}
+    for result in results:
+        for path, value in jax.tree_util.tree_leaves_with_path(result["metrics"]):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                by_name.setdefault(name, []).append(float(value))
+    # A sampler's, not those of single judges below it, nor of real images, which do not depend on it.
+    frechet = {name: c for name, c in by_name.items() if name.endswith("/frechet") and name.count("/") == 1}
+    changing = {name: c for name, c in by_name.items() if len(set(c)) > 1} or by_name
+    return frechet or dict(list(changing.items())[:1])
+
+
+def picture(found: dict[str, Any], path: Path) -> None:
+    """Each curve against the width."""
+    results = sorted(found["widths"], key=lambda result: result["sigma_rel"])
+    widths = [result["sigma_rel"] for result in results]
+    with figures.page(path, columns=1, size=6.0, height=4.0) as (axes,):
+        for name, values in curves(results).items():
+            axes.plot(widths, values, "o-", label=name.removesuffix("/frechet"))
+            axes.set(ylabel="Frechet distance" if name.endswith("/frechet") else "")
+        axes.set(xlabel="relative width of the average, σ_rel")
+        axes.legend(fontsize=8)
+        axes.set_title(f"{found['experiment']} after {found['step']} steps, by the width", fontsize=10)
+
+
+def main() -> None:
+    """Parse flags and run."""
+    with launch.one_line_errors():
+        config = flags.parse(Config())
+        with launch.one_line_errors(config.workdir):
+            run(config)
+
+
+if __name__ == "__main__":
+    main()
