@@ -62,8 +62,9 @@ def read(path: Path) -> UInt8[np.ndarray, "*shape"]:
     if len(content) < 4 or not content.startswith(b"\0\0\x08"):
         raise DataError(f"{path} is not an IDX file of bytes")
     values = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:values], ">u4").tolist() if len(content) >= values else [-1]
-    if len(content) != values + math.prod(shape):
+    lengths = content[4:values]
+    shape = np.frombuffer(lengths, ">u4").tolist() if len(content) >= values else []
+    if len(shape) != content[3] or len(content) != values + math.prod(shape):
         raise DataError(f"{path} has {len(content)} bytes, which is not what its header says")
     return np.frombuffer(content, np.uint8, offset=values).reshape(shape)
 

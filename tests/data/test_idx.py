@@ -55,6 +55,7 @@ DAMAGED = {
     "empty": b"",
     "cut short": GOOD[:-1],
     "cut in the header": GOOD[:6],
+    "cut before the last length ends": GOOD[:15],
     "too long": GOOD + b"\0",
     "floats": encoded(np.zeros((2, 3, 4)), code=13),
     "text": b"not MNIST at all",

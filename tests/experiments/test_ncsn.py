@@ -80,6 +80,14 @@ def test_levels_are_met_equally_often(levels, batch):
     assert len(set(firsts)) > 1  # no example always meets the same level
 
 
+def test_bytes_are_scaled_where_the_loss_is_computed():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, *EVENT)).astype(np.uint8)
+    of_bytes, of_numbers = loss(DIGITS, pixels), loss(DIGITS, pixels / np.float32(255))
+    # Another program: where the compiler joins operations, the last digits may be others.
+    same = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(same, of_bytes, of_numbers)
+
+
 @pytest.mark.parametrize("flip", [True, False])
 def test_half_of_the_images_are_mirrored_or_none(flip):
     # So little noise that it can be seen which.
