@@ -18,6 +18,7 @@ from jaxscore.plan.chips import CHIPS as CHIPS
 from jaxscore.plan.chips import Chip as Chip
 from jaxscore.plan.chips import find as find
 from jaxscore.plan.chips import measured as measured
+from jaxscore.plan.chips import unknown as unknown
 from jaxscore.plan.exchange import Collective as Collective
 from jaxscore.plan.exchange import collectives as collectives
 from jaxscore.plan.topologies import compiled as compiled

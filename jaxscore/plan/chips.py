@@ -118,3 +118,8 @@ def measured(name: str, product_flops: float, bandwidth: float | None = None) ->
     source = "measured here: a product of square float32 matrices"
     rate = product_flops
     return Chip(name, (), rate, rate, "as measured", rate, None, bandwidth, None, source)
+
+
+def unknown(name: str) -> Chip:
+    """A device of which nothing is known: it bounds nothing."""
+    return Chip(name, (), None, None, "", None, None, None, None, "in no table of jaxscore.plan")

@@ -60,19 +60,20 @@ class Collective(NamedTuple):
 def collectives(program: Program, devices: int) -> list[Collective]:
     """All exchanges of a program that runs on this many devices, in the order of the schedule."""
     found: dict[tuple, Collective] = {}
-    fusions: dict[tuple, set[str]] = {}
+    scopes: dict[tuple, set[str]] = {}
     for visit in visits(program):
         kind = visit.instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
-        channel = re.search(r"channel_id=(\d+)", visit.instruction.attributes)
-        # An exchange that TPUs spread over several fusions appears in each of them, on one channel.
-        identity = (kind, channel[1]) if channel else (kind, visit.scope.name, visit.instruction.name)
-        fusions.setdefault(identity, set()).add(visit.scope.name)
         collective = _collective(program, visit, kind, devices)
-        hidden = collective.overlapped or len(fusions[identity]) > 1
-        found.setdefault(identity, collective)
-        found[identity] = found[identity]._replace(overlapped=hidden)
+        identity: tuple = (visit.scope.name, visit.instruction.name)
+        if visit.fused and collective.kind == kind:
+            # One that a TPU spreads over several fusions, which compute meanwhile, appears in each of them.
+            notes = re.findall(r'channel_id=\d+|chain_id="\w+"', visit.instruction.attributes)
+            identity = (collective, *notes) if notes else identity
+        scopes.setdefault(identity, set()).add(visit.scope.name)
+        hidden = collective.overlapped or len(scopes[identity]) > 1
+        found[identity] = collective._replace(overlapped=hidden)
     return [collective for collective in found.values() if collective.group > 1]
 
 

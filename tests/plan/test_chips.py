@@ -52,3 +52,8 @@ def test_a_measured_device_knows_what_was_measured_and_nothing_else():
     assert here.peak("float32") == here.peak("bfloat16") == 2e11
     assert here.memory_bandwidth is here.interconnect is here.memory_bytes is None
     assert "measured" in here.source
+
+
+def test_of_an_unknown_device_nothing_is_known():
+    chip = chips.unknown("abacus")
+    assert chip.peak("float32") is chip.peak("bfloat16") is chip.memory_bandwidth is None

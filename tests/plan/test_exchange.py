@@ -123,6 +123,17 @@ def test_one_channel_in_several_fusions_is_one_exchange_that_is_hidden():
     assert not found.overlapped
 
 
+def test_on_tpu_a_fused_all_reduce_and_slice_is_a_reduce_scatter_and_channels_do_not_tell_them_apart():
+    calls = ("%e = f32[2]{0} fusion(%x), calls=%all-reduce-scatter.2",)
+    program = parsed("f32[2]{0} fusion(%x), calls=%all-reduce-scatter.1", *calls)
+    inner = program.computations["inner"]["scattered"]._replace(opcode="all-reduce")
+    for number in (1, 2):
+        name = f"all-reduce-scatter.{number}"
+        program.computations[name] = {**program.computations["inner"], "scattered": inner}
+    found = exchange.collectives(program, devices=8)
+    assert [(c.kind, c.bytes, c.overlapped) for c in found] == 2 * [("reduce-scatter", 32, False)]
+
+
 def test_one_device_exchanges_nothing():
     program = parsed("f32[8]{0} all-reduce(%x), replica_groups={{0}}")
     assert exchange.collectives(program, devices=1) == []
