@@ -88,6 +88,7 @@ LAYERS = {
     "jaxscore.checkpoint": {"types", "trainer", "checkpoint"},
     "jaxscore.data": {"types", "noise", "mixtures", "data"},
     "jaxscore.calibrate": {"types", "calibrate"},
+    "jaxscore.plan": {"plan"},
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},
     "jaxscore.inverse": {"types", "noise", "samplers"},

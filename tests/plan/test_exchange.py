@@ -1,0 +1,139 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+from jaxscore import sharding
+from jaxscore.plan import exchange, hlo
+
+AXES = ("data", "fsdp")
+
+
+def exchanged(function, *, out=None):
+    """The exchanges of a function of one row for each of the eight devices."""
+    mesh = sharding.mesh()
+    out = PartitionSpec(AXES) if out is None else out
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=PartitionSpec(AXES), out_specs=out, check_vma=False)
+    x = jax.ShapeDtypeStruct((8, 64), jnp.float32, sharding=sharding.batched(mesh))
+    return exchange.collectives(hlo.parse(jax.jit(mapped).lower(x).compile().as_text()), devices=8)
+
+
+ROW = 64 * 4
+KINDS = {
+    "all-reduce": (lambda x: jax.lax.psum(x, AXES), ROW, 2 * 7 / 8 * ROW),
+    "all-gather": (lambda x: jax.lax.all_gather(x, AXES), 8 * ROW, 7 / 8 * 8 * ROW),
+    "reduce-scatter": (lambda x: jax.lax.psum_scatter(x[0], AXES, tiled=True), ROW, 7 / 8 * ROW),
+    "all-to-all": (lambda x: jax.lax.all_to_all(x, "data", 1, 0, tiled=True), ROW, 7 / 8 * ROW),
+    "collective-permute": (
+        lambda x: jax.lax.ppermute(x, "data", [(i, (i + 1) % 8) for i in range(8)]),
+        ROW,
+        ROW,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_found_with_its_bytes(kind):
+    function, whole, wire = KINDS[kind]
+    (found,) = exchanged(function)
+    assert (found.kind, found.bytes, found.times) == (kind, whole, 1)
+    assert found.wire_bytes == pytest.approx(wire)
+    assert found.group == (2 if kind == "collective-permute" else 8)
+    assert not found.overlapped
+
+
+def test_in_a_loop_it_counts_as_often_as_the_loop_is_long():
+    step = lambda x, _: (jnp.sin(jax.lax.psum(x, "data")), None)
+    (found,) = exchanged(lambda x: jax.lax.scan(step, x, length=5)[0])
+    assert (found.kind, found.bytes, found.times) == ("all-reduce", ROW, 5)
+    assert found.wire_bytes == pytest.approx(5 * 2 * 7 / 8 * ROW)
+
+
+def test_a_tuple_of_arrays_is_one_exchange_of_their_sum():
+    program = parsed("(f32[8]{0}, f32[4,4]{1,0}) all-reduce(%x, %y), replica_groups={{0,1},{2,3}}")
+    (found,) = exchange.collectives(program, devices=4)
+    assert (found.bytes, found.group) == (32 + 64, 2)
+
+
+def parsed(line, *more):
+    return hlo.parse(
+        "\n".join(
+            [
+                "%inner (p: f32[8]) -> f32[8] {",
+                "  %p = f32[8]{0} parameter(0)",
+                "  ROOT %scattered = f32[2]{0} reduce-scatter(%p), channel_id=7, replica_groups=[2,4]<=[8]",
+                "}",
+                "ENTRY %main (x: f32[8], y: f32[4,4]) -> f32[8] {",
+                "  %x = f32[8]{0} parameter(0)",
+                "  %y = f32[4,4]{1,0} parameter(1)",
+                f"  %c = {line}",
+                *(f"  {text}" for text in more),
+                "  ROOT %r = f32[8]{0} bitcast(%x)",
+                "}",
+            ]
+        )
+    )
+
+
+GROUPS = {
+    "replica_groups={{0,1,2},{3,4,5}}": 3,
+    "replica_groups=[2,4]<=[8]": 4,
+    "replica_groups=[4,2]<=[2,4]T(1,0)": 2,
+    "replica_groups=mesh['a'=4,'b'=16] {'b'}": 16,
+    "replica_groups=mesh['a'=1,'b'=4,'c'=4], device_ids=([4,4]T(1,0)) {'b','c'}": 16,
+    "replica_groups={}": 64,
+    "": 64,
+}
+
+
+@pytest.mark.parametrize("text", GROUPS)
+def test_groups_are_read_however_they_are_written(text):
+    (found,) = exchange.collectives(parsed(f"f32[8]{{0}} all-reduce(%x), {text}"), devices=64)
+    assert found.group == GROUPS[text]
+
+
+DONE = "%d = f32[8]{0} all-reduce-done(%c)"
+WORK = "%w = f32[8]{0} fusion(%x), kind=kLoop, calls=%other"
+
+
+@pytest.mark.parametrize(("lines", "expected"), [((DONE, WORK), False), ((WORK, DONE), True)])
+def test_computation_between_start_and_end_hides_an_exchange(lines, expected):
+    program = parsed("f32[8]{0} all-reduce-start(%x), channel_id=1", *lines)
+    program.computations["other"] = {}
+    (found,) = exchange.collectives(program, devices=8)
+    assert (found.kind, found.overlapped) == ("all-reduce", expected)
+
+
+@pytest.mark.parametrize(("sync", "expected"), [("", True), (', backend_config={"is_sync":true}', False)])
+def test_an_exchange_that_is_wrapped_is_found_inside(sync, expected):
+    start = "((f32[8]{0}), f32[2]{0}) async-start(%x), calls=%inner" + sync
+    program = parsed(start, WORK, "%d = f32[2]{0} async-done(%c)")
+    program.computations["other"] = {}
+    (found,) = exchange.collectives(program, devices=8)
+    assert (found.kind, found.bytes, found.group) == ("reduce-scatter", 32, 4)
+    assert found.overlapped == expected
+
+
+def test_one_channel_in_several_fusions_is_one_exchange_that_is_hidden():
+    program = parsed("f32[2]{0} fusion(%x), calls=%inner", "%e = f32[2]{0} fusion(%x), calls=%again")
+    program.computations["again"] = dict(program.computations["inner"])
+    (found,) = exchange.collectives(program, devices=8)
+    assert found.overlapped
+    (found,) = exchange.collectives(parsed("f32[2]{0} fusion(%x), calls=%inner"), devices=8)
+    assert not found.overlapped
+
+
+def test_on_tpu_a_fused_all_reduce_and_slice_is_a_reduce_scatter_and_channels_do_not_tell_them_apart():
+    calls = ("%e = f32[2]{0} fusion(%x), calls=%all-reduce-scatter.2",)
+    program = parsed("f32[2]{0} fusion(%x), calls=%all-reduce-scatter.1", *calls)
+    inner = program.computations["inner"]["scattered"]._replace(opcode="all-reduce")
+    for number in (1, 2):
+        name = f"all-reduce-scatter.{number}"
+        program.computations[name] = {**program.computations["inner"], "scattered": inner}
+    found = exchange.collectives(program, devices=8)
+    assert [(c.kind, c.bytes, c.overlapped) for c in found] == 2 * [("reduce-scatter", 32, False)]
+
+
+def test_one_device_exchanges_nothing():
+    program = parsed("f32[8]{0} all-reduce(%x), replica_groups={{0}}")
+    assert exchange.collectives(program, devices=1) == []
