@@ -5,10 +5,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint test lint docs clean
+.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema plan test lint docs clean
 
-digits toy2d bench theorems cost calibrate ncsn inpaint: .venv/installed
+digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema: .venv/installed
 	@$(BIN)/python -m experiments.$@ $(ARGS)
+
+plan: .venv/installed-for-plans
+	@$(BIN)/python -m experiments.plan $(ARGS)
 
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
@@ -35,6 +38,10 @@ docs: digits toy2d theorems cost
 
 .venv/installed-for-tests: .venv/installed
 	$(INSTALL) --editable ".[test]"
+	@touch $@
+
+.venv/installed-for-plans: .venv/installed
+	$(INSTALL) --editable ".[plan]"
 	@touch $@
 
 clean:

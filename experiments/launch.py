@@ -89,7 +89,8 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     abstract = programs.abstract_state(experiment, mesh)
     description = workdir.describe(experiment.name, config)
     with contextlib.ExitStack() as stack:
-        take = lambda: _take_over(folder, description, abstract, modes, stack)
+        needed = _bytes_needed(abstract, config) if "train" in modes else 0
+        take = lambda: _take_over(folder, description, needed, modes, stack)
         changed = processes.on_first(take)
         signals = stack.enter_context(Signals())
         checkpoints = stack.enter_context(
@@ -116,11 +117,11 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         return processes.on_first(lambda: _evaluate(experiment, folder, params, stamp))
 
 
-def _take_over(folder: Path, description, abstract, modes, stack: contextlib.ExitStack) -> list[str]:
+def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.ExitStack) -> list[str]:
     """Claim the folder, lock it until the stack ends; returns what has changed in the configuration."""
     if "train" not in modes and not (folder / "checkpoints").is_dir():
         raise Refusal(f"--mode {modes[0]}: no checkpoint in {folder}; train first")
-    changed = workdir.claim(folder, description, _bytes_needed(abstract) if "train" in modes else 0)
+    changed = workdir.claim(folder, description, needed)
     stack.enter_context(workdir.locked(folder))
     return changed
 
@@ -147,9 +148,13 @@ def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:
         )
 
 
-def _bytes_needed(abstract: Any) -> int:
-    """Three checkpoints (two kept, one being written), and room for samples and pictures."""
-    return 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)) + 50_000_000
+def _bytes_needed(abstract: Any, config: Config) -> int:
+    """The checkpoints that are kept and one being written, snapshots; room for samples and pictures."""
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+    averages = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract.profiles))
+    for_ever = config.steps // config.keep_every if config.keep_every else 0
+    snapshots = config.steps // config.snapshot_every if config.snapshot_every else 0
+    return (config.keep + config.keep_best + 1 + for_ever) * state + snapshots * averages + 50_000_000
 
 
 # Evaluate -------------------------------------------------------------------------------------

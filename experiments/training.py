@@ -71,7 +71,7 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
                     _log(book, display, batches, number)
                 if number % config.save_every == 0 or last:
                     saver.save(state, book)
-                saver.snapshot(state, number)
+                saver.snapshot(state, number, last=number == config.steps)
                 if stop and number < config.steps:
                     checkpoint.wait_until_saved(checkpoints)
                     raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
@@ -115,9 +115,9 @@ class Saver:
         logbook.require_finite(state)
         checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
 
-    def snapshot(self, state: trainer.TrainState, number: int) -> None:
-        """Keep the averages, if it is time to. Raises CheckpointError."""
-        if self.every and number % self.every == 0:
+    def snapshot(self, state: trainer.TrainState, number: int, *, last: bool) -> None:
+        """Keep the averages, if it is time to, and at the last step. Raises CheckpointError."""
+        if self.every and (number % self.every == 0 or last):
             logbook.require_finite(state)
             checkpoint.save_snapshot(self.snapshots, state, about=self.about)
 

@@ -108,7 +108,7 @@ def test_a_disk_that_fills_while_it_saves_is_one_line_and_the_run_goes_on(
     undisturbed, small_disk, monkeypatch
 ):
     place, _ = small_disk
-    monkeypatch.setattr(launch, "_bytes_needed", lambda abstract: 0)  # it was not full at the start
+    monkeypatch.setattr(launch, "_bytes_needed", lambda *_: 0)  # it was not full at the start
 
     def fill():
         with (place / "other").open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ def test_a_folder_that_becomes_read_only_is_one_line_and_the_run_goes_on(
     undisturbed, small_disk, monkeypatch
 ):
     place, remount = small_disk
-    monkeypatch.setattr(launch, "_bytes_needed", lambda abstract: 0)
+    monkeypatch.setattr(launch, "_bytes_needed", lambda *_: 0)
     folder, hooks = place / "run", tiny.hooks(before={13: lambda: remount("remount,ro")})
     with pytest.raises((CheckpointError, OSError)) as caught:
         launch.run(tiny.build(Config(**CONFIG), hooks), folder, mode="train")
@@ -143,7 +143,7 @@ def test_a_folder_that_becomes_read_only_is_one_line_and_the_run_goes_on(
 
 def test_a_folder_that_is_read_only_from_the_start_is_refused(small_disk, monkeypatch):
     place, remount = small_disk
-    monkeypatch.setattr(launch, "_bytes_needed", lambda abstract: 0)
+    monkeypatch.setattr(launch, "_bytes_needed", lambda *_: 0)
     remount("remount,ro")
     with pytest.raises(Refusal, match="cannot be written"):
         launch.run(tiny.build(Config(**CONFIG)), place / "run", mode="train")
