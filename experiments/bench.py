@@ -1,154 +1,107 @@
-"""Speed, as ratios that carry over from machine to machine.
+"""Speed: training and sampling of named workloads, as rates and as ratios that carry over.
 
     python -m experiments.bench
+    python -m experiments.bench --workloads cifar10 cifar10_bfloat16 --out bench.json
 
-For the network and the samplers of the digits experiment: sampling time over the number of network
-evaluations times the bare jitted forward pass; temporary memory against the number of steps. For its
-training step and NCSNv2's: compile time, and FLOP/s as a fraction of a measured matrix product's.
+Needs jax, flax, optax and numpy only: random images stand in for data sets, and what other packages are
+for (checkpoints) is left out without them. Figures of several runs have their quartiles.
 """
 
+from experiments import bare  # isort: skip  before what it stands in for
 import dataclasses
-import statistics
-import time
-from collections.abc import Callable
-from functools import partial
+import platform
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from experiments import console, digits, flags, launch, ncsn, programs, workdir
-from experiments.config import Experiment
-from experiments.ncsn_config import PRESETS
-from jaxscore import noise, samplers, sharding
-from jaxscore.networks import MLP
-from jaxscore.score import preconditioned
+from experiments import (
+    bench_sampling,
+    bench_scaling,
+    bench_training,
+    bench_workloads,
+    console,
+    flags,
+    launch,
+    workdir,
+)
+from experiments.bench_timing import Spread
+from experiments.bench_timing import median_seconds as median_seconds  # for experiments.cost
+
+Figures = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """What is timed, and how often."""
 
+    workloads: tuple[str, ...] = ("digits", "ncsnv2", "unet")
+    """Networks and recipes; an unknown name lists those that are known."""
     batch: int = 1797
-    """Samples drawn at a time."""
+    """Samples drawn at a time, for the ratios of the samplers."""
     repeats: int = 9
-    """Timings of each thing, of which the median counts; the things are timed in turn."""
+    """Timings of each thing, whose quartiles are shown; the things are timed in turn."""
     matrix: int = 2048
     """Side of the square matrices whose product sets the scale."""
+    scaling: tuple[str, ...] = ("digits",)
+    """Workloads whose steps are compiled for 1 to 8 simulated devices, to see what these exchange."""
     out: Path | None = None
     """A JSON file for the figures, if wanted."""
 
     def __post_init__(self):
         for name in ("batch", "repeats", "matrix"):
             flags.require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-
-
-def median_seconds(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The median time of each job; a round runs them all, so that a slow moment hits them all."""
-    for job in jobs.values():
-        jax.block_until_ready(job())
-    seconds = {name: [] for name in jobs}
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(job())
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def sampling(config: Config) -> dict[str, float]:
-    """Time over evaluations x forward pass for each sampler, and temporary memory over steps."""
-    recipe = digits.Config()
-    network = MLP(width=recipe.width, depth=recipe.depth)
-    key, x = jax.random.key(0), jnp.ones((config.batch, 8, 8, 1))
-    params = network.init(key, x[:1], jnp.zeros(1))
-    score = preconditioned(network.apply, sigma_data=0.5)
-
-    def compiled(sampler, levels):
-        """The whole run, and the bytes that it needs beside its arguments and results."""
-        sigmas = noise.levels(noise.karras(0.02, 20.0), levels)
-        run = lambda params, x: samplers.sample(key, x, sigmas, partial(score, params), sampler)[0]
-        run = jax.jit(run).lower(params, x).compile()
-        return run, run.memory_analysis().temp_size_in_bytes
-
-    langevin = samplers.repeat(samplers.langevin(samplers.annealed(1e-4, 0.02)), 2)
-    chosen = {
-        "euler": (samplers.euler(), 18, 18),
-        "heun": (samplers.heun(), 18, 35),
-        "ancestral": (samplers.ancestral(), 18, 18),
-        "annealed Langevin": (langevin, 18, 36),
-    }
-    runs = {name: compiled(sampler, levels)[0] for name, (sampler, levels, _) in chosen.items()}
-    forward = jax.jit(network.apply)
-    jobs = {name: partial(run, params, x) for name, run in runs.items()}
-    jobs["forward"] = lambda: forward(params, x, jnp.zeros(config.batch))
-    seconds = median_seconds(jobs, config.repeats)
-    figures = {"forward pass, ms": 1e3 * seconds["forward"]}
-    for name, (_, _, evaluations) in chosen.items():
-        ratio = seconds[name] / (evaluations * seconds["forward"])
-        figures[f"{name}: time / ({evaluations} evaluations x forward pass)"] = ratio
-    few, many = (compiled(samplers.heun(), levels)[1] for levels in (18, 180))
-    return figures | {"heun: temporary memory, 180 steps / 18 steps": many / few}
-
-
-def ncsnv2() -> Experiment:
-    """NCSNv2 of width 64 on images of 32 x 32 x 3, 16 in a batch."""
-    config = dataclasses.replace(PRESETS["cifar10"], channels=64, batch=16)
-    return ncsn.assemble(config, np.zeros((16, *config.shape), np.float32), np.zeros(16, np.int32))
-
-
-def training(config: Config, experiment: Experiment) -> dict[str, float]:
-    """The experiment's training step: seconds, compile seconds, and its share of the peak.
-
-    The peak is a measured product of square float32 matrices, so the share is of what this machine
-    really gives, not of what is printed on it.
-    """
-    mesh = sharding.mesh()
-    state = jax.jit(programs.init_state(experiment))(jax.random.key(0))
-    state = jax.device_put(state, sharding.replicated(mesh))
-    batch = jax.device_put(next(experiment.batches(0)), sharding.batched(mesh))
-    key = jax.random.key(1)
-    begin = time.perf_counter()
-    step = programs.make_step(experiment, mesh).lower(key, state, batch).compile()
-    compile_seconds = time.perf_counter() - begin
-    flops = step.cost_analysis()["flops"] * mesh.size
-    latest = [state]
-
-    def train():
-        latest[0], metrics = step(key, latest[0], batch)
-        return metrics
-
-    square = jnp.ones((config.matrix, config.matrix))
-    product = jax.jit(jnp.matmul)
-    seconds = median_seconds({"step": train, "product": lambda: product(square, square)}, config.repeats)
-    peak = 2 * config.matrix**3 / seconds["product"]
-    return {
-        "training step, ms": 1e3 * seconds["step"],
-        "training step, compile seconds": compile_seconds,
-        "training step, GFLOP/s": flops / seconds["step"] / 1e9,
-        "matrix product, GFLOP/s": peak / 1e9,
-        "training step: time / matrix product of its FLOPs": seconds["step"] * peak / flops,
-    }
+        known = bench_workloads.WORKLOADS
+        for name in ("workloads", "scaling"):
+            for value in getattr(self, name):
+                flags.require(value in known, name, value, f"is not known; use {', '.join(known)}")
 
 
 def main() -> None:
     """Print the figures, and write them if asked."""
     with launch.one_line_errors():
-        config = flags.parse(Config())
-        measure(config)
+        measure(bare.parse(Config()))
 
 
-def measure(config: Config) -> None:
-    """All of it, as one table."""
+def measure(config: Config) -> Figures:
+    """All of it, as one table; returns the figures."""
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    figures = sampling(config)
-    for name, experiment in {"digits": digits.build(digits.Config()), "NCSNv2": ncsnv2()}.items():
-        figures |= {f"{name}: {what}": value for what, value in training(config, experiment).items()}
-    rows = [("", device), *((name, f"{value:.3f}") for name, value in figures.items())]
-    console.say(console.table(rows))
+    versions = {"jax": jax.__version__, "python": platform.python_version()}
+    figures: Figures = bench_sampling.ratios(config.batch, config.repeats)
+    for name in config.workloads:
+        workload = bench_workloads.WORKLOADS[name]()
+        found = bench_training.measure(workload, repeats=config.repeats, side=config.matrix)
+        found |= bench_sampling.measure(workload, repeats=config.repeats)
+        figures |= {f"{name}: {what}": value for what, value in found.items()}
+    scaling = {name: bench_scaling.measure(name) for name in config.scaling}
+    described = ", ".join(f"{name} {version}" for name, version in versions.items())
+    described += f"; {config.repeats} runs of each, 5 of saves"
+    heading = ("", device, "quartiles")
+    console.say(f"{described}\n\n{console.table([heading, *(cells(*pair) for pair in figures.items())])}")
+    for name, rows in scaling.items():
+        console.say(f"\n{scaling_table(name, rows)}")
     if config.out:
-        workdir.write_json(config.out, {"device": device, **figures})
+        plain = {k: v._asdict() if isinstance(v, Spread) else v for k, v in figures.items()}
+        found = {"device": device, **versions, "figures": plain, "scaling": scaling}
+        workdir.write_json(config.out, found)
+    return figures
+
+
+def cells(name: str, value: float | Spread) -> tuple[str, str, str]:
+    """A row of the table."""
+    if isinstance(value, Spread):
+        return name, f"{value.median:,.3f}", f"{value.low:,.3f}..{value.high:,.3f}"
+    return name, f"{value:,.3f}", ""
+
+
+def scaling_table(name: str, rows: list[dict[str, Any]]) -> str:
+    """What a device sends per step, in MB, against the number of devices."""
+    heading = (f"{name}: MB that a device sends per step", "data parallel", "fully sharded")
+    sent = {(row["devices"], row["fsdp"] > 1): f"{row['sent_bytes'] / 1e6:,.3f}" for row in rows}
+    lines = [
+        (f"{n} devices", sent[n, False], sent.get((n, True), sent[n, False])) for n in bench_scaling.DEVICES
+    ]
+    return console.table([heading, *lines])
 
 
 if __name__ == "__main__":

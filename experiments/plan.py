@@ -88,7 +88,7 @@ def main() -> None:
 
 def run(config: Config, recipe: plan_recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
     """Compile and print; returns the rows, which are also in `config.out`. Raises FlagError."""
-    if not {"cpu", "gpu", "tpu"} & set(config.topology) and "JAX_PLATFORMS" not in os.environ:
+    if not {"gpu", "tpu"} & set(config.topology) and "JAX_PLATFORMS" not in os.environ:
         jax.config.update("jax_platforms", "cpu")  # a local accelerator would only be held for nothing
     many = len(config.topology) > 1 or len(config.batch_size) > 1
     rows = swept(config, recipe, chosen) if config.sweep or many else planned(config, recipe, chosen)
