@@ -4,7 +4,8 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
@@ -145,23 +146,42 @@ class Config:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
 
 
-def restored(kind: type, fields: dict[str, Any]) -> Any:
+def restored(kind: type, fields: Any) -> Any:
     """The configuration of class `kind` that `fields`, as read from a config.json, describe.
 
-    Raises KeyError, TypeError or FlagError if they do not fit.
+    Raises TypeError, KeyError or FlagError, in one line, if they do not fit.
     """
     if not isinstance(fields, dict):
         raise TypeError(f"{kind.__name__} is {fields!r}")
     hints = get_type_hints(kind)
 
     def value(name: str, found: Any) -> Any:
-        if dataclasses.is_dataclass(hints[name]):
-            return restored(hints[name], found)
-        if hints[name] in (Path, Path | None):
-            return found if found is None else Path(found)
-        return tuple(found) if isinstance(found, list) else found
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            return restored(hint, found)
+        if hint in (Path, Path | None) and isinstance(found, str):
+            return Path(found)
+        found = tuple(found) if isinstance(found, list) else found
+        if not fits(found, hint):
+            raise TypeError(f"{name} is {found!r}")
+        return found
 
     return kind(**{name: value(name, found) for name, found in fields.items()})
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type: int, float, str, bool, Path, None, Literal, a tuple or union of them."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in arguments)
+    if origin is tuple:
+        each = arguments[:1] * len(value) if isinstance(value, tuple) and Ellipsis in arguments else arguments
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
+    if hint in (int, float):  # a bool is an int to Python, and an int is a float's value to everybody
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 class Experiment(NamedTuple):
