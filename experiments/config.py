@@ -170,7 +170,7 @@ def restored(kind: type, fields: Any) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type: int, float, str, bool, Path, None, Literal, a tuple or union of them."""
+    """Whether a value is of the type: int, float, str, bool, Path, None, Literal, tuple or union of these."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in arguments
