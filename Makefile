@@ -5,13 +5,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt
 
+# On a machine without chips libtpu, which the tests bring along, would complain that there are none.
+ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
+
 .PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema plan test lint docs clean
 
 digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema: .venv/installed
-	@$(BIN)/python -m experiments.$@ $(ARGS)
+	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
 
 plan: .venv/installed-for-plans
-	@$(BIN)/python -m experiments.plan $(ARGS)
+	@$(ON) $(BIN)/python -m experiments.plan $(ARGS)
 
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
@@ -21,15 +24,18 @@ lint: .venv/installed-for-tests
 	@$(BIN)/ruff format --check .
 
 # The README's pictures, from finished runs; two hours on two cores if there are none.
-docs: digits toy2d theorems cost
-	@$(BIN)/python -m experiments.calibrate --data fashion_mnist
-	@$(BIN)/python -m experiments.ncsn --preset digits
-	@$(BIN)/python -m experiments.ncsn --preset fashion
-	@$(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
+docs: digits toy2d theorems cost .venv/installed-for-plans
+	@$(ON) $(BIN)/python -m experiments.calibrate --data fashion_mnist
+	@$(ON) $(BIN)/python -m experiments.ncsn --preset digits
+	@$(ON) $(BIN)/python -m experiments.ncsn --preset fashion
+	@$(ON) $(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
 	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/
 	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/
 	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/
+	@$(ON) $(BIN)/python -m experiments.plan --preset digits --topology v5e --batch-size 16384 --sweep \
+	  --out runs/plan/plan.json
 	cp runs/ncsn-fashion/report/samples.png docs/fashion.png
+	cp runs/plan/plan.png docs/
 
 .venv/installed: requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv
