@@ -1,5 +1,7 @@
 """The README's commands exist and its snippets run, in the order in which they stand."""
 
+import dataclasses
+import importlib
 import re
 import shlex
 import subprocess
@@ -7,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from experiments import ncsn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -67,3 +71,29 @@ def test_every_picture_and_file_that_is_mentioned_exists():
 
 def test_no_figure_is_left_out():
     assert not re.search(r"@[A-Z_]+@", README)
+
+
+def test_every_flag_in_the_texts_is_one_of_its_program():
+    """Programs are named in code; `...` and variables stand for the rest."""
+    texts = README + (ROOT / "docs" / "pods.md").read_text()
+    joined = texts.replace("\\\n", " ")
+    seen = 0
+    for name, rest in re.findall(r"python -m experiments\.(\w+)([^\n`]*)", joined):
+        module = importlib.import_module(f"experiments.{name}")
+        known = {field.name for field in dataclasses.fields(module.Config)}
+        if name == "plan":  # other flags are the experiment's
+            known |= {field.name for field in dataclasses.fields(ncsn.Config)}
+        for flag in re.findall(r" --([a-z][a-z.-]*)", rest.split("#")[0]):
+            field = flag.split(".")[0].replace("-", "_").removeprefix("no_")
+            assert field in known, f"experiments.{name} has no --{flag}"
+            seen += 1
+    assert seen > 40
+
+
+def test_every_flag_in_the_table_of_the_pods_is_one_of_every_experiment():
+    table = re.findall(r"^\| `(--.*?)` \|", (ROOT / "docs" / "pods.md").read_text(), flags=re.MULTILINE)
+    assert len(table) > 6
+    known = {field.name for field in dataclasses.fields(ncsn.Config)}
+    for cell in table:
+        for flag in re.findall(r"--([a-z][a-z.-]*)", cell):
+            assert flag.split(".")[0].replace("-", "_") in known, flag
