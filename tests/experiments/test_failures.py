@@ -99,8 +99,14 @@ def small_disk(tmp_path):
     )
     if os.geteuid() != 0 or mount("-o", "size=3m").returncode != 0:
         pytest.skip("may not mount a file system here")
-    place_mount = lambda *flags: subprocess.run(["mount", "-o", *flags, str(place)], check=True)
-    yield place, place_mount
+
+    def remount(flags):
+        deadline = time.monotonic() + 30  # while a file is being written there it is busy
+        while subprocess.run(["mount", "-o", flags, str(place)], capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, f"cannot mount with {flags}"
+            time.sleep(0.01)
+
+    yield place, remount
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
