@@ -158,8 +158,9 @@ def save(
 
     `metric` is what `manager(best=...)` goes by, the lowest being best; `about` is a JSON value that is
     stored beside the state. The arrays are copied, on their devices until they are written: the state may
-    be donated to the next step at once. A step that is already there is not written again. Raises CheckpointError if it,
-    or the unfinished save before it, cannot be written, ValueError if the metric is not finite.
+    be donated to the next step at once. A step that is already there is not written again. Raises
+    CheckpointError if it, or the unfinished save before it, cannot be written, ValueError if the metric is
+    not finite.
     """
     write(checkpoints, int(state.step), state, metric=metric, about=about)
     if wait:
