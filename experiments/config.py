@@ -191,8 +191,8 @@ class Experiment(NamedTuple):
     config: Config
     init: Callable[[Any], Any]
     """init(key) -> params"""
-    loss: trainer.Loss
-    """loss(params, key, batch) -> (value, metrics)"""
+    loss: trainer.Loss | tuple[trainer.Turn, ...]
+    """loss(params, key, batch) -> (value, metrics), or the turns of players who have one each"""
     batches: Callable[..., Iterator[np.ndarray]]
     """batches(first step, rows=None) -> its batch and all that follow, or those rows of them"""
     samplers: dict[str, Callable[[Any, Any], Any]]
@@ -207,3 +207,7 @@ class Experiment(NamedTuple):
     """Shape and type of an example, where they are known without a batch."""
     compiler_options: dict[str, str] | None = None
     """What the training step and the samplers are compiled with, beside XLA's defaults."""
+    optimizers: dict[str, Optimizer] | None = None
+    """With turns, each player's optimiser; without, it is the configuration's."""
+    averaged: Callable[[Any], Any] = trainer.everything
+    """averaged(params) -> those of which the average is kept, which is what is sampled from"""

@@ -35,9 +35,19 @@ def mesh_of(config: Config, devices=None) -> jax.sharding.Mesh:
 
 def init_state(experiment: Experiment) -> Callable[[Any], trainer.TrainState]:
     """key -> the state before the first step."""
-    tx = experiment.config.optimizer.build(experiment.config.steps)
     profiles = len(decays(experiment.config))
-    return lambda key: trainer.init_state(key, experiment.init, tx, profiles=profiles)
+    return lambda key: trainer.init_state(
+        key, experiment.init, optimizer(experiment), profiles=profiles, averaged=experiment.averaged
+    )
+
+
+def optimizer(experiment: Experiment) -> trainer.Optimizer:
+    """The optimiser of the configuration, or the experiment's one for each player."""
+    build = lambda recipe: recipe.build(experiment.config.steps)
+    players = experiment.optimizers
+    if players is None:
+        return build(experiment.config.optimizer)
+    return {player: build(recipe) for player, recipe in players.items()}
 
 
 def decays(config: Config) -> tuple[ema.Decay, ...]:
@@ -71,11 +81,16 @@ def make_step(experiment: Experiment, mesh) -> trainer.Step:
     config, where = experiment.config, places(abstract_state(experiment, mesh))
     gather = _gather(mesh, where.params)
     # Pixels travel to the devices as bytes, and are scaled there.
-    loss = lambda params, key, batch: experiment.loss(gather(params), key, data.unit(batch))
+    bind = lambda loss: lambda params, key, batch, *step: loss(gather(params), key, data.unit(batch), *step)
+    if isinstance(experiment.loss, tuple):
+        loss = tuple(turn._replace(loss=bind(turn.loss)) for turn in experiment.loss)
+    else:
+        loss = bind(experiment.loss)
     step = trainer.make_step(
         loss,
-        config.optimizer.build(config.steps),
+        optimizer(experiment),
         decay=ema.constant(config.ema_decay),
+        averaged=experiment.averaged,
         profiles=decays(config),
         microbatches=config.microbatches,
         skip_nonfinite=config.nonfinite == "skip",

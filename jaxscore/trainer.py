@@ -32,6 +32,14 @@ Metrics = dict[str, Any]
 Loss = Callable[[Params, Key, Batch], tuple[Array, Metrics]]
 
 
+class Turn(NamedTuple):
+    """One player's part of a step: params[player] goes down the gradient of its own loss, by tx[player]."""
+
+    player: str
+    loss: Callable[[Params, Key, Batch, Array], tuple[Array, Metrics]]
+    """loss(params, key, batch, step) -> (value, metrics), of the parameters of all players"""
+
+
 class TrainState(NamedTuple):
     """All that training carries from step to step; keys and data are functions of `step`."""
 
@@ -44,25 +52,41 @@ class TrainState(NamedTuple):
 
 
 Step = Callable[[Key, TrainState, Batch], tuple[TrainState, Metrics]]
+Optimizer = optax.GradientTransformation | dict[str, optax.GradientTransformation]
+
+
+def everything(params: Params) -> Params:
+    """Of which the average is kept, if nothing else is said."""
+    return params
 
 
 def init_state(
-    key: Key, init: Callable[[Key], Params], tx: optax.GradientTransformation, *, profiles: int = 0
+    key: Key,
+    init: Callable[[Key], Params],
+    tx: Optimizer,
+    *,
+    profiles: int = 0,
+    averaged: Callable[[Params], Params] = everything,
 ) -> TrainState:
-    """The state before the first step; the averages start at the initial parameters."""
+    """The state before the first step; the averages start at the initial parameters that are `averaged`.
+
+    With a dict of optimisers each has the state of its own player's parameters, params[player].
+    """
     # Without weak types, which initialisers may leave and an update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
     # Copies, because the state is donated: two leaves must not share one buffer.
-    average, *others = (jax.tree.map(jnp.copy, params) for _ in range(1 + profiles))
-    return TrainState(jnp.zeros((), jnp.int32), params, average, tx.init(params), tuple(others))
+    average, *others = (jax.tree.map(jnp.copy, averaged(params)) for _ in range(1 + profiles))
+    each = {name: tx[name].init(params[name]) for name in tx} if isinstance(tx, dict) else None
+    return TrainState(jnp.zeros((), jnp.int32), params, average, each or tx.init(params), tuple(others))
 
 
 def make_step(
-    loss: Loss,
-    tx: optax.GradientTransformation,
+    loss: Loss | tuple[Turn, ...],
+    tx: Optimizer,
     *,
     decay: ema.Decay | None = None,
     profiles: tuple[ema.Decay, ...] = (),
+    averaged: Callable[[Params], Params] = everything,
     microbatches: int = 1,
     skip_nonfinite: bool = False,
 ) -> Step:
@@ -70,30 +94,74 @@ def make_step(
 
     The step folds its number into the key, so the same key is passed every time. Metrics are
     those of the loss, and `loss` and `grad_norm` (the global L2 norm, before tx). `decay` defaults
-    to `ema.constant(0.999)`; `profiles` are the decays of `TrainState.profiles`. `microbatches` is
-    `accumulated`'s. With `skip_nonfinite` a step whose loss, gradient or update is not finite
-    changes nothing but `step`, and has the metric `skipped` = 1, which is 0 of the others.
+    to `ema.constant(0.999)`; `profiles` are the decays of `TrainState.profiles`; both are of the parameters
+    that `averaged` picks. `microbatches` is `accumulated`'s. With `skip_nonfinite` a step whose loss,
+    gradient or update is not finite changes nothing but `step`, and has the metric `skipped` = 1, which
+    is 0 of the others.
+
+    With turns in place of a loss, and a dict of optimisers, each turn updates its player's parameters in
+    order, the others' being what earlier turns have left: adversaries' alternating descent. `loss` is then
+    the sum over the turns, and each has its `<player>_loss` and `<player>_grad_norm`.
     """
     decay = decay or ema.constant(0.999)
-    gradient = accumulated(loss, microbatches)
+    update = (
+        _in_turns(loss, tx, microbatches) if isinstance(loss, tuple) else _at_once(loss, tx, microbatches)
+    )
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         n = state.step
-        (value, metrics), grads = gradient(state.params, jax.random.fold_in(key, n), batch)
-        updates, opt = tx.update(grads, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
-        average = ema.update(state.ema, params, decay(n))
+        params, opt, metrics, size = update(jax.random.fold_in(key, n), state, batch)
+        average = ema.update(state.ema, averaged(params), decay(n))
         others = zip(state.profiles, profiles, strict=True)
-        others = tuple(ema.update(other, params, decay(n)) for other, decay in others)
+        others = tuple(ema.update(other, averaged(params), decay(n)) for other, decay in others)
         after = TrainState(n + 1, params, average, opt, others)
-        metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
         if skip_nonfinite:
-            fine = jnp.isfinite(value + metrics["grad_norm"] + optax.tree.norm(updates))
+            fine = jnp.isfinite(metrics["loss"] + metrics["grad_norm"] + size)
             kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, state)
             after, metrics["skipped"] = kept._replace(step=n + 1), 1.0 - fine
         return after, metrics
 
     return step
+
+
+def _at_once(loss: Loss, tx: optax.GradientTransformation, microbatches: int) -> Callable:
+    """update(key, state, batch) -> (params, opt, metrics, norm of the update), of all parameters."""
+    gradient = accumulated(loss, microbatches)
+
+    def update(key: Key, state: TrainState, batch: Batch):
+        (value, metrics), grads = gradient(state.params, key, batch)
+        updates, opt = tx.update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
+        return params, opt, metrics, optax.tree.norm(updates)
+
+    return update
+
+
+def _in_turns(
+    turns: tuple[Turn, ...], tx: dict[str, optax.GradientTransformation], microbatches: int
+) -> Callable:
+    """As `_at_once`, one player's parameters after the other's."""
+
+    def update(key: Key, state: TrainState, batch: Batch):
+        after, metrics, size = state, {}, 0.0
+        for number, (player, loss) in enumerate(turns):
+            mine = after._replace(params=after.params[player], opt=after.opt[player])
+
+            def own(params, key, batch, loss=loss, player=player, everyone=after.params):
+                return loss({**everyone, player: params}, key, batch, state.step)
+
+            move = _at_once(own, tx[player], microbatches)
+            params, opt, found, moved = move(jax.random.fold_in(key, number), mine, batch)
+            after = after._replace(params={**after.params, player: params}, opt={**after.opt, player: opt})
+            for name in ("loss", "grad_norm"):
+                found[f"{player}_{name}"] = found.pop(name)
+            metrics, size = {**metrics, **found}, size + moved
+        metrics["loss"] = sum(metrics[f"{turn.player}_loss"] for turn in turns)
+        norms = jnp.stack([metrics[f"{turn.player}_grad_norm"] for turn in turns])
+        return after.params, after.opt, {**metrics, "grad_norm": jnp.linalg.norm(norms)}, size
+
+    return update
 
 
 def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:

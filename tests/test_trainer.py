@@ -297,3 +297,87 @@ def test_the_loss_curve_is_the_same_on_one_device_and_on_eight():
         assert len(traces) == 1  # traced once, although it ran 50 times
     # Only the order of the sums differs.
     np.testing.assert_allclose(curves[1], curves[8], rtol=1e-5)
+
+
+# Turns --------------------------------------------------------------------------------------------
+
+RATES = {"up": 0.1, "down": 0.05}
+PLAYERS = {name: optax.sgd(rate) for name, rate in RATES.items()}
+
+
+def bilinear(sign):
+    """+-(up * down * mean(batch) + step): a game whose moves can be computed by hand."""
+
+    def loss(params, key, batch, step):
+        return sign * (params["up"] * params["down"] * batch.mean() + step), {f"seen{sign}": params["up"]}
+
+    return loss
+
+
+GAME = (trainer.Turn("up", bilinear(-1)), trainer.Turn("down", bilinear(1)))
+
+
+def play(game=GAME, *, averaged=trainer.everything, steps=3, batch=2.0, **options):
+    begin = lambda key: {"up": jnp.asarray(1.0), "down": jnp.asarray(-2.0)}
+    state = trainer.init_state(jax.random.key(0), begin, PLAYERS, averaged=averaged)
+    step = jax.jit(trainer.make_step(game, PLAYERS, averaged=averaged, **options), donate_argnums=1)
+    for _ in range(steps):
+        state, metrics = step(jax.random.key(1), state, jnp.full(4, batch))
+    return state, metrics
+
+
+def test_a_turn_sees_what_the_turn_before_it_has_left():
+    state, metrics = play()
+    up, down = 1.0, -2.0
+    for _ in range(3):
+        before_up, before_down = up, down
+        up += RATES["up"] * 2.0 * down
+        down -= RATES["down"] * 2.0 * up  # the new one
+    np.testing.assert_allclose(state.params["up"], up, rtol=1e-6)
+    np.testing.assert_allclose(state.params["down"], down, rtol=1e-6)
+    np.testing.assert_allclose(metrics["up_loss"], -(2 * before_up * before_down + 2), rtol=1e-6)
+    np.testing.assert_allclose(metrics["down_loss"], 2 * up * before_down + 2, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], metrics["up_loss"] + metrics["down_loss"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["up_grad_norm"], abs(2 * before_down), rtol=1e-6)
+    norm = np.hypot(metrics["up_grad_norm"], metrics["down_grad_norm"])
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)
+    np.testing.assert_allclose([metrics["seen-1"], metrics["seen1"]], [before_up, up], rtol=1e-6)
+
+
+def test_each_player_has_its_own_optimiser_and_the_average_is_of_those_asked_for():
+    averaged = lambda params: params["down"]
+    state, _ = play(averaged=averaged, decay=ema.constant(0.0, warm_up=False))
+    assert set(state.opt) == {"up", "down"}
+    np.testing.assert_array_equal(state.ema, state.params["down"])
+
+
+def test_a_step_in_turns_is_the_same_in_microbatches():
+    whole, parts = play(), play(microbatches=2)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), parts, whole)
+
+
+@pytest.mark.parametrize("player", [0, 1])
+def test_a_turn_that_is_not_finite_leaves_all_players_as_they_were(player):
+    def spoilt(params, key, batch, step):
+        value, metrics = GAME[player].loss(params, key, batch, step)
+        return jnp.where(step == 1, jnp.nan, value), metrics
+
+    game = list(GAME)
+    game[player] = game[player]._replace(loss=spoilt)
+    before, _ = play(steps=1, skip_nonfinite=True)
+    state, metrics = play(tuple(game), steps=2, skip_nonfinite=True)
+    assert float(metrics["skipped"]) == 1
+    assert int(state.step) == 2
+    equal(state._replace(step=0), before._replace(step=0))
+
+
+def test_the_turns_of_a_step_have_different_random_numbers():
+    def draw(params, key, batch, step):
+        return params["up"] * 0.0 + params["down"] * 0.0, {"drawn": jax.random.normal(key)}
+
+    def other(params, key, batch, step):
+        value, metrics = draw(params, key, batch, step)
+        return value, {"drawn_next": metrics["drawn"]}
+
+    _, metrics = play((trainer.Turn("up", draw), trainer.Turn("down", other)), steps=1)
+    assert float(metrics["drawn"]) != float(metrics["drawn_next"])
