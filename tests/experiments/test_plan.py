@@ -63,6 +63,17 @@ def test_the_figures_of_a_step_are_those_of_its_closed_form(planned):
 
 
 @needs_libtpu
+def test_microbatches_exchange_the_gradient_once():
+    # With the effort that a run is compiled with: at the least, the exchange stays in the loop.
+    config = plan.Config(topology=("v5e:2x2",), batch_size=(64,), fsdp=(1,), samplers=False, effort=0.0)
+    (row,) = plan.run(config, RECIPE, tiny.Config(width=512, microbatches=4))
+    size = 4 * row["parameters"]
+    in_loop = [found["bytes"] for found in row["collectives"] if found["times"] > 1]
+    assert sum(in_loop) < size / 20
+    assert size <= sum(found["bytes"] for found in row["collectives"]) < 1.1 * size
+
+
+@needs_libtpu
 def test_the_file_has_the_rows_and_the_configuration(planned):
     rows, stored = planned
     assert stored["programs"] == json.loads(json.dumps(rows))
