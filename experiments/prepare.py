@@ -85,7 +85,8 @@ def run(config: Config) -> Path:
     if error:
         console.say(f"pixels are rounded to multiples of 1/255, by at most {error:.2g}")
     counts = ", ".join(f"{len(source.labels)} {split}" for split, source in sources.items())
-    console.say(f"{counts} in {place}; read with --data tfds:{name} --data-dir {config.out}")
+    how = f"--data tfds:{name} and TFDS_DATA_DIR={config.out} or --data-dir {config.out}"
+    console.say(f"{counts} in {place}; read with {how}")
     return place / VERSION
 
 

@@ -54,7 +54,8 @@ def test_what_is_written_is_read_back_identically_and_in_order(photos, tmp_path,
     ahead.close()
     said = capsys.readouterr().out
     assert said.endswith(
-        f"600 train in {folder.parent}; read with --data tfds:my_photos --data-dir {tmp_path / 'out'}\n"
+        f"600 train in {folder.parent}; read with --data tfds:my_photos "
+        f"and TFDS_DATA_DIR={tmp_path / 'out'} or --data-dir {tmp_path / 'out'}\n"
     )
     assert "rounded" not in said
 
