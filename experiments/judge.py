@@ -1,15 +1,17 @@
 """How samples are judged: in the features of a classifier, or of principal components, and in pixels.
 
 Distances are comparable with each other where features, rounding and the numbers of examples are the
-same, and not with FIDs in the literature, whose features are Inception's.
+same, and not with FIDs in the literature, whose features are Inception's. Neighbours in large sets are looked
+for on the devices, split over them.
 """
 
 import warnings
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from jaxscore import metrics
+from jaxscore import metrics, sharding
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -19,16 +21,26 @@ def compare(
 ) -> dict[str, float]:
     """Distances between samples and images, by features and by pixels; by classes if there are any."""
     ours, theirs = features(x), features(images)
-    precision, recall = metrics.precision_recall(ours, theirs)
+    where = devices(len(x) * len(images))
+    precision, recall = metrics.precision_recall(ours, theirs, mesh=where)
     flat = lambda a: a.reshape(len(a), -1)
     return {
         "frechet": metrics.frechet(ours, theirs),
         "precision": precision,
         "recall": recall,
         **({} if predict is None else {"class_kl": metrics.class_kl(predict(x), labels)}),
-        "nearest_neighbour_ratio": metrics.nearest_neighbour_ratio(flat(x), flat(images)),
+        "nearest_neighbour_ratio": metrics.nearest_neighbour_ratio(flat(x), flat(images), mesh=where),
         "sliced_wasserstein": metrics.sliced_wasserstein(flat(x), flat(images)),
     }
+
+
+def devices(pairs: int) -> jax.sharding.Mesh | None:
+    """Those of this process, if there are so many pairs of images to compare that it is worth it."""
+    return sharding.mesh(devices=jax.local_devices()) if pairs >= MANY else None
+
+
+MANY = 10**8
+"""Pairs, as of 10,000 samples and 10,000 images."""
 
 
 def round_to(x: np.ndarray, parts: int) -> np.ndarray:

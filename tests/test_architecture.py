@@ -93,7 +93,7 @@ LAYERS = {
     "jaxscore.samplers": {"types", "noise", "samplers"},
     "jaxscore.inverse": {"types", "noise", "samplers"},
     "jaxscore.networks": {"types", "networks"},
-    "jaxscore.metrics": {"types", "metrics"},
+    "jaxscore.metrics": {"types", "sharding", "metrics"},
 }
 """What each module, or folder of modules, may import of the library. Not more than it does: a new
 arrow is a decision, and is made here."""

@@ -183,3 +183,14 @@ def test_round_to_clips_and_rounds_to_the_grey_values():
     np.testing.assert_allclose(judge.round_to(x, 16) * 16, [0, 0, 0, 1, 8, 16, 16, 16])
     np.testing.assert_array_equal(judge.round_to(IMAGES, 16), IMAGES)
     assert set(np.unique(judge.round_to(np.linspace(0, 1, 99), 1))) == {0, 1}
+
+
+def test_large_sets_are_compared_on_the_devices_with_the_same_result(monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((40, 4, 4, 1)), np.arange(40) % 2
+    samples, flat = rng.random((30, 4, 4, 1)), lambda x: x.reshape(len(x), -1)
+    assert judge.devices(judge.MANY - 1) is None
+    before = judge.compare(samples, images, labels, flat, None)
+    monkeypatch.setattr(judge, "MANY", 1200)
+    assert judge.devices(1200).size == 8
+    assert judge.compare(samples, images, labels, flat, None) == pytest.approx(before, rel=1e-12)
