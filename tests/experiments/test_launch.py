@@ -376,14 +376,19 @@ def test_a_signal_while_sampling_leaves_no_half_of_the_samples(finished, tmp_pat
 
 
 def test_the_second_signal_acts():
-    before = signal.getsignal(signal.SIGINT)
-    with launch.Signals() as signals:
-        assert not signals.received
-        signal.raise_signal(signal.SIGINT)
-        assert signals.received
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # shells have jobs in the background ignore it
+    try:
+        with launch.Signals() as signals:
+            assert not signals.received
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert signals.received
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_in_another_thread_signals_are_left_alone():
