@@ -7,11 +7,14 @@ twice, and compiled programs kept in `.cache/` from one run to the next.
 import os
 from pathlib import Path
 
-# Read once, when jax starts its CPU client: more threads than devices, or collectives hang.
+# Read once, when jax starts its CPU client: more threads than devices, or collectives hang; and the least
+# optimisation, since small networks take longer to compile than to run (two thirds of the time in all).
 os.environ["NPROC"] = "32"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    "--xla_backend_optimization_level=0 "
+    + os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8"
 ).strip()
 
 import jax

@@ -390,7 +390,8 @@ def test_runs_under_jit_and_under_vmap_over_parameters(name):
     loss = lambda c: OBJECTIVES[name](lambda x, sigma: -c * jnp.tanh(x), key, x, sigma)
     cs = jnp.array([0.5, 1.0, 2.0])
     one_by_one = jnp.stack([loss(c) for c in cs])
-    np.testing.assert_allclose(jax.jit(jax.vmap(loss))(cs), one_by_one, rtol=1e-5, atol=1e-6)
+    # 1e-5: float32 keeps 1e-7 of scores near 1, and the finite difference divides them by 0.02.
+    np.testing.assert_allclose(jax.jit(jax.vmap(loss))(cs), one_by_one, rtol=1e-5, atol=1e-5)
 
 
 # Energies -----------------------------------------------------------------------------------------
