@@ -9,9 +9,15 @@ True
 (True, True)
 """
 
-from jaxscore.metrics.coverage import nearest as nearest
-from jaxscore.metrics.coverage import nearest_neighbour_ratio as nearest_neighbour_ratio
+from jaxscore.metrics.copies import Memorisation as Memorisation
+from jaxscore.metrics.copies import memorisation as memorisation
+from jaxscore.metrics.copies import nearest_neighbour_ratio as nearest_neighbour_ratio
+from jaxscore.metrics.coverage import covered as covered
+from jaxscore.metrics.coverage import density_coverage as density_coverage
 from jaxscore.metrics.coverage import precision_recall as precision_recall
 from jaxscore.metrics.distances import class_kl as class_kl
 from jaxscore.metrics.distances import frechet as frechet
 from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein
+from jaxscore.metrics.features import mapped as mapped
+from jaxscore.metrics.neighbours import balls as balls
+from jaxscore.metrics.neighbours import nearest as nearest

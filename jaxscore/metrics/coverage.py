@@ -1,15 +1,15 @@
-"""Nearest neighbours: are the samples among the data, is the data among the samples, are they copies?
+"""Coverage: are the samples among the data, and is the data among the samples?
 
-All take NumPy or JAX arrays of features or flattened pixels [n, d] and compute in blocks, in
-float64. With a `mesh` its devices look for candidates first, each for its part of the queries, and only
-those are compared in float64: the same results, for sets of tens of thousands.
+All take NumPy or JAX arrays of features or flattened pixels [n, d], and a `mesh` on whose devices to look for
+neighbours in large sets; see `neighbours`. Each is a mean over examples of `balls` or `covered`, whose
+values can be resampled for an interval; see `bootstrap`.
 """
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from jaxscore.metrics import screening
+from jaxscore.metrics.neighbours import balls, nearest
 from jaxscore.types import AnyArray
 
 
@@ -26,85 +26,36 @@ def precision_recall(
     other point of the set (Kynkaanniemi et al. 2019, equations 1-2). Raises ValueError if a set has no
     k-th neighbour.
     """
-    precision = _share_inside(samples, data, neighbours, mesh)
-    return precision, _share_inside(data, samples, neighbours, mesh)
+    precision = np.mean(balls(samples, data, neighbours=neighbours, mesh=mesh) > 0)
+    return float(precision), float(np.mean(balls(data, samples, neighbours=neighbours, mesh=mesh) > 0))
 
 
-def nearest_neighbour_ratio(
-    samples: Float[AnyArray, "n d"], data: Float[AnyArray, "m d"], *, mesh: jax.sharding.Mesh | None = None
-) -> float:
-    """median distance of a sample to the nearest datum / median of a datum to the nearest other.
-
-    A check against memorisation: about 1 when samples lie among the data as the data do among
-    themselves, near 0 when they are copies. In pixels, not features, which hide small changes.
-    """
-    to_data = nearest(samples, data, mesh=mesh)[0]
-    within = nearest(data, data, exclude_self=True, mesh=mesh)[0]
-    return float(np.median(to_data) / np.median(within))
-
-
-def nearest(
-    queries: Float[AnyArray, "n d"],
-    points: Float[AnyArray, "m d"],
+def density_coverage(
+    samples: Float[AnyArray, "n d"],
+    data: Float[AnyArray, "m d"],
     *,
-    rank: int = 1,
-    exclude_self: bool = False,
+    neighbours: int = 5,
     mesh: jax.sharding.Mesh | None = None,
-) -> tuple[Float[np.ndarray, "n"], np.ndarray]:
-    """Distance to, and index of, the rank-th nearest point of each query.
+) -> tuple[float, float]:
+    """Density: balls of the data per sample, over k; coverage: the share of balls with a sample in them.
 
-    With exclude_self the two sets are one, and no point is its own neighbour. Raises ValueError if
-    there is no rank-th point.
+    A datum's ball reaches to its k-th nearest other datum (Naeem et al. 2020, section 3). For samples of the
+    data's own distribution density is 1 on average, and may be above 1 for others; coverage is
+    1 - (m-1)...(m-k) / ((n+m-1)...(n+m-k)), about 1 - 2^-k for sets of one size. Both use the balls of
+    the data alone: one stray sample, whose ball is large, counts no more than another. Raises ValueError if
+    the data have no k-th neighbour.
     """
-    queries, points = np.asarray(queries, float), np.asarray(points, float)
-    if not 1 <= rank <= len(points) - exclude_self:
-        raise ValueError(f"no neighbour number {rank} among {len(points)} points")
-    if mesh is not None:
-        count = min(rank + SPARE, len(points) - exclude_self)
-        found = screening.candidates(queries, points, count, mesh, exclude_self=exclude_self)
-        distances = _to_candidates(queries, points, found)
-        chosen = np.argpartition(distances, rank - 1, axis=1)[:, rank - 1 : rank]
-        return tuple(np.take_along_axis(a, chosen, axis=1)[:, 0] for a in (distances, found))
-    distances, indices = np.empty(len(queries)), np.empty(len(queries), int)
-    for start in range(0, len(queries), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(queries)))
-        squared = _squared_distances(queries[rows], points)
-        if exclude_self:
-            squared[rows - start, rows] = np.inf
-        chosen = np.argpartition(squared, rank - 1, axis=1)[:, rank - 1]
-        indices[rows] = chosen
-        # From the difference: the expanded square loses the small distances that matter most.
-        distances[rows] = np.linalg.norm(queries[rows] - points[chosen], axis=1)
-    return distances, indices
+    density = np.mean(balls(samples, data, neighbours=neighbours, mesh=mesh)) / neighbours
+    return float(density), float(np.mean(covered(samples, data, neighbours=neighbours, mesh=mesh)))
 
 
-BLOCK = 1024
-"""Queries at a time: the largest temporary is BLOCK x len(points)."""
-
-SPARE = 8
-"""Candidates beyond those asked for, among which float32 may be mistaken."""
-
-
-def _share_inside(queries: AnyArray, points: AnyArray, neighbours: int, mesh=None) -> float:
-    """The share of queries within reach of any point: its distance to its k-th other point."""
-    queries, points = np.asarray(queries, float), np.asarray(points, float)
-    reach = nearest(points, points, rank=neighbours, exclude_self=True, mesh=mesh)[0]
-    if mesh is not None:
-        found = screening.candidates(queries, points, min(SPARE, len(points)), mesh, reach=reach)
-        return float(np.mean(np.any(_to_candidates(queries, points, found) <= reach[found], axis=1)))
-    inside = 0
-    for start in range(0, len(queries), BLOCK):
-        squared = _squared_distances(queries[start : start + BLOCK], points)
-        inside += int(np.sum(np.any(squared <= reach**2, axis=1)))
-    return inside / len(queries)
-
-
-def _to_candidates(queries: np.ndarray, points: np.ndarray, found: np.ndarray) -> Float[np.ndarray, "n k"]:
-    parts = [slice(start, start + BLOCK) for start in range(0, len(queries), BLOCK)]
-    distances = [np.linalg.norm(queries[rows, None] - points[found[rows]], axis=2) for rows in parts]
-    return np.concatenate(distances)
-
-
-def _squared_distances(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "n m"]:
-    squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1)[None]
-    return np.maximum(squares - 2 * a @ b.T, 0)
+def covered(
+    samples: Float[AnyArray, "n d"],
+    data: Float[AnyArray, "m d"],
+    *,
+    neighbours: int = 5,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Bool[np.ndarray, "m"]:
+    """Whether the ball of each datum, reaching to its k-th nearest other, has a sample in it."""
+    reach = nearest(data, data, rank=neighbours, exclude_self=True, mesh=mesh)[0]
+    return nearest(data, samples, mesh=mesh)[0] <= reach

@@ -3,97 +3,97 @@ import numpy as np
 import pytest
 import scipy.spatial
 
-from jaxscore import metrics
-from jaxscore.metrics import coverage
+from jaxscore import metrics, sharding
 
 RNG = np.random.default_rng(0)
-DATA = RNG.standard_normal((150, 3))
-SAMPLES = 0.7 * RNG.standard_normal((100, 3)) + 0.5
+DATA = RNG.standard_normal((153, 3))
+SAMPLES = 0.7 * RNG.standard_normal((101, 3)) + 0.5
+
+MESHES = {"no mesh": lambda: None, "eight": sharding.mesh, "two by four": lambda: sharding.mesh(fsdp=4)}
 
 
-def brute_force_share(queries, points, k):
-    """The share of queries inside any point's ball to its k-th other point, pair by pair."""
+@pytest.fixture(params=MESHES)
+def mesh(request):
+    return MESHES[request.param]()
+
+
+def balls_by_hand(points, k):
+    """Reaches of the points to their k-th others, pair by pair."""
     reach = []
     for i, point in enumerate(points):
         others = np.delete(points, i, axis=0)
         reach.append(np.sort(np.linalg.norm(others - point, axis=1))[k - 1])
-    inside = [any(np.linalg.norm(q - p) <= r for p, r in zip(points, reach, strict=True)) for q in queries]
-    return np.mean(inside)
+    return reach
+
+
+def brute_force_share(queries, points, k):
+    """The share of queries inside any point's ball to its k-th other point, pair by pair."""
+    balls = list(zip(points, balls_by_hand(points, k), strict=True))
+    return np.mean([any(np.linalg.norm(q - p) <= r for p, r in balls) for q in queries])
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_precision_and_recall_are_those_of_the_definition(k):
-    precision, recall = metrics.precision_recall(SAMPLES, DATA, neighbours=k)
+def test_precision_and_recall_are_those_of_the_definition(mesh, k):
+    precision, recall = metrics.precision_recall(SAMPLES, DATA, neighbours=k, mesh=mesh)
     assert precision == pytest.approx(brute_force_share(SAMPLES, DATA, k))
     assert recall == pytest.approx(brute_force_share(DATA, SAMPLES, k))
     assert 0.2 < recall < precision <= 1  # the samples are narrower than the data
 
 
-def test_a_lost_mode_costs_recall_and_an_invented_one_precision():
+def test_a_lost_mode_costs_recall_and_an_invented_one_precision(mesh):
     two = np.concatenate([DATA, DATA + 100])
-    assert metrics.precision_recall(DATA, two) == (1.0, 0.5)
-    assert metrics.precision_recall(two, DATA) == (0.5, 1.0)
+    assert metrics.precision_recall(DATA, two, mesh=mesh) == (1.0, 0.5)
+    assert metrics.precision_recall(two, DATA, mesh=mesh) == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("rank", [1, 4])
-def test_nearest_is_what_a_tree_finds(rank):
-    distances, indices = metrics.nearest(SAMPLES, DATA, rank=rank)
-    expected, where = scipy.spatial.cKDTree(DATA).query(SAMPLES, k=[rank])
-    np.testing.assert_allclose(distances, expected[:, 0], rtol=1e-12)
-    np.testing.assert_array_equal(indices, where[:, 0])
+@pytest.mark.parametrize("k", [1, 5])
+def test_density_and_coverage_are_those_of_the_definition(mesh, k):
+    density, coverage = metrics.density_coverage(SAMPLES, DATA, neighbours=k, mesh=mesh)
+    reach = np.array(balls_by_hand(DATA, k))
+    inside = scipy.spatial.distance.cdist(SAMPLES, DATA) <= reach[None]
+    assert density == pytest.approx(inside.sum() / k / len(SAMPLES))
+    assert coverage == pytest.approx(np.mean(inside.any(axis=0)))
+    covered = metrics.covered(SAMPLES, DATA, neighbours=k, mesh=mesh)
+    np.testing.assert_array_equal(covered, inside.any(axis=0))
 
 
-def test_no_point_is_its_own_neighbour():
-    distances, indices = metrics.nearest(DATA, DATA, rank=2, exclude_self=True)
-    expected, where = scipy.spatial.cKDTree(DATA).query(DATA, k=[3])
-    np.testing.assert_allclose(distances, expected[:, 0], rtol=1e-12)
-    np.testing.assert_array_equal(indices, where[:, 0])
+@pytest.mark.parametrize(("n", "m", "k"), [(200, 200, 5), (100, 300, 3)])
+def test_of_one_distribution_density_is_one_and_coverage_what_the_ranks_say(n, m, k):
+    found = []
+    for _ in range(100):
+        samples, data = RNG.standard_normal((n, 2)), RNG.standard_normal((m, 2))
+        found.append(metrics.density_coverage(samples, data, neighbours=k))
+    density, coverage = np.mean(found, axis=0)
+    # None of the first k of the others around a datum, m - 1 data and n samples in any order, is a sample.
+    i = np.arange(1, k + 1)
+    expected = 1 - np.prod((m - i) / (n + m - i))
+    # 4 standard errors of the mean.
+    error = 4 * np.std(found, axis=0) / np.sqrt(len(found))
+    assert abs(density - 1) < error[0] < 0.03
+    assert abs(coverage - expected) < error[1] < 0.02
 
 
-def test_blocks_do_not_show(monkeypatch):
-    whole = metrics.nearest(DATA, DATA, exclude_self=True), metrics.precision_recall(SAMPLES, DATA)
-    monkeypatch.setattr(coverage, "BLOCK", 7)
-    parts = metrics.nearest(DATA, DATA, exclude_self=True), metrics.precision_recall(SAMPLES, DATA)
-    np.testing.assert_array_equal(whole[0], parts[0])
-    assert whole[1] == parts[1]
+def test_a_lost_mode_costs_coverage_and_one_stray_sample_nothing():
+    two = np.concatenate([DATA, DATA + 100])
+    assert metrics.density_coverage(DATA, two)[1] == 0.5
+    assert metrics.density_coverage(two, DATA)[0] == pytest.approx(
+        metrics.density_coverage(DATA, DATA)[0] / 2
+    )
+    # A stray datum's own ball would make all samples between precise; a stray sample's is not looked at.
+    before = metrics.density_coverage(SAMPLES, DATA)
+    after = metrics.density_coverage(np.concatenate([SAMPLES, [[1e3, 0, 0]]]), DATA)
+    assert after[1] == before[1]
+    assert after[0] == pytest.approx(before[0] * 101 / 102)
 
 
-def test_small_distances_far_from_the_origin_keep_their_digits():
-    # |a|^2 - 2 a b + |b|^2 is 10^8 - 10^8 here, and would lose a distance of 10^-6 altogether.
-    points = np.array([[1e4, 0.0], [0.0, 1e4]])
-    distances, _ = metrics.nearest(points + np.array([[1e-6, 0.0]]), points)
-    np.testing.assert_allclose(distances, 1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: metrics.nearest(SAMPLES, DATA, rank=0),
-        lambda: metrics.nearest(SAMPLES, DATA, rank=151),
-        lambda: metrics.nearest(DATA, DATA, rank=150, exclude_self=True),
-        lambda: metrics.precision_recall(SAMPLES, DATA[:3], neighbours=3),
-    ],
-)
-def test_a_neighbour_that_is_not_there_is_refused(call):
-    with pytest.raises(ValueError, match="neighbour"):
-        call()
-
-
-def test_the_ratio_is_zero_for_copies_and_one_for_fresh_draws():
-    data, fresh = RNG.standard_normal((2, 2000, 3))
-    assert metrics.nearest_neighbour_ratio(data[:500], data) == 0.0
-    # The median of 2000 distances is known to a few per cent.
-    assert metrics.nearest_neighbour_ratio(fresh, data) == pytest.approx(1.0, abs=0.1)
-    nearly = data[:500] + 1e-3 * fresh[:500]
-    assert metrics.nearest_neighbour_ratio(nearly, data) < 0.02
+def test_a_neighbour_that_is_not_there_is_refused():
+    for call in (metrics.precision_recall, metrics.density_coverage):
+        with pytest.raises(ValueError, match="neighbour"):
+            call(SAMPLES, DATA[:3], neighbours=3)
 
 
 def test_jax_arrays_are_taken_as_they_are():
     samples, data = jnp.asarray(SAMPLES, jnp.float32), jnp.asarray(DATA, jnp.float32)
-    precision, _ = metrics.precision_recall(samples, data)
-    # In float32 a point on the edge of a ball may fall out of it.
-    assert precision == pytest.approx(metrics.precision_recall(SAMPLES, DATA)[0], abs=0.02)
-    np.testing.assert_allclose(
-        metrics.nearest(samples, data)[0], metrics.nearest(SAMPLES, DATA)[0], rtol=1e-4
-    )
-    assert metrics.nearest_neighbour_ratio(data, data) == 0.0
+    for call in (metrics.precision_recall, metrics.density_coverage):
+        # In float32 a point on the edge of a ball may fall out of it.
+        np.testing.assert_allclose(call(samples, data), call(SAMPLES, DATA), atol=0.02)

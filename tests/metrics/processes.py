@@ -1,0 +1,67 @@
+"""What two processes find together, of the same arrays: `python -m tests.metrics.processes PORT NUMBER`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+RESULT = "result: "
+
+
+def results(mesh) -> dict:
+    """Neighbours, balls and features of sets that no number of devices divides."""
+    from jaxscore import metrics
+
+    rng = np.random.default_rng(0)
+    points, queries = rng.standard_normal((153, 3)), rng.standard_normal((101, 3))
+    distances, numbers = metrics.nearest(queries, points, rank=2, mesh=mesh)
+    features = metrics.mapped(lambda x, scale: scale * x[:, :2], mesh, batch=8)
+    return {
+        "distances": distances.tolist(),
+        "numbers": numbers.tolist(),
+        "balls": metrics.balls(queries, points, neighbours=3, mesh=mesh).tolist(),
+        "features": features(queries.astype(np.float32), np.float32(0.5)).tolist(),
+    }
+
+
+def run(*, seconds: float = 90) -> list[dict]:
+    """The results of two processes with two devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    options = {
+        "cwd": Path(__file__).parents[2],
+        "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    command = [sys.executable, "-m", "tests.metrics.processes", str(port)]
+    running = [subprocess.Popen([*command, number], **options) for number in ("0", "1")]
+    try:
+        ends = [process.communicate(timeout=seconds) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], ends
+    lines = [next(line for line in output.split("\n") if line.startswith(RESULT)) for output, _ in ends]
+    return [json.loads(line.removeprefix(RESULT)) for line in lines]
+
+
+def main() -> None:
+    """One of them."""
+    import jax
+
+    port, number = sys.argv[1:]
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(number))
+    from jaxscore import sharding
+
+    print(RESULT + json.dumps(results(sharding.mesh())), flush=True)
+
+
+if __name__ == "__main__":
+    main()
