@@ -1,0 +1,46 @@
+"""Features of whole sets: a function of rows, applied in batches that all devices share.
+
+>>> from jaxscore import sharding
+>>> features = mapped(lambda x, scale: scale * x.sum(axis=1, keepdims=True), sharding.mesh(), batch=8)
+>>> features(np.ones((19, 4), np.float32), 0.5).shape
+(19, 1)
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxscore import sharding
+from jaxscore.types import AnyArray
+
+
+def mapped(function: Callable, mesh: jax.sharding.Mesh, *, batch: int = 256) -> Callable[..., np.ndarray]:
+    """function(x[b, ...], *arguments) -> [b, d] of each row by itself, made one of x[n, ...], in NumPy.
+
+    `batch` rows at a time are split over the devices of the mesh. The last batch is filled up with its last
+    row and cut afterwards, so that it is compiled once, and no row is left out. The arguments, a
+    network's parameters, say, are handed to the compiled function; what `function` closes over becomes
+    part of it. On several processes all call it with the same x, of which each reads its own rows (a
+    memory-mapped file will do), and all get the result. Raises ValueError unless the devices divide
+    `batch`, and for no rows at all.
+    """
+    if batch < 1 or batch % mesh.size:
+        raise ValueError(f"batch = {batch} must be a multiple of {mesh.size}, the number of devices")
+    where = sharding.batched(mesh)
+    program = jax.jit(function, out_shardings=sharding.replicated(mesh))
+    here = sharding.rows_here(where, batch)
+
+    def apply(x: AnyArray, *arguments) -> np.ndarray:
+        if len(x) == 0:
+            raise ValueError("features of no rows")
+        found, running = [], None
+        for start in range(0, len(x), batch):
+            rows = np.minimum(start + here, len(x) - 1)
+            placed = sharding.place(np.asarray(x[rows]), where, here, batch)
+            # One batch computes while the next is read, and no more: features may not fit on the devices.
+            found += [] if running is None else [np.asarray(running)]
+            running = program(placed, *arguments)
+        return np.concatenate([*found, np.asarray(running)])[: len(x)]
+
+    return apply
