@@ -1,7 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 from scipy.spatial.distance import cdist
 
 from jaxscore import metrics, sharding
@@ -11,58 +10,67 @@ TRAIN, HELD_OUT, FRESH = (RNG.standard_normal((n, 3)) for n in (1000, 400, 500))
 
 
 def test_memorisation_is_what_the_definitions_say():
-    found = metrics.memorisation(0.8 * FRESH, TRAIN, HELD_OUT, quantile=0.1)
-    ours, theirs = cdist(0.8 * FRESH, TRAIN).min(axis=1), cdist(HELD_OUT, TRAIN).min(axis=1)
-    assert found.ratio == pytest.approx(np.median(ours) / np.median(theirs))
-    assert found.nearer == np.mean(ours < np.quantile(theirs, 0.1))
-    test = scipy.stats.mannwhitneyu(ours, theirs, use_continuity=False, method="asymptotic")
-    assert found.z < 0
-    assert 2 * scipy.stats.norm.cdf(found.z) == pytest.approx(test.pvalue, rel=1e-9)
-    mesh = sharding.mesh()
-    assert metrics.memorisation(0.8 * FRESH, TRAIN, HELD_OUT, quantile=0.1, mesh=mesh) == found
+    samples = np.concatenate([0.8 * FRESH, TRAIN[:50]])
+    found = metrics.memorisation(samples, TRAIN, HELD_OUT)
+    all_examples = np.concatenate([TRAIN, HELD_OUT])
+    number = cdist(samples, all_examples).argmin(axis=1)
+    assert found.share == np.mean(number < 1000)
+    assert found.expected == 1000 / 1400
+    assert found.excess == pytest.approx((found.share - 1000 / 1400) / (400 / 1400))
+    # Against splits at random, which the variance is of.
+    rng = np.random.default_rng(1)
+    shares = [np.mean(rng.permutation(1400)[number] < 1000) for _ in range(4000)]
+    # The deviation of 4000 draws is known to 1.1 %: 4 of those.
+    assert found.z == pytest.approx((found.share - 1000 / 1400) / np.std(shares), rel=0.045)
+    assert metrics.memorisation(samples, TRAIN, HELD_OUT, mesh=sharding.mesh()) == found
 
 
 def test_ties_count_half():
-    train = np.zeros((1, 1))
-    samples, held_out = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [1.0]])
-    # Of 6 pairs 2 are further, 2 tie.
-    expected = (2 + 2 / 2 - 3) / np.sqrt(3 * 2 * 6 / 12)
-    assert metrics.memorisation(samples, train, held_out).z == pytest.approx(expected)
+    train, held_out = np.array([[0.0], [4.0]]), np.array([[2.0], [9.0]])
+    samples = np.array([[0.0], [1.0], [2.0], [3.5]])
+    assert metrics.memorisation(samples, train, held_out)[:3] == (2.5 / 4, 0.5, 0.25)
 
 
-def test_z_is_standard_normal_for_fresh_samples():
-    # The training set differs from draw to draw: shared, it would favour neither side either.
-    draws = [RNG.standard_normal((3, 100, 2)) for _ in range(300)]
-    found = [metrics.memorisation(*sets) for sets in draws]
-    z = np.array([each.z for each in found])
-    # 4 standard errors: 1/sqrt(300) for the mean, 1/sqrt(600) for the deviation.
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0], ids=["blurred", "fresh", "bad"])
+@pytest.mark.parametrize("h", [80, 20])
+def test_samples_that_know_nothing_of_the_split_are_no_copies_however_bad(scale, h):
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(300):
+        samples, train, held_out = (
+            scale * rng.standard_normal((150, 3)),
+            *np.split(rng.standard_normal((80 + h, 3)), [80]),
+        )
+        found.append(metrics.memorisation(samples, train, held_out))
+    z, excess = (np.array([getattr(each, name) for each in found]) for name in ("z", "excess"))
+    # 4 standard errors: 1/sqrt(300) for the mean, 1/sqrt(600) for the deviation, which is 1 for every set
+    # of samples over its splits.
     assert abs(z.mean()) < 4 / np.sqrt(300)
+    assert abs(excess.mean()) < 4 * excess.std() / np.sqrt(300)
     assert abs(z.std() - 1) < 4 / np.sqrt(600)
-    # The quantile is itself of 100 draws: a deviation of about sqrt(2 x .05 x .95 / 100) = 0.03 each.
-    assert np.mean([each.nearer for each in found]) == pytest.approx(0.05, abs=4 * 0.03 / np.sqrt(300) + 0.01)
 
 
-def test_copies_show():
+def test_copies_show_among_bad_samples_too():
     copies = metrics.memorisation(TRAIN[:300], TRAIN, HELD_OUT)
-    assert copies[:2] == (0.0, 1.0)
-    assert copies.z < -20
-    # Every fifth sample a copy, the others bad: the median and the ranks do not see it.
-    some = np.concatenate([TRAIN[:100], 1.5 * FRESH[:400]])
-    mixed = metrics.memorisation(some, TRAIN, HELD_OUT)
-    assert mixed.ratio > 1
-    assert mixed.z > -2
-    assert mixed.nearer > 0.2
+    assert copies.share == copies.excess == 1
+    assert copies.z > 8
+    # Every fifth sample a copy, the others bad: excess is the share of copies, to within 3 deviations.
+    some = np.concatenate([TRAIN[:400], 1.5 * np.random.default_rng(3).standard_normal((1600, 3))])
+    mixed = metrics.memorisation(some, TRAIN[:400], HELD_OUT)
+    assert mixed.excess == pytest.approx(0.2, abs=3 * mixed.excess / mixed.z)
+    assert mixed.z > 2.5
 
 
-@pytest.mark.parametrize("quantile", [0.0, 1.0, -1.0])
-def test_a_quantile_beyond_0_and_1_is_refused(quantile):
-    with pytest.raises(ValueError, match="quantile"):
-        metrics.memorisation(FRESH, TRAIN, HELD_OUT, quantile=quantile)
+def test_memorisation_needs_examples_of_both_kinds():
+    for train, held_out in ((TRAIN[:0], HELD_OUT), (TRAIN, HELD_OUT[:0])):
+        with pytest.raises(ValueError, match="neighbour"):
+            metrics.memorisation(FRESH, train, held_out)
 
 
-def test_a_ratio_to_nothing_is_infinite_or_no_number_and_no_warning():
-    assert metrics.memorisation(FRESH, TRAIN, TRAIN).ratio == np.inf
-    assert np.isnan(metrics.memorisation(TRAIN, TRAIN, TRAIN).ratio)
+def test_the_ratio_to_nothing_is_infinite_or_no_number_and_no_warning():
+    twice = np.concatenate([TRAIN, TRAIN])
+    assert metrics.nearest_neighbour_ratio(FRESH, twice) == np.inf
+    assert np.isnan(metrics.nearest_neighbour_ratio(TRAIN, twice))
 
 
 @pytest.mark.parametrize("mesh", [None, sharding.mesh()], ids=["no mesh", "eight"])
@@ -79,4 +87,4 @@ def test_jax_arrays_are_taken_as_they_are():
     train = jnp.asarray(TRAIN, jnp.float32)
     assert metrics.nearest_neighbour_ratio(train, train) == 0.0
     found = metrics.memorisation(jnp.asarray(FRESH, jnp.float32), train, jnp.asarray(HELD_OUT, jnp.float32))
-    np.testing.assert_allclose(found, metrics.memorisation(FRESH, TRAIN, HELD_OUT), rtol=1e-3)
+    np.testing.assert_allclose(found, metrics.memorisation(FRESH, TRAIN, HELD_OUT), atol=0.01)
