@@ -19,5 +19,8 @@ from jaxscore.metrics.distances import class_kl as class_kl
 from jaxscore.metrics.distances import frechet as frechet
 from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein
 from jaxscore.metrics.features import mapped as mapped
+from jaxscore.metrics.kernels import kid as kid
+from jaxscore.metrics.kernels import median_distance as median_distance
+from jaxscore.metrics.kernels import mmd as mmd
 from jaxscore.metrics.neighbours import balls as balls
 from jaxscore.metrics.neighbours import nearest as nearest

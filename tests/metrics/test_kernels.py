@@ -1,0 +1,106 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
+
+from jaxscore import metrics
+from jaxscore.metrics import kernels
+
+RNG = np.random.default_rng(0)
+A, B = RNG.standard_normal((150, 5)), 0.8 * RNG.standard_normal((90, 5)) + 0.3
+
+
+def unbiased(kernel, a, b):
+    """Equation 3 of Gretton et al. 2012 with the whole matrices, of scikit-learn's kernels."""
+    off = lambda x: kernel(x, x)[~np.eye(len(x), dtype=bool)].mean()
+    return off(a) + off(b) - 2 * kernel(a, b).mean()
+
+
+def test_kid_is_the_formula_with_another_kernel():
+    cubic = lambda x, y: polynomial_kernel(x, y, degree=3, gamma=1 / 5, coef0=1)
+    np.testing.assert_allclose(metrics.kid(A, B), unbiased(cubic, A, B), rtol=1e-10)
+    np.testing.assert_allclose(metrics.kid(B, A), metrics.kid(A, B), rtol=1e-10)
+
+
+@pytest.mark.parametrize("widths", [(1.0,), (0.5, 1.0, 4.0)])
+def test_mmd_is_the_formula_with_other_kernels(widths):
+    summed = lambda x, y: sum(rbf_kernel(x, y, gamma=1 / (2 * width**2)) for width in widths)
+    np.testing.assert_allclose(metrics.mmd(A, B, widths=widths), unbiased(summed, A, B), rtol=1e-9)
+    # Where the points lie does not matter, as long as float64 can tell them apart.
+    moved = metrics.mmd(A + 1e5, B + 1e5, widths=widths)
+    np.testing.assert_allclose(moved, metrics.mmd(A, B, widths=widths), rtol=1e-6)
+
+
+def test_without_widths_the_median_distance_is_the_width():
+    median = np.median(pdist(np.concatenate([A, B])))
+    np.testing.assert_allclose(metrics.median_distance(A, B), median, rtol=1e-12)
+    assert metrics.mmd(A, B) == metrics.mmd(A, B, widths=[metrics.median_distance(A, B)])
+    # Of every third of A and every second of B.
+    few = np.median(pdist(np.concatenate([A[::3], B[::2]])))
+    np.testing.assert_allclose(metrics.median_distance(A, B, most=50), few, rtol=1e-12)
+
+
+def test_kid_and_mmd_of_one_distribution_are_zero_on_average():
+    draws = [RNG.standard_normal((2, 40, 3)) for _ in range(400)]
+    for discrepancy in (metrics.kid, lambda a, b: metrics.mmd(a, b, widths=[1.0])):
+        found = [discrepancy(a, b) for a, b in draws]
+        # 4 standard errors of the mean; and it is below 0 about as often as above, as no distance is.
+        assert abs(np.mean(found)) < 4 * np.std(found) / 20
+        assert 0.4 < np.mean(np.array(found) < 0) < 0.8
+
+
+@pytest.mark.parametrize(("width", "shift", "std"), [(1.0, 0.5, 1.0), (2.0, 0.0, 1.5), (0.7, 1.0, 0.5)])
+def test_mmd_of_gaussians_is_the_closed_form(width, shift, std):
+    # For x - y ~ N(delta, s I), E exp(-|x - y|^2 / 2 w^2) is
+    # (w^2 / (w^2 + s))^(d/2) exp(-|delta|^2 / 2 (w^2 + s)).
+    d = 3
+
+    def expected(variance, delta):
+        total = width**2 + variance
+        return (width**2 / total) ** (d / 2) * np.exp(-d * delta**2 / (2 * total))
+
+    exact = expected(2, 0) + expected(2 * std**2, 0) - 2 * expected(1 + std**2, shift)
+    found = [
+        metrics.mmd(RNG.standard_normal((100, d)), shift + std * RNG.standard_normal((80, d)), widths=[width])
+        for _ in range(200)
+    ]
+    # Unbiased at any size: 4 standard errors of the mean.
+    error = 4 * np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found) - exact) < error < 0.15 * exact
+
+
+def test_kid_of_shifted_points_is_the_closed_form():
+    # In one dimension, of points at 0 and at 1: k(0, 0) + k(1, 1) - 2 k(0, 1) = 1 + 8 - 2.
+    assert metrics.kid(np.zeros((5, 1)), np.ones((7, 1))) == pytest.approx(7.0)
+
+
+def test_blocks_do_not_show(monkeypatch):
+    whole = metrics.kid(A, B), metrics.mmd(A, B)
+    monkeypatch.setattr(kernels, "BLOCK", 32)
+    np.testing.assert_allclose([metrics.kid(A, B), metrics.mmd(A, B)], whole, rtol=1e-10)
+
+
+def test_one_example_is_refused():
+    for discrepancy in (metrics.kid, lambda a, b: metrics.mmd(a, b, widths=[1.0])):
+        with pytest.raises(ValueError, match="at least 2"):
+            discrepancy(A[:1], B)
+        with pytest.raises(ValueError, match="at least 2"):
+            discrepancy(A, B[:1])
+
+
+@pytest.mark.parametrize("widths", [(), (1.0, 0.0), (-1.0,)])
+def test_widths_that_are_not_positive_are_refused(widths):
+    with pytest.raises(ValueError, match="widths"):
+        metrics.mmd(A, B, widths=widths)
+
+
+def test_all_points_at_one_place_have_no_width():
+    with pytest.raises(ValueError, match="widths"):
+        metrics.mmd(np.ones((4, 2)), np.ones((4, 2)))
+
+
+def test_jax_arrays_are_taken_as_they_are():
+    a, b = jnp.asarray(A, jnp.float32), jnp.asarray(B, jnp.float32)
+    np.testing.assert_allclose(metrics.kid(a, b), metrics.kid(A, B), rtol=1e-4)
+    np.testing.assert_allclose(metrics.mmd(a, b), metrics.mmd(A, B), rtol=1e-4)
