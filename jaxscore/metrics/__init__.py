@@ -9,6 +9,12 @@ True
 (True, True)
 """
 
+from jaxscore.metrics.bootstrap import Interval as Interval
+from jaxscore.metrics.bootstrap import Seeds as Seeds
+from jaxscore.metrics.bootstrap import half_samples as half_samples
+from jaxscore.metrics.bootstrap import interval as interval
+from jaxscore.metrics.bootstrap import over_blocks as over_blocks
+from jaxscore.metrics.bootstrap import over_seeds as over_seeds
 from jaxscore.metrics.copies import Memorisation as Memorisation
 from jaxscore.metrics.copies import memorisation as memorisation
 from jaxscore.metrics.copies import nearest_neighbour_ratio as nearest_neighbour_ratio
