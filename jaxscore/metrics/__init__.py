@@ -28,5 +28,9 @@ from jaxscore.metrics.features import mapped as mapped
 from jaxscore.metrics.kernels import kid as kid
 from jaxscore.metrics.kernels import median_distance as median_distance
 from jaxscore.metrics.kernels import mmd as mmd
+from jaxscore.metrics.modes import Modes as Modes
+from jaxscore.metrics.modes import assign as assign
+from jaxscore.metrics.modes import modes_found as modes_found
+from jaxscore.metrics.modes import stacked as stacked
 from jaxscore.metrics.neighbours import balls as balls
 from jaxscore.metrics.neighbours import nearest as nearest

@@ -1,0 +1,96 @@
+"""Modes: how many of the known modes of a distribution samples find, and how evenly.
+
+>>> means = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+>>> samples = np.array([[0.02, 0.01], [0.0, 0.01], [1.01, 0.0], [0.5, 0.5]])
+>>> labels = assign(samples, means, 0.05)
+>>> labels.tolist()
+[0, 0, 1, -1]
+>>> found, kl, assigned = modes_found(labels, 3)
+>>> found, round(kl, 4), assigned
+(2, 0.4621, 0.75)
+>>> stacked(np.array([[0, 4, 2], [9, 9, 9]])).tolist()
+[42, 999]
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from jaxscore.types import AnyArray
+
+BLOCK = 4096
+"""Samples at a time: the largest temporary is BLOCK x (dimensions + modes)."""
+
+
+class Modes(NamedTuple):
+    """found: modes with samples. kl: in nats, to uniform. assigned: the share of samples with a mode."""
+
+    found: int
+    kl: float
+    assigned: float
+
+
+def modes_found(labels: Integer[AnyArray, "n"], modes: int) -> Modes:
+    """How many of `modes` modes have a sample, and KL(p || uniform) = log modes + sum_k p_k log p_k.
+
+    labels[i] is the number of sample i's mode, 0 to modes - 1, or -1 if it belongs to none; p are the
+    shares of the modes among the samples that have one. On the grid of 25 Gaussians and on 1,000 stacked
+    digits as in Srivastava et al. 2017, sections 4.1 and 4.2, and Lin et al. 2018, section 4; there of 2,500
+    and 26,000 samples: fewer find fewer modes, and even n perfect samples have a KL of about
+    (modes - 1) / (2 n). For the KL to the shares of data see `class_kl`. Without any sample that has a mode
+    it is infinite. Raises ValueError for other labels, for no samples and for no modes.
+    """
+    labels = np.asarray(labels)
+    if modes < 1:
+        raise ValueError(f"modes = {modes} must be at least 1")
+    if len(labels) == 0 or labels.min() < -1 or labels.max() >= modes:
+        raise ValueError(f"labels must be -1 or the number of one of {modes} modes, of one sample or more")
+    counts = np.bincount(labels[labels >= 0], minlength=modes)
+    assigned = int(counts.sum())
+    p = counts[counts > 0] / max(assigned, 1)
+    # No less than 0, which the rounding of an even spread may come to.
+    kl = max(float(np.log(modes) + np.sum(p * np.log(p))), 0.0) if assigned else float("inf")
+    return Modes(int(np.sum(counts > 0)), kl, assigned / len(labels))
+
+
+def assign(
+    samples: Float[AnyArray, "n d"],
+    means: Float[AnyArray, "k d"],
+    std: float | Float[AnyArray, "k"],
+    *,
+    reach: float = 3.0,
+) -> Int[np.ndarray, "n"]:
+    """The number of the nearest mean of each sample, or -1 if it is further away than `reach` std.
+
+    The mixture's components are N(means[k], std[k]^2 I). In the plane, with a reach of 3, this is the
+    protocol of Srivastava et al. 2017, section 4.1: a mode is found if a sample is that near it, and samples
+    that near to one are of high quality. Of the mixture's own samples exp(-9/2) = 1.1 % are not; in
+    more dimensions more. Numbers that are not finite belong to no mode. Raises ValueError unless std and
+    reach are positive.
+    """
+    samples, means = np.asarray(samples, float), np.asarray(means, float)
+    std = np.broadcast_to(np.asarray(std, float), len(means))
+    if not (np.all(std > 0) and reach > 0):
+        raise ValueError(f"std {std} and reach {reach} must be positive")
+    labels = np.full(len(samples), -1)
+    for start in range(0, len(samples), BLOCK):
+        part = samples[start : start + BLOCK]
+        distances = np.stack([np.linalg.norm(part - mean, axis=1) for mean in means], axis=1)
+        finite = np.isfinite(distances).all(axis=1)
+        nearest = np.argmin(np.where(finite[:, None], distances, np.inf), axis=1)
+        within = finite & (distances[np.arange(len(part)), nearest] <= reach * std[nearest])
+        labels[start : start + BLOCK][within] = nearest[within]
+    return labels
+
+
+def stacked(labels: Integer[AnyArray, "n k"], *, classes: int = 10) -> Int[np.ndarray, "n"]:
+    """The number of the mode of images whose k channels are images of one of `classes` classes each.
+
+    labels are read as digits, the first channel's the highest: 0 to classes^k - 1, which is 999 for three
+    stacked digits (Metz et al. 2017, section 3.3.1). Raises ValueError for labels outside of the classes.
+    """
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels must lie in 0 to {classes - 1}")
+    return labels @ classes ** np.arange(labels.shape[1])[::-1]
