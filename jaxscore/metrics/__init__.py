@@ -34,3 +34,7 @@ from jaxscore.metrics.modes import modes_found as modes_found
 from jaxscore.metrics.modes import stacked as stacked
 from jaxscore.metrics.neighbours import balls as balls
 from jaxscore.metrics.neighbours import nearest as nearest
+from jaxscore.metrics.report import Described as Described
+from jaxscore.metrics.report import described as described
+from jaxscore.metrics.report import fingerprint as fingerprint
+from jaxscore.metrics.report import to_json as to_json
