@@ -7,6 +7,7 @@ import scipy.spatial.distance
 import scipy.special
 import scipy.stats
 import sklearn.decomposition
+import sklearn.metrics
 import sklearn.neural_network
 
 from experiments import judge
@@ -116,6 +117,7 @@ def test_the_data_compared_with_themselves_are_perfect_copies(fitted):
     assert found["precision"] == 1
     assert found["recall"] == 1
     assert found["nearest_neighbour_ratio"] == 0
+    assert found["coverage"] == 1
     assert found["sliced_wasserstein"] == 0
     assert found["class_kl"] < 1e-3  # up to the few that the classifier gets wrong
 
@@ -148,6 +150,16 @@ def test_the_comparison_is_that_of_numpy_and_scipy(fitted):
     assert found["precision"] == pytest.approx(precision, abs=1.5 / len(x))
     assert found["recall"] == pytest.approx(recall, abs=1.5 / len(images))
 
+    reach = np.sort(distance(theirs, theirs), axis=1)[:, 5]
+    inside = distance(ours, theirs) <= reach
+    assert 0.05 < inside.any(axis=0).mean() < 0.999
+    assert found["density"] == pytest.approx(inside.sum() / 5 / len(x), abs=1.5 / 5 / len(x))
+    assert found["coverage"] == pytest.approx(inside.any(axis=0).mean(), abs=1.5 / len(images))
+
+    kernel = lambda a, b: sklearn.metrics.pairwise.polynomial_kernel(a, b, degree=3, gamma=1 / 64, coef0=1)
+    off = lambda a: kernel(a, a)[~np.eye(len(a), dtype=bool)].mean()
+    assert found["kid"] == pytest.approx(off(ours) + off(theirs) - 2 * kernel(ours, theirs).mean(), rel=1e-9)
+
     flat = lambda a: a.reshape(len(a), -1).astype(float)
     within = np.sort(distance(flat(images), flat(images)), axis=1)[:, 1]
     ratio = np.median(distance(flat(x), flat(images)).min(axis=1)) / np.median(within)
@@ -178,6 +190,38 @@ def test_images_without_classes_are_compared_by_all_else():
     assert found == {name: labelled[name] for name in found}
 
 
+def test_memorisation_is_measured_where_a_split_is_given(fitted):
+    features, predict, _ = fitted
+    images, labels = IMAGES[:900], LABELS[:900]
+    order = np.random.default_rng(0).permutation(1797)
+    train, held_out = IMAGES[order[:600]], IMAGES[order[600:1200]]
+    noisy = train[:300] + 0.05 * np.random.default_rng(1).standard_normal((300, 8, 8, 1))
+    found = {
+        name: judge.compare(x, images, labels, features, predict, split=(train, held_out))
+        for name, x in {"copies": noisy, "fresh": IMAGES[order[1200:]], "held out": held_out}.items()
+    }
+    assert found["copies"]["memorisation"] == 1
+    assert found["held out"]["memorisation"] == -1
+    assert found["copies"]["memorisation_z"] > 5
+    assert abs(found["fresh"]["memorisation_z"]) < 4
+    distance = lambda a, b: scipy.spatial.distance.cdist(a.reshape(len(a), -1), b.reshape(len(b), -1))
+    fresh = IMAGES[order[1200:]]
+    further = np.sign(distance(fresh, held_out).min(axis=1) - distance(fresh, train).min(axis=1))
+    share = np.mean((1 + further) / 2)  # of grey values some are equally far
+    assert found["fresh"]["memorisation"] == pytest.approx(2 * share - 1)
+    # All else is as without a split.
+    without = judge.compare(fresh, images, labels, features, predict)
+    rest = {name: found["fresh"][name] for name in without}
+    assert rest == without
+    assert set(found["fresh"]) - set(without) == {"memorisation", "memorisation_z"}
+
+
+def test_of_few_images_there_is_no_kernel_distance():
+    features = judge.principal_components(IMAGES, components=8)
+    few, enough = (judge.compare(IMAGES[:n], IMAGES[200:], None, features, None) for n in (99, 100))
+    assert set(enough) - set(few) == {"kid"}
+
+
 def test_round_to_clips_and_rounds_to_the_grey_values():
     x = np.array([-0.3, 0.0, 0.03, 0.04, 0.5, 0.97, 1.0, 7.0])
     np.testing.assert_allclose(judge.round_to(x, 16) * 16, [0, 0, 0, 1, 8, 16, 16, 16])
@@ -190,7 +234,9 @@ def test_large_sets_are_compared_on_the_devices_with_the_same_result(monkeypatch
     images, labels = rng.random((40, 4, 4, 1)), np.arange(40) % 2
     samples, flat = rng.random((30, 4, 4, 1)), lambda x: x.reshape(len(x), -1)
     assert judge.devices(judge.MANY - 1) is None
-    before = judge.compare(samples, images, labels, flat, None)
+    split = images[:25], images[25:]
+    before = judge.compare(samples, images, labels, flat, None, split=split)
     monkeypatch.setattr(judge, "MANY", 1200)
     assert judge.devices(1200).size == 8
-    assert judge.compare(samples, images, labels, flat, None) == pytest.approx(before, rel=1e-12)
+    after = judge.compare(samples, images, labels, flat, None, split=split)
+    assert after == pytest.approx(before, rel=1e-12)
