@@ -66,7 +66,7 @@ def lazy(step: int | Int[Array, ""], interval: int, penalty: Callable[[], Array]
 
     Under `jax.lax.cond`: what is not asked for is not computed (Karras et al. 2020, section 3.1). It is not
     multiplied by the interval, as StyleGAN2 does to keep the penalty's mean over the steps: denoising
-    diffusion GANs do not (Xiao et al. 2022, appendix C), and their gamma is meant so; on average the
+    diffusion GANs do not (Xiao et al. 2022), and their gamma is meant so; on average the
     penalty has the weight gamma / interval. Raises ValueError if interval < 1.
     """
     if interval < 1:

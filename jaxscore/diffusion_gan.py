@@ -64,7 +64,7 @@ def levels(
 
     The VP process of `noise.vp_linear` at t_i = t_min + (1 - t_min) i / T, begun at t_min:
     sigma_i^2 = 1 / abar_i - 1, abar_i = prod_{j <= i} (1 - beta_j), beta_i = 1 - exp(B(t_{i-1}) - B(t_i))
-    (Xiao et al. 2022, appendix B). T = 4: beta = .478, .849, .956, .987. Raises ValueError if steps < 1.
+    (Xiao et al. 2022, appendix). T = 4: beta = .478, .849, .956, .987. Raises ValueError if steps < 1.
     """
     if steps < 1:
         raise ValueError(f"steps = {steps} must be at least 1")
@@ -123,7 +123,7 @@ def posterior(key: Key, x: Batch, x0: Batch, sigma: Sigma, sigma_next: Sigma) ->
 def discriminator_loss(
     discriminator: Discriminator, generator: Generator, key: Key, pair: Pair, *, latent: int
 ) -> Loss:
-    """softplus(-D(x_next, x, sigma)) + softplus(D(x_next', x, sigma)), [b] (Xiao et al. 2022, equation 4).
+    """softplus(-D(x_next, x, sigma)) + softplus(D(x_next', x, sigma)), [b] (Xiao et al. 2022, section 3.2).
 
     x_next' is the generator's from the same x, with z ~ N(0, I_latent); it is a constant here, so no
     gradient reaches the generator's parameters. At the best discriminator, log q(x_next | x) -
@@ -138,7 +138,7 @@ def discriminator_loss(
 def generator_loss(
     discriminator: Discriminator, generator: Generator, key: Key, pair: Pair, *, latent: int
 ) -> Loss:
-    """softplus(-D(x_next', x, sigma)), [b] (Xiao et al. 2022, equation 5, in its non-saturating form).
+    """softplus(-D(x_next', x, sigma)), [b]: the non-saturating loss (Xiao et al. 2022, section 3.2).
 
     Of the pair only x and its step are used; the paper draws a fresh one. It depends on the
     discriminator's parameters too: differentiate in the generator's alone.
@@ -150,7 +150,7 @@ def generator_loss(
 def gradient_penalty(discriminator: Discriminator, pair: Pair) -> Loss:
     """1/2 |grad_u D|^2, [b], u = variance_preserving(x_next, sigma_next), from the data; x is held still.
 
-    R1 without its gamma (Xiao et al. 2022, appendix C), in the paper's coordinates, (1 + sigma_next^2) times
+    R1 without its gamma, in the coordinates of Xiao et al. 2022, (1 + sigma_next^2) times
     that in x_next: otherwise the published gamma would be hundreds of times too weak at high noise. See
     `adversarial.gradient_penalty` on discriminators that couple the examples.
     """

@@ -12,6 +12,8 @@ from tests.samplers import oracle
 
 N = 100_000
 full = lambda value, n=N: jnp.full(n, value)
+make_pair = jax.jit(diffusion_gan.pair)
+draw_posterior = jax.jit(diffusion_gan.posterior)
 
 
 # Levels -------------------------------------------------------------------------------------------
@@ -49,10 +51,10 @@ def test_levels_follow_their_constants_and_there_is_at_least_one_step():
 
 
 def test_the_variance_preserving_x_has_the_size_of_the_data_at_every_level():
-    sigmas = diffusion_gan.levels(4)
-    for sigma in sigmas:
-        x = samplers.prior(jax.random.key(0), (2_000, 3), jnp.sqrt(1 + sigma**2))  # of data N(0, 1)
-        scaled = diffusion_gan.variance_preserving(x, full(sigma, 2_000))
+    data, n = np.random.default_rng(0).standard_normal((2, 2_000, 3)).astype(np.float32)
+    for sigma in np.asarray(diffusion_gan.levels(4)):
+        scaled = diffusion_gan.variance_preserving(jnp.asarray(data + sigma * n), full(sigma, 2_000))
+        # 6,000 coordinates: 4 standard errors of a standard deviation.
         np.testing.assert_allclose(np.std(scaled), 1, atol=4 / math.sqrt(12_000))
 
 
@@ -69,7 +71,7 @@ def assert_within(products, expected):
 @pytest.mark.parametrize(("sigma", "sigma_next"), [(2.0, 0.7), (0.7, 0.0)])
 def test_a_pair_has_the_moments_of_the_forward_process(sigma, sigma_next):
     x0 = 1.5
-    pair = diffusion_gan.pair(jax.random.key(0), full(x0)[:, None], full(sigma), full(sigma_next))
+    pair = make_pair(jax.random.key(0), full(x0)[:, None], full(sigma), full(sigma_next))
     noises = np.concatenate([pair.x, pair.x_next], axis=1).astype(float) - x0
     assert_within(noises, 0)
     # x holds all the noise of x_next, so their covariance is x_next's variance.
@@ -83,7 +85,7 @@ def test_a_pair_has_the_moments_of_the_forward_process(sigma, sigma_next):
 
 def test_every_example_of_a_pair_has_its_own_noise_levels_and_coordinates_their_own_noise():
     x0, sigma, sigma_next = jnp.zeros((2, 300, 100)), jnp.array([1.0, 5.0]), jnp.array([0.5, 3.0])
-    pair = diffusion_gan.pair(jax.random.key(0), x0, sigma, sigma_next)
+    pair = make_pair(jax.random.key(0), x0, sigma, sigma_next)
     # 30,000 coordinates: 4 standard errors of a standard deviation.
     np.testing.assert_allclose(np.std(pair.x, axis=(1, 2)), sigma, rtol=4 / math.sqrt(60_000))
     np.testing.assert_allclose(np.std(pair.x_next, axis=(1, 2)), sigma_next, rtol=4 / math.sqrt(60_000))
@@ -91,7 +93,7 @@ def test_every_example_of_a_pair_has_its_own_noise_levels_and_coordinates_their_
 
 def test_random_pairs_take_each_step_equally_often_and_both_its_ends():
     sigmas = diffusion_gan.levels(4)
-    pair = diffusion_gan.random_pair(jax.random.key(0), jnp.zeros((N, 1)), sigmas)
+    pair = jax.jit(diffusion_gan.random_pair)(jax.random.key(0), jnp.zeros((N, 1)), sigmas)
     step = np.argmax(np.asarray(pair.sigma)[:, None] == np.asarray(sigmas), axis=1)
     np.testing.assert_array_equal(sigmas[step], pair.sigma)
     np.testing.assert_array_equal(sigmas[step + 1], pair.sigma_next)
@@ -112,7 +114,7 @@ def bayes(x, x0, sigma, sigma_next):
 
 def test_the_posterior_is_bayes_rule():
     x, x0, sigma, sigma_next = 5.0, 2.0, 1.5, 0.9
-    draws = diffusion_gan.posterior(
+    draws = draw_posterior(
         jax.random.key(0), full(x)[:, None], full(x0)[:, None], full(sigma), full(sigma_next)
     )
     mean, variance = bayes(x, x0, sigma, sigma_next)
@@ -123,7 +125,7 @@ def test_the_posterior_is_bayes_rule():
 def test_a_pair_drawn_forwards_has_the_posterior_backwards():
     # Regression of x_next on x, for one x0: its line and what it leaves are the posterior's.
     x0, sigma, sigma_next = 2.0, 1.5, 0.9
-    pair = diffusion_gan.pair(jax.random.key(1), full(x0)[:, None], full(sigma), full(sigma_next))
+    pair = make_pair(jax.random.key(1), full(x0)[:, None], full(sigma), full(sigma_next))
     x, x_next = (np.asarray(a, float)[:, 0] for a in (pair.x, pair.x_next))
     mean, variance = bayes(x, x0, sigma, sigma_next)
     assert_within(x_next - mean, 0)
@@ -132,24 +134,29 @@ def test_a_pair_drawn_forwards_has_the_posterior_backwards():
 
 
 def test_a_posterior_at_sigma_next_0_is_x0_and_every_example_has_its_own_sigmas():
-    x, x0 = jax.random.normal(jax.random.key(0), (2, 3, 4, 4))
-    sigma, sigma_next = jnp.array([0.5, 150.0, 150.0]), jnp.array([0.0, 0.0, 17.0])
-    draws = diffusion_gan.posterior(jax.random.key(1), x, x0, sigma, sigma_next)
+    x, x0 = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    sigma, sigma_next = np.float32([0.5, 150.0, 150.0]), np.float32([0.0, 0.0, 17.0])
+    keys = noise.row_keys(jax.random.key(1), 3)
+    draw = lambda rows: draw_posterior(keys[rows], x[rows], x0[rows], sigma[rows], sigma_next[rows])
+    draws = draw(np.array([0, 1, 2]))
     np.testing.assert_array_equal(draws[:2], x0[:2])
-    alone = diffusion_gan.posterior(
-        noise.row_keys(jax.random.key(1), 3)[2:], x[2:], x0[2:], sigma[2:], sigma_next[2:]
-    )
-    np.testing.assert_allclose(draws[2:], alone, rtol=1e-6)
+    assert np.abs(draws[2] - x0[2]).max() > 1
+    np.testing.assert_allclose(draw(np.array([2, 2, 0]))[1:], draws[np.array([2, 0])], rtol=1e-6)
+
+
+@jax.jit
+def both_steps(key, x):
+    """The posterior at the mixture's E[x0 | x], and the ancestral step with its score, on the same noise."""
+    sigma, sigma_next = jnp.float32(2.0), jnp.float32(0.7)
+    x0 = x + sigma**2 * oracle.SCORE(x, full(sigma, len(x)))
+    draws = diffusion_gan.posterior(key, x, x0, full(sigma, len(x)), full(sigma_next, len(x)))
+    same = jax.random.clone(key)
+    return draws, samplers.ancestral().step(same, x, (), oracle.SCORE, sigma, sigma_next)[0]
 
 
 def test_the_posterior_is_the_ancestral_step_when_x0_is_the_posterior_mean():
-    x = mixtures.draw(jax.random.key(0), oracle.MIXTURE, 50, sigma=2.0)
-    x0 = x + 2.0**2 * oracle.SCORE(x, full(2.0, 50))
-    draws = diffusion_gan.posterior(jax.random.key(1), x, x0, full(2.0, 50), full(0.7, 50))
-    step = samplers.ancestral().step
-    same_noise = jax.random.clone(jax.random.key(1))
-    stepped, _ = step(same_noise, x, (), oracle.SCORE, jnp.float32(2.0), jnp.float32(0.7))
-    np.testing.assert_allclose(draws, stepped, rtol=1e-4, atol=1e-5)
+    x = 3 * np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
+    np.testing.assert_allclose(*both_steps(jax.random.key(1), x), rtol=1e-4, atol=1e-5)
 
 
 # The game on Gaussians ----------------------------------------------------------------------------
@@ -325,18 +332,16 @@ def test_training_finds_the_generator():
             players = functools.partial(quadratic, phi), functools.partial(linear_generator, theta)
             return jnp.mean(kind(*players, noise.fold_in(key, 1), pair, latent=1))
 
-        for turn in range(2):
-            of_phi = functools.partial(loss, diffusion_gan.discriminator_loss)
-            phi = phi - 0.1 * jax.grad(of_phi)(phi, theta, jax.random.fold_in(key, turn))
-        # Weight decay on the discriminator, in place of R1: the game turns in circles without.
-        phi = 0.99 * phi
-        of_theta = lambda theta: loss(diffusion_gan.generator_loss, phi, theta, jax.random.fold_in(key, 2))
+        of_phi = functools.partial(loss, diffusion_gan.discriminator_loss)
+        # With weight decay on the discriminator, in place of R1: the game turns in circles without.
+        phi = 0.99 * (phi - 0.2 * jax.grad(of_phi)(phi, theta, jax.random.fold_in(key, 0)))
+        of_theta = lambda theta: loss(diffusion_gan.generator_loss, phi, theta, jax.random.fold_in(key, 1))
         theta = jax.tree.map(lambda a, slope: a - 0.02 * slope, theta, jax.grad(of_theta)(theta))
         return (phi, theta), theta
 
     start = jnp.zeros(6), Linear(*map(jnp.float32, (0.9, -0.5, 0.2)))
-    _, path = jax.jit(lambda: jax.lax.scan(play, start, jnp.arange(4000)))()
-    found = conditional(Linear(*(np.mean(a[-1000:]) for a in path)))
+    _, path = jax.jit(lambda: jax.lax.scan(play, start, jnp.arange(2000)))()
+    found = conditional(Linear(*(np.mean(a[-500:]) for a in path)))
     # The noise of the batches of the last quarter, and what the decay leaves: a few per cent.
     np.testing.assert_allclose(found, data_conditional(), atol=0.05)
 
@@ -345,8 +350,11 @@ def test_training_finds_the_generator():
 
 
 def some_pair():
-    x0 = jax.random.normal(jax.random.key(0), (4, 3))
-    return diffusion_gan.random_pair(jax.random.key(1), x0, diffusion_gan.levels(4))
+    x0, n, n_next = np.random.default_rng(0).standard_normal((3, 4, 3))
+    sigma, sigma_next = np.array([150.0, 16.0, 2.9, 0.96]), np.array([16.0, 2.9, 0.96, 0.0])
+    x_next = x0 + sigma_next[:, None] * n_next
+    x = x_next + np.sqrt(sigma**2 - sigma_next**2)[:, None] * n
+    return diffusion_gan.Pair(*(jnp.asarray(a, jnp.float32) for a in (x, x_next, sigma, sigma_next)))
 
 
 def test_the_penalty_is_on_the_variance_preserving_x_next_alone():
@@ -411,28 +419,20 @@ def exact(x, sigma, z):
 
 @functools.partial(jax.jit, static_argnums=0)
 def run(steps, key, x):
-    sampler = diffusion_gan.sampler(latent=3)
-    return samplers.sample(key, x, diffusion_gan.levels(steps), exact, sampler)[0]
+    """x at every level on the way."""
+    sampler, sigmas = diffusion_gan.sampler(latent=3), diffusion_gan.levels(steps)
+    return samplers.sample(key, x, sigmas, exact, sampler, collect=lambda x, memory: x)[1]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
-def test_the_exact_generator_samples_the_data_in_any_number_of_steps(steps):
-    sigma = diffusion_gan.levels(steps)[0]
-    x = run(steps, jax.random.key(1), samplers.prior(jax.random.key(0), (oracle.N, 2), sigma))
+def test_the_exact_generator_samples_every_level_and_the_data_in_any_number_of_steps(steps):
+    sigmas = diffusion_gan.levels(steps)
+    path = run(steps, jax.random.key(1), samplers.prior(jax.random.key(0), (oracle.N, 2), sigmas[0]))
     # Starting from N(0, sigma_T^2 I), sigma_T = 152, in place of p_T moves less than 1 % of 1 %.
-    oracle.assert_moments(x, 0.0)
+    for x, sigma in zip(path, sigmas[1:], strict=True):
+        oracle.assert_moments(x, sigma)
     error = 4 * math.sqrt(0.7 * 0.3 / oracle.N)
-    np.testing.assert_allclose(mixtures.mode_weights(oracle.MIXTURE, x), [0.7, 0.3], atol=error)
-
-
-def test_every_level_on_the_way_has_its_own_density():
-    sigmas = diffusion_gan.levels(4)
-    x = samplers.prior(jax.random.key(0), (oracle.N, 2), sigmas[0])
-    sampler = diffusion_gan.sampler(latent=3)
-    keep = lambda x, memory: x
-    sample = jax.jit(lambda x: samplers.sample(jax.random.key(1), x, sigmas, exact, sampler, collect=keep)[1])
-    for at_level, sigma in zip(sample(x), sigmas[1:], strict=True):
-        oracle.assert_moments(at_level, sigma)
+    np.testing.assert_allclose(mixtures.mode_weights(oracle.MIXTURE, path[-1]), [0.7, 0.3], atol=error)
 
 
 def test_a_step_is_one_evaluation_at_its_own_sigma_and_the_last_one_returns_what_was_generated():
@@ -456,13 +456,15 @@ def test_a_step_is_one_evaluation_at_its_own_sigma_and_the_last_one_returns_what
 
 def test_sample_i_depends_on_its_own_key_alone_also_on_eight_devices():
     assert jax.device_count() == 8
-    n, key = 32, jax.random.key(1)
-    x = samplers.prior(jax.random.key(0), (n, 2), diffusion_gan.levels(4)[0])
-    part = run(4, noise.row_keys(key, 5, start=20), x[20:25])
+    key = jax.random.key(1)
+    x = samplers.prior(jax.random.key(0), (oracle.N, 2), diffusion_gan.levels(4)[0])
+    rows = slice(1000, 1016)
     place = sharding.batched(sharding.mesh())
-    split = run(4, jax.device_put(noise.row_keys(key, n), place), jax.device_put(x, place))
+    keys = jax.device_put(noise.row_keys(key, 16, start=1000), place)
+    split = run(4, keys, jax.device_put(x[rows], place))[-1]
     assert len(split.sharding.device_set) == 8
-    np.testing.assert_allclose(split[20:25], part, rtol=1e-4, atol=1e-5)
+    whole = run(4, jax.random.clone(key), x)[-1]
+    np.testing.assert_allclose(split, whole[rows], rtol=1e-4, atol=1e-5)
 
 
 @jax.jit
@@ -482,7 +484,7 @@ def everything(key, x0):
 
 def test_example_i_depends_on_its_own_key_alone_also_on_eight_devices():
     n, key = 32, jax.random.key(1)
-    x0 = mixtures.draw(jax.random.key(0), oracle.MIXTURE, n)
+    x0 = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)
     part = everything(noise.row_keys(key, 5, start=20), x0[20:25])
     split = everything(key, jax.device_put(x0, sharding.batched(sharding.mesh())))
     assert len(split[1].sharding.device_set) == 8
