@@ -473,11 +473,11 @@ def everything(key, x0):
     discriminator = lambda x_next, x, sigma: jnp.sum(jnp.sin(x_next) + x / sigma[:, None], axis=1)
     keys = noise.row_keys(key, len(x0))
     pair = diffusion_gan.random_pair(noise.fold_in(keys, 0), x0, diffusion_gan.levels(4))
-    players = discriminator, exact
+    players = discriminator, lambda x, sigma, z: x / (1 + sigma[:, None] ** 2) + z
     return (
         pair,
-        diffusion_gan.discriminator_loss(*players, noise.fold_in(keys, 1), pair, latent=3),
-        diffusion_gan.generator_loss(*players, noise.fold_in(keys, 2), pair, latent=3),
+        diffusion_gan.discriminator_loss(*players, noise.fold_in(keys, 1), pair, latent=2),
+        diffusion_gan.generator_loss(*players, noise.fold_in(keys, 2), pair, latent=2),
         diffusion_gan.gradient_penalty(discriminator, pair),
     )
 
