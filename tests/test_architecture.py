@@ -92,6 +92,8 @@ LAYERS = {
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},
     "jaxscore.inverse": {"types", "noise", "samplers"},
+    "jaxscore.adversarial": {"types"},
+    "jaxscore.diffusion_gan": {"types", "noise", "adversarial", "samplers"},
     "jaxscore.networks": {"types", "networks"},
     "jaxscore.metrics": {"types", "sharding", "metrics"},
 }

@@ -1,10 +1,13 @@
 """Layers that several networks share."""
 
+import math
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.types import Array, DTypeLike
+from jaxscore.types import Array, DTypeLike, right
 
 
 class NoiseEmbedding(nn.Module):
@@ -25,6 +28,45 @@ class NoiseEmbedding(nn.Module):
         phase = c_noise[:, None].astype(jnp.float32) * frequencies[None]
         waves = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
         return nn.silu(nn.Dense(self.width, dtype=self.dtype)(waves))
+
+
+class Mapping(nn.Module):
+    """A latent z[b, latent] -> [b, width], `depth` layers with SiLU, each z first scaled to |z|^2 = latent.
+
+    StyleGAN's mapping network (Karras et al. 2019, section 2; the scaling of 2018, section 4.2): what follows
+    is modulated by what it makes of z.
+    """
+
+    width: int
+    depth: int = 4
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b latent"]) -> Float[Array, "b width"]:
+        h = z * jax.lax.rsqrt(jnp.mean(z**2, axis=1, keepdims=True) + 1e-8)
+        for _ in range(self.depth):
+            h = nn.silu(nn.Dense(self.width, dtype=self.dtype)(h))
+        return h
+
+
+class MinibatchDeviation(nn.Module):
+    """h[b, ..., c] -> [b, ..., c + 1]: the last channel says how much the examples of a group differ.
+
+    The standard deviation over the group, averaged over all the rest of the event (Karras et al. 2018,
+    section 3). Groups are of `group` neighbours in the batch, or of as many as divide both: a batch that is
+    split over devices has its groups on one device each.
+    """
+
+    group: int = 4
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "b *event"]) -> Array:
+        group = math.gcd(len(h), self.group)
+        grouped = h.reshape(-1, group, *h.shape[1:]).astype(jnp.float32)
+        deviation = jnp.sqrt(jnp.var(grouped, axis=1) + 1e-8)  # its slope at 0 would be infinite
+        each = jnp.repeat(deviation.reshape(len(h) // group, -1).mean(axis=1), group)
+        channel = jnp.broadcast_to(right(each, h), (*h.shape[:-1], 1))
+        return jnp.concatenate([h, channel.astype(h.dtype)], axis=-1)
 
 
 class Modulation(nn.Module):

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Modulation, NoiseEmbedding, rematerialised
+from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised
 from jaxscore.types import Array, DTypeLike
 
 
@@ -17,6 +17,7 @@ class MLP(nn.Module):
     x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
     zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
     train=True, and then needs rngs={"dropout": key}. Objectives with a trace need a smooth `activation`.
+    With a `latent` z[b, n] the blocks are modulated by what a `Mapping` of `mapping` layers makes of it, too.
     `remat` keeps the blocks' inputs alone for the gradient.
     """
 
@@ -25,15 +26,24 @@ class MLP(nn.Module):
     embedding: int = 128
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.silu
+    mapping: int = 4
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *event"], c_noise: Float[Array, "b"], *, train: bool = False
+        self,
+        x: Float[Array, "b *event"],
+        c_noise: Float[Array, "b"],
+        latent: Float[Array, "b n"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "b *event"]:
         flat = x.reshape(x.shape[0], -1)
         embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)
+        if latent is not None:
+            style = Mapping(self.embedding, self.mapping, self.dtype)(latent)
+            embedding = jnp.concatenate([embedding, style], axis=1)
         h = nn.Dense(self.width, dtype=self.dtype)(flat)
         block = rematerialised(ResidualBlock, self.remat, static=(3,))
         for number in range(self.depth):

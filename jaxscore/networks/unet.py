@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Modulation, NoiseEmbedding, rematerialised
+from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised
 from jaxscore.types import Array, DTypeLike
 
 
@@ -19,6 +19,8 @@ class UNet(nn.Module):
     `attention` (numbers of levels) attend over all their pixels. The output layer starts at zero.
     `dropout` acts when train=True, and then needs rngs={"dropout": key}. A form of the DDPM network
     (Ho et al. 2020, appendix B).
+    With a `latent` z[b, n] the blocks are modulated by what a `Mapping` of `mapping` layers makes of it, too:
+    the generator of a denoising diffusion GAN (Xiao et al. 2022, appendix).
     `remat` keeps the blocks' inputs alone for the gradient. Raises ValueError if a side is not divisible
     by 2^(len(multipliers) - 1).
     """
@@ -28,17 +30,26 @@ class UNet(nn.Module):
     blocks: int = 1
     attention: tuple[int, ...] = ()
     dropout: float = 0.0
+    mapping: int = 4
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], c_noise: Float[Array, "b"], *, train: bool = False
+        self,
+        x: Float[Array, "b h w c"],
+        c_noise: Float[Array, "b"],
+        latent: Float[Array, "b n"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "b h w c"]:
         factor = 2 ** (len(self.multipliers) - 1)
         if x.shape[1] % factor or x.shape[2] % factor:
             raise ValueError(f"image sides {x.shape[1:3]} must be divisible by {factor}")
         embedding = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise)
+        if latent is not None:
+            style = Mapping(4 * self.channels, self.mapping, self.dtype)(latent)
+            embedding = jnp.concatenate([embedding, style], axis=1)
 
         residual, numbers = rematerialised(ResidualBlock, self.remat, static=(3,)), itertools.count()
 

@@ -8,7 +8,7 @@ import pytest
 from jaxscore import noise, score
 
 
-def parameters(network, x, c_noise):
+def parameters(network, *arguments):
     """Parameters as after some training: no zeros left, scales near 1, kernels of unit gain.
 
     Made in NumPy, because a compiled initialisation costs more than all the tests that need one.
@@ -23,7 +23,7 @@ def parameters(network, x, c_noise):
             values = 0.1 * values + (path[-1].key == "scale")
         return jnp.asarray(values.astype(leaf.dtype))
 
-    shapes = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *arguments)
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
@@ -105,6 +105,20 @@ def check_every_parameter_learns(network, event):
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
     for path, gradient in jax.tree_util.tree_leaves_with_path(grads):
         assert float(jnp.abs(gradient).max()) > 1e-6 * scale, jax.tree_util.keystr(path)
+
+
+def check_latent(network, event):
+    """A latent of an example's own changes what comes of it; without one nothing is there for it."""
+    x, c_noise = inputs(event)
+    z = noise.normal(jax.random.key(2), (3, 5))
+    shapes = lambda *more: jax.eval_shape(network.init, jax.random.key(0), x, c_noise, *more)["params"]
+    assert set(shapes(z)) == set(shapes()) | {"Mapping_0"}
+    with_latent = lambda params, z: network.apply(params, x, c_noise, z)
+    params = parameters(network, x, c_noise, z)
+    apply = jax.jit(with_latent)
+    out, others = apply(params, z), apply(params, z.at[0].multiply(-1.0))
+    np.testing.assert_allclose(others[1:], out[1:], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(others[0], out[0], atol=1e-3)
 
 
 CHECKS = {

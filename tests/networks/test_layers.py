@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscore import noise
 from jaxscore.networks import layers
 
 
@@ -39,3 +40,38 @@ def test_modulation_starts_as_the_identity_and_then_is_affine():
     out = modulation.apply(params, 2 * x, e)
     np.testing.assert_allclose(out[0, 1, 2], [2 * 2 + 10, 2 * 3 + 20, 2 * 4 + 30])
     np.testing.assert_allclose(out[1, 3, 0], [3.0, 3.0, 3.0])
+
+
+def test_mapping_sees_the_direction_of_a_latent_and_not_its_length():
+    mapping = layers.Mapping(width=8, depth=2)
+    z = noise.normal(jax.random.key(0), (3, 5))
+    params = mapping.init(jax.random.key(1), z)
+    out = mapping.apply(params, z)
+    assert out.shape == (3, 8)
+    np.testing.assert_allclose(mapping.apply(params, 7.0 * z), out, rtol=1e-4, atol=1e-6)
+    # By hand.
+    p = jax.device_get(params)["params"]
+    h = np.asarray(z, float)
+    h = h / np.sqrt((h**2).mean(axis=1, keepdims=True))
+    for name in ("Dense_0", "Dense_1"):
+        h = h @ p[name]["kernel"] + p[name]["bias"][None]
+        h = h / (1 + np.exp(-h))
+    np.testing.assert_allclose(out, h, rtol=1e-4, atol=1e-6)
+
+
+def test_minibatch_deviation_is_that_of_neighbours():
+    h = noise.normal(jax.random.key(0), (6, 4, 2, 3))
+    out = layers.MinibatchDeviation(group=3).apply({}, h)
+    assert out.shape == (6, 4, 2, 4)
+    np.testing.assert_array_equal(out[..., :3], h)
+    for group in (slice(0, 3), slice(3, 6)):
+        expected = np.std(np.asarray(h[group], float), axis=0).mean()
+        np.testing.assert_allclose(out[group, ..., 3], np.full((3, 4, 2), expected), rtol=1e-5)
+    # Groups of as many as divide the batch too: of 2 here, and of 1 where nothing does.
+    halves = layers.MinibatchDeviation(group=4).apply({}, h)[:, 0, 0, 3]
+    np.testing.assert_allclose(
+        halves[::2], np.asarray(h).reshape(3, 2, -1).std(axis=1).mean(axis=1), rtol=1e-5
+    )
+    same = jnp.ones((4, 2))
+    slope = jax.grad(lambda h: layers.MinibatchDeviation().apply({}, h)[:, 2].sum())(same)
+    np.testing.assert_allclose(slope, np.zeros((4, 2)), atol=1e-6)  # finite where all are alike

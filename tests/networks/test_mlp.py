@@ -18,6 +18,10 @@ def test_keeps_the_promises_of_a_network(check):
     contract.CHECKS[check](make, (3,))
 
 
+def test_a_latent_modulates_it():
+    contract.check_latent(make(), (3,))
+
+
 @pytest.mark.parametrize("event", [(2,), (4, 2, 1)])
 def test_events_of_any_shape_come_back_in_it(event):
     contract.check_shape_and_zero_start(make(depth=1), event)

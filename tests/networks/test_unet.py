@@ -16,6 +16,10 @@ def test_keeps_the_promises_of_a_network(check):
     contract.CHECKS[check](make, (4, 4, 2))
 
 
+def test_a_latent_modulates_it():
+    contract.check_latent(make(), (4, 4, 2))
+
+
 def test_sides_and_channels_need_not_be_equal():
     x, c_noise = contract.inputs((4, 8, 3))
     network = make(multipliers=(1, 1, 2), attention=())

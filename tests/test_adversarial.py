@@ -1,0 +1,134 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore import adversarial
+
+LOGITS = jnp.array([-300.0, -2.0, 0.0, 0.5, 300.0])
+
+
+# Losses -------------------------------------------------------------------------------------------
+
+
+def test_the_losses_are_cross_entropies_of_the_logits():
+    real, fake = LOGITS[1:4], jnp.array([1.0, -0.5, 3.0])
+    probability = lambda logits: 1 / (1 + np.exp(-np.asarray(logits, float)))
+    cross_entropy = -np.log(probability(real)) - np.log(1 - probability(fake))
+    np.testing.assert_allclose(adversarial.discriminator_loss(real, fake), cross_entropy, rtol=1e-5)
+    np.testing.assert_allclose(adversarial.generator_loss(fake), -np.log(probability(fake)), rtol=1e-5)
+
+
+def test_a_discriminator_that_cannot_tell_costs_2_ln_2():
+    zeros = jnp.zeros(3)
+    np.testing.assert_allclose(adversarial.discriminator_loss(zeros, zeros), 2 * math.log(2), rtol=1e-6)
+    np.testing.assert_allclose(adversarial.generator_loss(zeros), math.log(2), rtol=1e-6)
+
+
+def test_values_and_slopes_are_finite_however_sure_the_discriminator():
+    np.testing.assert_allclose(adversarial.generator_loss(LOGITS)[jnp.array([0, 4])], [300.0, 0.0])
+    loss = lambda logits: jnp.sum(adversarial.generator_loss(logits))
+    # Non-saturating: where D is sure of a fake the slope is -1, not 0.
+    np.testing.assert_allclose(jax.grad(loss)(LOGITS)[jnp.array([0, 2, 4])], [-1.0, -0.5, 0.0], atol=1e-6)
+    both = jax.grad(lambda real, fake: jnp.sum(adversarial.discriminator_loss(real, fake)), argnums=(0, 1))
+    for slope, expected in zip(both(LOGITS, LOGITS), ([-1.0, 0.0], [0.0, 1.0]), strict=True):
+        np.testing.assert_allclose(slope[jnp.array([0, 4])], expected, atol=1e-6)
+
+
+# The gradient penalty -----------------------------------------------------------------------------
+
+POINTS = jax.random.normal(jax.random.key(0), (5, 3, 2))
+
+
+def test_the_penalty_of_a_linear_discriminator_is_half_its_slope_squared():
+    slope = jax.random.normal(jax.random.key(1), (3, 2))
+    linear = lambda x: jnp.sum(slope[None] * x, axis=(1, 2)) + 7
+    found = adversarial.gradient_penalty(linear, POINTS)
+    np.testing.assert_allclose(found, np.full(5, float(jnp.sum(slope**2)) / 2), rtol=1e-5)
+
+
+def test_the_penalty_of_a_quadratic_discriminator_is_its_closed_form():
+    matrix = jax.random.normal(jax.random.key(2), (6, 6))
+    quadratic = lambda x: jnp.einsum("bi,ij,bj->b", x.reshape(-1, 6), matrix, x.reshape(-1, 6))
+    gradient = np.asarray(POINTS).reshape(5, 6) @ np.asarray(matrix + matrix.T)
+    expected = np.sum(gradient**2, axis=1) / 2
+    np.testing.assert_allclose(adversarial.gradient_penalty(quadratic, POINTS), expected, rtol=1e-4)
+
+
+def finite_differences(discriminator, x, step=1e-2):
+    """grad_x of the sum of the logits, by central differences, one coordinate at a time."""
+    x = np.asarray(x)
+    gradient = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        moved = np.zeros(x.shape, x.dtype)
+        moved[index] = step
+        difference = discriminator(jnp.asarray(x + moved)) - discriminator(jnp.asarray(x - moved))
+        gradient[index] = np.sum(np.asarray(difference, float)) / (2 * step)
+    return gradient
+
+
+WEIGHTS = jax.random.normal(jax.random.key(3), (6, 4))
+alone = jax.jit(lambda x: jnp.sum(jnp.tanh(x.reshape(len(x), -1) @ WEIGHTS), axis=1))
+coupled = jax.jit(lambda x: alone(x) + alone(x) * jnp.std(x, axis=0).mean())  # as minibatch deviation does
+
+
+@pytest.mark.parametrize("discriminator", [alone, coupled], ids=["alone", "coupled"])
+def test_the_penalty_agrees_with_finite_differences(discriminator):
+    gradient = finite_differences(discriminator, POINTS)
+    expected = np.sum(gradient**2, axis=(1, 2)) / 2
+    # The third derivative times step^2 / 6, and rounding, 1e-7 of a few units over 2e-2: about 1e-3.
+    found = adversarial.gradient_penalty(discriminator, POINTS)
+    np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-4)
+
+
+def test_only_coupled_examples_enter_each_others_penalty():
+    part = lambda discriminator: adversarial.gradient_penalty(discriminator, POINTS[:2])
+    whole = lambda discriminator: adversarial.gradient_penalty(discriminator, POINTS)[:2]
+    np.testing.assert_allclose(part(alone), whole(alone), rtol=1e-5)
+    assert np.abs(part(coupled) - whole(coupled)).max() > 1e-2
+
+
+def test_the_penalty_can_be_trained_on():
+    # D = w |x|^2: the penalty is 2 w^2 |x|^2, its derivative in w twice that over w.
+    loss = lambda w: jnp.mean(adversarial.gradient_penalty(lambda x: w * jnp.sum(x**2, axis=(1, 2)), POINTS))
+    mean_square = float(jnp.mean(jnp.sum(POINTS**2, axis=(1, 2))))
+    np.testing.assert_allclose(jax.grad(loss)(1.5), 4 * 1.5 * mean_square, rtol=1e-5)
+
+
+# Now and then -------------------------------------------------------------------------------------
+
+
+def test_a_lazy_penalty_is_the_penalty_at_multiples_of_the_interval_and_is_not_scaled_up():
+    penalty = jnp.array([2.0, 3.0])
+    run = jax.jit(lambda step: adversarial.lazy(step, 15, lambda: penalty))
+    for step in range(31):
+        expected = penalty if step in (0, 15, 30) else jnp.zeros(2)
+        np.testing.assert_array_equal(run(step), expected)
+
+
+def test_a_lazy_penalty_is_computed_only_when_it_is_asked_for():
+    steps = []
+
+    def penalty(step):
+        jax.debug.callback(lambda step: steps.append(int(step)), step)
+        return jnp.ones(2)
+
+    run = jax.jit(lambda step: adversarial.lazy(step, 4, lambda: penalty(step)))
+    for step in range(9):
+        run(step)
+    jax.effects_barrier()
+    assert sorted(steps) == [0, 4, 8]
+
+
+def test_the_gradient_goes_through_a_lazy_penalty():
+    loss = lambda w, step: jnp.sum(adversarial.lazy(step, 3, lambda: jnp.stack([w, 2 * w])))
+    slope = jax.jit(jax.grad(loss))
+    assert [float(slope(1.0, step)) for step in range(4)] == [3.0, 0.0, 0.0, 3.0]
+
+
+def test_every_step_may_be_penalised_and_no_fewer_than_none():
+    np.testing.assert_array_equal(adversarial.lazy(7, 1, lambda: jnp.ones(2)), jnp.ones(2))
+    with pytest.raises(ValueError, match="interval = 0 must be at least 1"):
+        adversarial.lazy(0, 0, lambda: jnp.ones(2))
