@@ -25,6 +25,8 @@ class Optimizer:
     """Steps from zero to the constant rate."""
     decay: float = 0.5
     """The share of all steps, at the end, over which the rate falls to zero."""
+    b1: float = 0.9
+    """Decay of Adam's first moment."""
     b2: float = 0.99
     """Decay of Adam's second moment."""
     epsilon: float = 1e-8
@@ -35,7 +37,9 @@ class Optimizer:
         require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
         require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
         require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
-        require(0 <= self.b2 < 1, "optimizer.b2", self.b2, "must lie in 0..1, below 1")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
         require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
 
     def build(self, steps: int) -> optax.GradientTransformation:
@@ -50,7 +54,7 @@ class Optimizer:
             ],
             [rise, steps - fall],
         )
-        return optax.adam(rate, b2=self.b2, eps=self.epsilon)
+        return optax.adam(rate, b1=self.b1, b2=self.b2, eps=self.epsilon)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ Images are bytes until `unit` scales them, on the device.
 from jaxscore.data.arrays import Dataset as Dataset
 from jaxscore.data.arrays import digits as digits
 from jaxscore.data.arrays import from_npz as from_npz
+from jaxscore.data.arrays import stacked_digits as stacked_digits
 from jaxscore.data.arrays import toy as toy
 from jaxscore.data.device import flip as flip
 from jaxscore.data.device import unit as unit
