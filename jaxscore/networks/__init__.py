@@ -12,8 +12,11 @@ outside this folder, see only `(params, x[b, ...], c_noise[b]) -> [b, ...]`, so 
 library plugs in as well.
 """
 
+from jaxscore.networks.autoencoder import Decoder as Decoder
+from jaxscore.networks.autoencoder import Encoder as Encoder
 from jaxscore.networks.discriminator import DenseDiscriminator as DenseDiscriminator
 from jaxscore.networks.discriminator import Discriminator as Discriminator
+from jaxscore.networks.generator import DenseGenerator as DenseGenerator
 from jaxscore.networks.mlp import MLP as MLP
 from jaxscore.networks.ncsn import NCSN as NCSN
 from jaxscore.networks.ncsn import NCSNv2 as NCSNv2

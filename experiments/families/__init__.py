@@ -1,0 +1,7 @@
+"""The families of generative models that `experiments.trilemma` compares, one file each.
+
+All see the same data (setting.py), are trained by the launcher like every other experiment, for as many steps
+as a budget of FLOPs allows (budget.py), and are judged alike (judging.py). A family's module has a `Config`,
+whose defaults are its recipe, `build(config) -> Experiment` and `EVALUATIONS`, the network evaluations that a
+sample of each of its samplers costs.
+"""

@@ -1,0 +1,73 @@
+"""What GAN and denoising diffusion GAN share: flags, networks, two optimisers, the penalty."""
+
+import dataclasses
+from functools import partial
+
+import jax.numpy as jnp
+
+from experiments.config import Optimizer
+from experiments.families import family
+from experiments.families.setting import Setting
+from experiments.flags import require
+from jaxscore import adversarial
+from jaxscore.networks import DenseDiscriminator, Discriminator
+
+
+def adam(rate: float) -> Optimizer:
+    """That of Xiao et al. 2022: Adam(0.5, 0.9)."""
+    return Optimizer(learning_rate=rate, warm_up=0, decay=0.7, b1=0.5, b2=0.9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(family.Config):
+    """The flags of both."""
+
+    width: int = 192
+    depth: int = 3
+    batch: int = 64
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(5e-4))
+    discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(1e-3))
+    discriminator_width: int = 192
+    """Width of a dense discriminator."""
+    discriminator_depth: int = 3
+    """Layers of a dense discriminator."""
+    discriminator_channels: int = 32
+    """Channels of a convolutional one, at the largest images."""
+    discriminator_multipliers: tuple[int, ...] = (1, 2, 4)
+    """Of these channels; each has half the side of the one before."""
+    group: int = 4
+    """Examples of which the discriminator sees how much they differ."""
+    latent: int = 32
+    """Numbers in the latent z ~ N(0, I)."""
+    penalty: float = 0.5
+    """gamma, the weight of R1, at the steps at which it is computed."""
+    interval: int = 1
+    """R1 is computed every so many steps."""
+    ema_decay: float = 0.998
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("discriminator_width", "discriminator_depth", "group", "latent", "interval"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.penalty >= 0, "penalty", self.penalty, "must be 0 or more")
+
+
+def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Discriminator:
+    """The network; examples beside each other in its input are so in their last axis."""
+    if setting.dense:
+        size = {"width": config.discriminator_width, "depth": config.discriminator_depth}
+        return DenseDiscriminator(**size, group=config.group)
+    multipliers = config.discriminator_multipliers
+    return Discriminator(config.discriminator_channels, multipliers, config.group, remat=config.remat)
+
+
+def parts(config: Config) -> dict:
+    """The Experiment's fields that a game has, and a single loss has not."""
+    optimizers = {"discriminator": config.discriminator_optimizer, "generator": config.optimizer}
+    return {"optimizers": optimizers, "averaged": lambda params: params["generator"]}
+
+
+def penalised(config: Config, step, losses: jnp.ndarray, penalty) -> jnp.ndarray:
+    """The mean of the losses, with gamma R1 at the steps that have it."""
+    lazily = partial(adversarial.lazy, step, config.interval)
+    return losses.mean() + config.penalty * lazily(penalty).mean()

@@ -1,0 +1,125 @@
+"""The denoising diffusion GAN (Xiao et al. 2022): T large denoising steps, each a conditional GAN's draw.
+
+    python -m experiments.families.ddgan --data digits --denoising-steps 4
+
+See jaxscore/diffusion_gan.py for the method. T = 1 is a GAN whose generator and discriminator are also
+shown the noise that is denoised, and nearly that of gan.py.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from experiments import launch
+from experiments.config import Experiment
+from experiments.families import adversaries, family
+from experiments.families import setting as settings
+from experiments.flags import require
+from jaxscore import diffusion_gan, noise, samplers, trainer
+from jaxscore.networks import DenseGenerator, UNet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(adversaries.Config):
+    """A generator of x0 from a noisy x and z, and a discriminator of denoising steps."""
+
+    denoising_steps: int = 4
+    """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
+    bounded: bool = False
+    """Pixels through tanh, as published; for images that are scaled to -1..1."""
+    mapping: int = 4
+    """Layers of the mapping network from z to the modulation; of a U-Net."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        steps = self.denoising_steps
+        require(steps >= 1, "denoising_steps", steps, "must be at least 1")
+
+
+def evaluations(config: Config) -> dict[str, int]:
+    """Of each sampler."""
+    return {f"T = {config.denoising_steps}": config.denoising_steps}
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    setting = settings.of(config.data, config.data_dir, config.size)
+    sigmas = diffusion_gan.levels(config.denoising_steps)
+    generate, discriminate, init = networks(config, setting, sigmas)
+    of = lambda params: (partial(discriminate, params["discriminator"]), partial(generate, params["generator"]))
+
+    def discriminator_loss(params, key, x, step):
+        pair = diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+        key = jax.random.fold_in(key, 1)
+        losses = diffusion_gan.discriminator_loss(*of(params), key, pair, latent=config.latent)
+        penalty = lambda: diffusion_gan.gradient_penalty(of(params)[0], pair)
+        return adversaries.penalised(config, step, losses, penalty), {}
+
+    def generator_loss(params, key, x, step):
+        pair = diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+        key = jax.random.fold_in(key, 1)
+        return diffusion_gan.generator_loss(*of(params), key, pair, latent=config.latent).mean(), {}
+
+    def sample(params, keys):
+        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *setting.event), sigmas[0])
+        sampler = diffusion_gan.sampler(latent=config.latent)
+        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(generate, params), sampler)[0]
+
+    return family.experiment(
+        "families.ddgan",
+        config,
+        setting,
+        init=init,
+        loss=(
+            trainer.Turn("discriminator", discriminator_loss),
+            trainer.Turn("generator", generator_loss),
+        ),
+        samplers=dict.fromkeys(evaluations(config), sample),
+        **adversaries.parts(config),
+    )
+
+
+def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
+    """generate(params, x, sigma, z), discriminate(params, x_next, x, sigma), and init(key) of both's params.
+
+    Both networks see the process in its variance-preserving scale.
+    """
+    discriminator = adversaries.discriminator(config, setting)
+    if setting.dense:
+        dense = DenseGenerator(setting.event, config.width, config.depth)
+        generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
+    else:
+        generator = UNet(
+            **dataclasses.asdict(config.convolutions), mapping=config.mapping, remat=config.remat
+        )
+        apply = generator.apply
+    bound = jnp.tanh if config.bounded else lambda x: x
+
+    def generate(params, x, sigma, z):
+        return bound(apply(params, diffusion_gan.variance_preserving(x, sigma), jnp.log(sigma) / 4, z))
+
+    def discriminate(params, x_next, x, sigma):
+        # The level below each example's own, by which x_next is scaled.
+        number = jnp.argmin(jnp.abs(sigmas[None, :-1] - sigma[:, None]), axis=1)
+        pair = (
+            diffusion_gan.variance_preserving(x_next, sigmas[number + 1]),
+            diffusion_gan.variance_preserving(x, sigma),
+        )
+        return discriminator.apply(params, jnp.concatenate(pair, axis=-1), jnp.log(sigma) / 4)
+
+    def init(key):
+        (x, c_noise), z, keys = family.zeros(setting, 4), jnp.zeros((4, config.latent)), jax.random.split(key)
+        inputs = (z, x, c_noise) if setting.dense else (x, c_noise, z)
+        both = jnp.concatenate([x, x], axis=-1)
+        return {
+            "generator": generator.init(keys[0], *inputs),
+            "discriminator": discriminator.init(keys[1], both, c_noise),
+        }
+
+    return generate, discriminate, init
+
+
+if __name__ == "__main__":
+    launch.main(build, Config())

@@ -1,0 +1,80 @@
+"""A generative adversarial network: the non-saturating loss and R1 (Goodfellow et al. 2014, Mescheder et al. 2018).
+
+    python -m experiments.families.gan --data digits
+
+One evaluation a sample; nothing in its loss makes the generator cover what the data do.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from experiments import launch
+from experiments.config import Experiment
+from experiments.families import adversaries, family
+from experiments.families import setting as settings
+from jaxscore import adversarial, noise, trainer
+from jaxscore.networks import Decoder, DenseGenerator
+
+EVALUATIONS = {"one pass": 1}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(adversaries.Config):
+    """A generator from z to an example, and a discriminator."""
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    setting = settings.of(config.data, config.data_dir, config.size)
+    generator, discriminator = generator_of(config, setting), adversaries.discriminator(config, setting)
+
+    def init(key):
+        keys = jax.random.split(key)
+        z = jnp.zeros((4, config.latent))
+        return {
+            "generator": generator.init(keys[0], z),
+            "discriminator": discriminator.init(keys[1], family.zeros(setting, 4)[0]),
+        }
+
+    fake = lambda params, keys: generator.apply(params, noise.normal(keys, (len(keys), config.latent)))
+    logits = lambda params, x: discriminator.apply(params["discriminator"], x)
+    return family.experiment(
+        "families.gan",
+        config,
+        setting,
+        init=init,
+        loss=(
+            trainer.Turn("discriminator", partial(discriminator_loss, config, fake, logits)),
+            trainer.Turn("generator", partial(generator_loss, fake, logits)),
+        ),
+        samplers={"one pass": fake},
+        **adversaries.parts(config),
+    )
+
+
+def generator_of(config: Config, setting: settings.Setting) -> DenseGenerator | Decoder:
+    """The network from z to an example."""
+    if setting.dense:
+        return DenseGenerator(setting.event, config.width, config.depth)
+    return Decoder(setting.event, config.convolutions.channels, config.convolutions.multipliers)
+
+
+def discriminator_loss(config, fake, logits, params, key, x, step):
+    """softplus(-D(x)) + softplus(D(G(z))) + gamma R1."""
+    drawn = jax.lax.stop_gradient(fake(params["generator"], noise.row_keys(key, len(x))))
+    losses = adversarial.discriminator_loss(logits(params, x), logits(params, drawn))
+    penalty = lambda: adversarial.gradient_penalty(partial(logits, params), x)
+    return adversaries.penalised(config, step, losses, penalty), {}
+
+
+def generator_loss(fake, logits, params, key, x, step):
+    """softplus(-D(G(z)))."""
+    drawn = fake(params["generator"], noise.row_keys(key, len(x)))
+    return adversarial.generator_loss(logits(params, drawn)).mean(), {}
+
+
+if __name__ == "__main__":
+    launch.main(build, Config())

@@ -1,0 +1,135 @@
+"""How every family is judged: by features, by modes where they can be counted, and by memorisation.
+
+Features are those of a classifier where there are classes, principal components of unlabelled images, and of
+points the coordinates. Each result says of how many samples, against how many examples and which ones, in
+which features and rounded how: `settings`.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import figures, judge
+from experiments.families import setting as settings
+from experiments.families.setting import Setting
+from jaxscore import data, metrics
+
+MOST = 2000
+"""Samples and examples, at most, that distances and neighbours are taken of; modes are counted in all."""
+
+COLUMNS = ("frechet", "precision", "recall", "density", "coverage", "memorisation")
+
+
+class Judge(NamedTuple):
+    """Functions of examples that have been rounded, and what they are held against."""
+
+    features: Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[np.ndarray], np.ndarray] | None
+    modes: Callable[[np.ndarray], tuple[np.ndarray, int]] | None
+    """examples -> the number of each one's mode, and how many modes there are"""
+    reference: np.ndarray
+    labels: np.ndarray
+    about: dict[str, Any]
+
+
+@functools.cache
+def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> Judge:
+    """That of a data set; its classifier is fitted once, and every family judged by it."""
+    setting = settings.of(name, folder, size)
+    numbers = np.linspace(0, len(setting.train) - 1, min(MOST, len(setting.train))).astype(int)
+    reference, labels = np.asarray(setting.train[numbers]), setting.labels[numbers]
+    if name == "25gaussians":
+        flat = lambda x: x.reshape(len(x), -1)
+        mixture = settings.GRID()
+        modes = lambda x: (metrics.assign(x, np.asarray(mixture.means), 0.05), 25)
+        chosen = Judge(flat, None, modes, reference, labels, {"extractor": "coordinates"})
+    elif name == "stacked_digits":
+        chosen = _stacked(reference, labels)
+    elif len(np.unique(labels)) > 1:
+        features, predict = judge.classifier(reference, labels)
+        about = {"extractor": f"last hidden layer of MLPClassifier((128, 64)) fitted to {len(labels)} examples"}
+        chosen = Judge(features, predict, None, reference, labels, about)
+    else:
+        about = {"extractor": "64 principal components"}
+        chosen = Judge(judge.principal_components(reference), None, None, reference, labels, about)
+    rounded = "none" if setting.grey_values is None else f"to 1/{setting.grey_values}"
+    about = {"reference_n": len(reference), "rounding": rounded}
+    about["reference_hash"] = metrics.fingerprint(reference)
+    return chosen._replace(about=chosen.about | about)
+
+
+def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
+    """A classifier of single digits looks at each channel; how often it is right was seen on a fifth."""
+    digits, classes = data.digits()
+    held = np.arange(len(digits)) % 5 == 0
+    _, predict = judge.classifier(digits[~held], classes[~held])
+    accuracy = float(np.mean(predict(digits[held]) == classes[held]))
+    features, predict = judge.classifier(digits, classes)
+    channels = lambda x: [x[..., channel : channel + 1] for channel in range(x.shape[-1])]
+    together = lambda x: np.concatenate([features(channel) for channel in channels(x)], axis=1)
+    modes = lambda x: (metrics.stacked(np.stack([predict(c) for c in channels(x)], axis=1)), 1000)
+    about = {"extractor": "MLPClassifier((128, 64)) of single digits, channel by channel"}
+    about["classifier_accuracy"] = accuracy
+    return Judge(together, None, modes, reference, labels, about)
+
+
+def evaluate(setting: Setting, bits, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Every sampler's samples, judged; `bits` besides, where the family has a density or a bound of it."""
+    found = judge_of(setting.name)
+    rounded = _rounding(setting)
+    held_out, train = np.asarray(setting.held_out)[:MOST], _all(setting.train)
+    results = {name: _judged(found, rounded(x), (train, held_out)) for name, x in samples.items()}
+    n = len(next(iter(samples.values())))
+    extra = {} if bits is None else {"bits": float(bits(params))}
+    return {"settings": {"n": n, **found.about}, "samplers": results, **extra}
+
+
+def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
+    finite = bool(np.isfinite(x).all())
+    if not finite:
+        return {"finite": False}
+    few = x[:MOST]
+    result = judge.compare(few, found.reference, found.labels, found.features, found.predict, split=split)
+    if found.modes is not None:
+        modes = metrics.modes_found(*found.modes(x))
+        result |= {"modes": modes.found, "mode_kl": modes.kl, "high_quality": modes.assigned}
+    return {"finite": True, **{name: float(value) for name, value in result.items()}}
+
+
+def _rounding(setting: Setting) -> Callable[[np.ndarray], np.ndarray]:
+    if setting.grey_values is None:
+        return lambda x: np.asarray(x)
+    return lambda x: judge.round_to(np.asarray(x), setting.grey_values)
+
+
+def _all(train: data.Examples) -> np.ndarray:
+    """What was trained on: all, or of more than 10,000 examples so many, spread evenly."""
+    numbers = np.linspace(0, len(train) - 1, min(10_000, len(train))).astype(int)
+    return np.asarray(train[numbers])
+
+
+def table(results: dict) -> list[tuple[str, ...]]:
+    """A row for each sampler, with the metrics that it has."""
+    rows = results["samplers"]
+    columns = [name for name in (*COLUMNS, "modes", "mode_kl") if any(name in row for row in rows.values())]
+    show = lambda row: (f"{row[name]:.3f}" if name in row else "" for name in columns)
+    return [("sampler", *columns), *((name, *show(row)) for name, row in rows.items())]
+
+
+def report(setting: Setting, params, samples, history, folder: Path) -> list[Path]:
+    """A grid of each sampler's samples."""
+    with figures.page(folder / "samples.png", columns=len(samples), size=4.0) as axes:
+        for place, (name, x) in zip(axes, samples.items(), strict=True):
+            draw(place, x, name)
+    return [folder / "samples.png"]
+
+
+def draw(axes, x: np.ndarray, title: str) -> None:
+    """64 images, or all points."""
+    if x.ndim == 2:
+        figures.points(axes, x, title)
+    else:
+        figures.images(axes, x[:64], rows=8, title=title)
