@@ -48,7 +48,10 @@ def build(config: Config) -> Experiment:
     setting = settings.of(config.data, config.data_dir, config.size)
     sigmas = diffusion_gan.levels(config.denoising_steps)
     generate, discriminate, init = networks(config, setting, sigmas)
-    of = lambda params: (partial(discriminate, params["discriminator"]), partial(generate, params["generator"]))
+    of = lambda params: (
+        partial(discriminate, params["discriminator"]),
+        partial(generate, params["generator"]),
+    )
 
     def discriminator_loss(params, key, x, step):
         pair = diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)

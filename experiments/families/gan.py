@@ -18,7 +18,10 @@ from experiments.families import setting as settings
 from jaxscore import adversarial, noise, trainer
 from jaxscore.networks import Decoder, DenseGenerator
 
-EVALUATIONS = {"one pass": 1}
+
+def evaluations(config) -> dict[str, int]:
+    """Of each sampler."""
+    return {"one pass": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,9 @@ def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> 
         chosen = _stacked(reference, labels)
     elif len(np.unique(labels)) > 1:
         features, predict = judge.classifier(reference, labels)
-        about = {"extractor": f"last hidden layer of MLPClassifier((128, 64)) fitted to {len(labels)} examples"}
+        about = {
+            "extractor": f"last hidden layer of MLPClassifier((128, 64)) fitted to {len(labels)} examples"
+        }
         chosen = Judge(features, predict, None, reference, labels, about)
     else:
         about = {"extractor": "64 principal components"}
