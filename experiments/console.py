@@ -1,5 +1,6 @@
 """What a run shows: a progress bar on a terminal, plain lines anywhere else."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -109,3 +110,54 @@ def table(rows: list[tuple[str, ...]]) -> str:
     )
     lines = [align(row).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(align(rows[0])), *lines[1:]])
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Within, nothing is shown but errors."""
+    global MUTED
+    before, MUTED = MUTED, True
+    try:
+        yield
+    finally:
+        MUTED = before
+
+
+class Whole:
+    """A bar over several runs, each shown by its name while it lasts; elsewhere a line for each.
+
+    A context manager; `begin(name)` and `end()` around each run.
+    """
+
+    def __init__(self, runs: int):
+        self.runs, self.done, self.start = runs, 0, time.monotonic()
+        self.bar = None
+        if Console().is_terminal and not MUTED:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn())
+            self.task = self.bar.add_task("", total=runs)
+
+    def __enter__(self):
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar:
+            self.bar.stop()
+
+    def begin(self, name: str) -> None:
+        """The next run."""
+        self.name, self.since = name, time.monotonic()
+        if self.bar:
+            self.bar.update(self.task, description=name)
+
+    def end(self) -> None:
+        """It is over."""
+        self.done += 1
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.task, completed=self.done)
+        else:
+            left = (now - self.start) / self.done * (self.runs - self.done)
+            say(f"{self.done}/{self.runs}  {self.name}: {now - self.since:.0f} s  {left:.0f} s left")

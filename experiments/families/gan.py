@@ -1,4 +1,4 @@
-"""A generative adversarial network: the non-saturating loss and R1 (Goodfellow et al. 2014, Mescheder et al. 2018).
+"""A generative adversarial network: the non-saturating loss and R1 (Mescheder et al. 2018).
 
     python -m experiments.families.gan --data digits
 

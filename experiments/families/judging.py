@@ -80,7 +80,7 @@ def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
 
 def evaluate(setting: Setting, bits, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
     """Every sampler's samples, judged; `bits` besides, where the family has a density or a bound of it."""
-    found = judge_of(setting.name)
+    found = judge_of(*setting.source)
     rounded = _rounding(setting)
     held_out, train = np.asarray(setting.held_out)[:MOST], _all(setting.train)
     results = {name: _judged(found, rounded(x), (train, held_out)) for name, x in samples.items()}

@@ -41,6 +41,8 @@ class Setting(NamedTuple):
     std: float
     grey_values: int | None
     """Parts of 1 that pixels come in; None of points."""
+    source: tuple
+    """What `of` was asked for."""
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -73,7 +75,7 @@ def of(name: str, folder: Path | None = None, size: int | None = None) -> Settin
     elif name == "stacked_digits":
         examples, labels = data.stacked_digits(DRAWN[name], seed=0)
     else:
-        examples, labels = data.load(name, folder, size=size)
+        examples, labels = _load(name, folder, size)
     order = np.random.default_rng(0).permutation(len(examples))
     held = max(round(HELD_OUT * len(order)), 1)
     out, kept = np.sort(order[: min(held, STATISTICS)]), np.sort(order[held:])
@@ -83,7 +85,17 @@ def of(name: str, folder: Path | None = None, size: int | None = None) -> Settin
         raise data.DataError(f"--data {name}: all examples are the same; there is nothing to learn")
     grey = {"25gaussians": None, "digits": 16, "stacked_digits": 16}.get(name, 255)
     mean = some.mean(axis=0, keepdims=True)
-    return Setting(name, _some(examples, kept), examples[out], labels[kept], mean, std, grey)
+    return Setting(
+        name, _some(examples, kept), examples[out], labels[kept], mean, std, grey, (name, folder, size)
+    )
+
+
+def _load(name: str, folder: Path | None, size: int | None) -> data.Dataset:
+    try:
+        return data.load(name, folder, size=size)
+    except data.DataError as error:
+        also = f", {', '.join(DRAWN)}" if "is not known" in str(error) else ""
+        raise data.DataError(f"--data {name}: {error}{also}") from None
 
 
 def _some(examples: data.Examples, numbers: np.ndarray) -> data.Examples:
