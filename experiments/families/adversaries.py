@@ -43,6 +43,8 @@ class Config(family.Config):
     """gamma, the weight of R1, at the steps at which it is computed."""
     interval: int = 1
     """R1 is computed every so many steps."""
+    octaves: int = 0
+    """Fourier features of dense networks' inputs, down to 2^-octaves standard deviations; for points."""
     ema_decay: float = 0.998
 
     def __post_init__(self):
@@ -56,7 +58,7 @@ def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Disc
     """The network; examples beside each other in its input are so in their last axis."""
     if setting.dense:
         size = {"width": config.discriminator_width, "depth": config.discriminator_depth}
-        return DenseDiscriminator(**size, group=config.group)
+        return DenseDiscriminator(**size, group=config.group, octaves=config.octaves)
     multipliers = config.discriminator_multipliers
     return Discriminator(config.discriminator_channels, multipliers, config.group, remat=config.remat)
 

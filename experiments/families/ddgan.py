@@ -18,7 +18,7 @@ from experiments.families import adversaries, family
 from experiments.families import setting as settings
 from experiments.flags import require
 from jaxscore import diffusion_gan, noise, samplers, trainer
-from jaxscore.networks import DenseGenerator, UNet
+from jaxscore.networks import MLP, DenseGenerator, UNet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Config(adversaries.Config):
 
     denoising_steps: int = 4
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
+    plain: bool = True
     bounded: bool = False
     """Pixels through tanh, as published; for images that are scaled to -1..1."""
     mapping: int = 4
@@ -91,8 +92,12 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     """
     discriminator = adversaries.discriminator(config, setting)
     if setting.dense:
-        dense = DenseGenerator(setting.event, config.width, config.depth)
-        generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
+        if config.plain:
+            dense = DenseGenerator(setting.event, config.width, config.depth, octaves=config.octaves)
+            generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
+        else:
+            generator = MLP(config.width, config.depth, mapping=config.mapping)
+            apply = generator.apply
     else:
         generator = UNet(
             **dataclasses.asdict(config.convolutions), mapping=config.mapping, remat=config.remat
@@ -114,7 +119,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
 
     def init(key):
         (x, c_noise), z, keys = family.zeros(setting, 4), jnp.zeros((4, config.latent)), jax.random.split(key)
-        inputs = (z, x, c_noise) if setting.dense else (x, c_noise, z)
+        inputs = (z, x, c_noise) if config.plain else (x, c_noise, z)
         both = jnp.concatenate([x, x], axis=-1)
         return {
             "generator": generator.init(keys[0], *inputs),

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import MinibatchDeviation, NoiseEmbedding, rematerialised
+from jaxscore.networks.layers import MinibatchDeviation, NoiseEmbedding, rematerialised, waves
 from jaxscore.types import Array, DTypeLike
 
 activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
@@ -80,13 +80,14 @@ class DenseDiscriminator(nn.Module):
     """x[b, ...] flattened, c_noise[b] or None -> logits[b], float32: `depth` dense layers of `width`.
 
     For points and for images of few pixels. The noise level is added to what each layer makes; the deviation
-    over groups of `group` goes into the last.
+    over groups of `group` goes into the last. The input is seen through `layers.waves` of so many `octaves`.
     """
 
     width: int = 128
     depth: int = 3
     group: int = 4
     embedding: int = 128
+    octaves: int = 0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -94,7 +95,7 @@ class DenseDiscriminator(nn.Module):
         self, x: Float[Array, "b *event"], c_noise: Float[Array, "b"] | None = None
     ) -> Float[Array, "b"]:
         embedding = _embedding(self, c_noise)
-        h = x.reshape(x.shape[0], -1).astype(self.dtype)
+        h = waves(x.reshape(x.shape[0], -1), self.octaves).astype(self.dtype)
         for number in range(self.depth):
             if number == self.depth - 1:
                 h = MinibatchDeviation(self.group)(h)

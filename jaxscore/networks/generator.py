@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import NoiseEmbedding
+from jaxscore.networks.layers import NoiseEmbedding, waves
 from jaxscore.types import Array, DTypeLike
 
 activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
@@ -26,13 +26,15 @@ class DenseGenerator(nn.Module):
 
     `depth` dense layers of `width` with LeakyReLU(0.2), z beside x in the input, the noise level added to
     what each layer makes. Unlike a score network's, its output layer does not start at zero: what it makes
-    must differ with z from the beginning, or it learns to ignore it. For points and images of few pixels.
+    must differ with z from the beginning, or it learns to ignore it. x is seen through `layers.waves`
+    of so many `octaves`. For points and images of few pixels.
     """
 
     event: tuple[int, ...]
     width: int = 128
     depth: int = 3
     embedding: int = 128
+    octaves: int = 0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -42,7 +44,11 @@ class DenseGenerator(nn.Module):
         x: Float[Array, "b *event"] | None = None,
         c_noise: Float[Array, "b"] | None = None,
     ) -> Float[Array, "b *event"]:
-        h = latent if x is None else jnp.concatenate([latent, x.reshape(len(x), -1)], axis=1)
+        h = (
+            latent
+            if x is None
+            else jnp.concatenate([latent, waves(x.reshape(len(x), -1), self.octaves)], axis=1)
+        )
         h = h.astype(self.dtype)
         if c_noise is not None:
             embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)

@@ -30,6 +30,16 @@ class NoiseEmbedding(nn.Module):
         return nn.silu(nn.Dense(self.width, dtype=self.dtype)(waves))
 
 
+def waves(x: Float[Array, "b d"], octaves: int) -> Float[Array, "b e"]:
+    """x, and cos(2^k x) and sin(2^k x) for k = 1, ..., octaves, side by side: e = (2 octaves + 1) d.
+
+    Fourier features (Tancik et al. 2020, section 4), by which dense layers tell points of the plane apart that
+    lie as near as 2^-octaves. With 0 octaves it is x.
+    """
+    phases = [2.0**k * x for k in range(1, octaves + 1)]
+    return jnp.concatenate([x, *(f(phase) for phase in phases for f in (jnp.cos, jnp.sin))], axis=1)
+
+
 class Mapping(nn.Module):
     """A latent z[b, latent] -> [b, width], `depth` layers with SiLU, each z first scaled to |z|^2 = latent.
 

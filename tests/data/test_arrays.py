@@ -148,3 +148,18 @@ def test_nothing_in_the_file_is_executed(tmp_path):
 def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
     with pytest.raises(data.DataError, match=r"numpy\.savez"):
         data.load(f"npz:{tmp_path / 'absent.npz'}")
+
+
+def test_stacked_digits_have_a_digit_in_each_channel():
+    single, stacked = arrays.digits(), arrays.stacked_digits(500, seed=1)
+    assert stacked.examples.shape == (500, 8, 8, 3)
+    assert stacked.examples.dtype == np.float32
+    known = {
+        image.tobytes(): label for image, label in zip(single.examples[..., 0], single.labels, strict=True)
+    }
+    for image, label in zip(stacked.examples[:20], stacked.labels[:20], strict=True):
+        digits = [known[np.ascontiguousarray(image[..., channel]).tobytes()] for channel in range(3)]
+        assert digits == [int(digit) for digit in f"{label:03d}"]
+    # 500 of 1,000 about equally likely modes: 1000 (1 - e^-0.5) = 393 of them, sd 10.
+    assert 350 < len(set(stacked.labels.tolist())) < 435
+    np.testing.assert_array_equal(arrays.stacked_digits(500, seed=1).examples, stacked.examples)

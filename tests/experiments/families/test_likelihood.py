@@ -1,0 +1,70 @@
+"""Bits: the VAE's likelihood against SciPy, the flow's density against a histogram, both against the truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.families import setting as settings
+from experiments.families import vae
+from tests.experiments.families import small
+
+
+@pytest.mark.parametrize("low, high", [(-0.3, 0.4), (5.0, 5.1), (-6.2, -6.0), (-np.inf, -3.0), (2.0, np.inf)])
+def test_the_probability_of_an_interval(low, high):
+    expected = np.log(
+        stats.norm.sf(low) - stats.norm.sf(high) if low > 0 else stats.norm.cdf(high) - stats.norm.cdf(low)
+    )
+    found = vae.log_probability(jnp.asarray([low]), jnp.asarray([high]))
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("low, high", [(-jnp.inf, 0.3), (0.3, jnp.inf), (0.2, 0.5), (-9.0, -8.9)])
+def test_its_slope_is_finite(low, high):
+    slope = jax.grad(lambda mean: vae.log_probability(jnp.asarray(low) - mean, jnp.asarray(high) - mean))(0.0)
+    assert np.isfinite(slope)
+
+
+def test_the_grey_values_probabilities_sum_to_one():
+    setting = settings.of("digits")
+    values = jnp.arange(17) / 16
+    x = setting.scaled(jnp.broadcast_to(values[:, None, None, None], (17, 8, 8, 1)))
+    one_pixel = lambda x: vae.log_likelihood(
+        setting._replace(mean=np.float32(setting.mean[0, 3, 3, 0])),
+        x,
+        jnp.zeros_like(x),
+        jnp.full((1, 1, 1), -0.5),
+    )
+    x = (values[:, None, None, None] - setting.mean[0, 3, 3, 0]) / setting.std
+    np.testing.assert_allclose(np.exp(one_pixel(x)).sum(), 1, rtol=1e-4)
+
+
+def test_a_points_likelihood_is_the_normal_density():
+    setting, x = settings.of("25gaussians"), jnp.asarray([[0.3, -1.2]])
+    found = vae.log_likelihood(setting, x, jnp.asarray([[0.1, 0.2]]), jnp.asarray([-0.5, 0.3]))
+    expected = stats.norm.logpdf([0.3, -1.2], [0.1, 0.2], np.exp([-0.5, 0.3])).sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_an_untrained_flow_on_points_has_nearly_the_normals_bits():
+    """Couplings begin near the identity: a standard normal in scaled coordinates."""
+    setting = settings.of("25gaussians")
+    experiment = small.module("flow").build(small.config("flow"))
+    params = experiment.init(jax.random.key(0))
+    found = float(experiment.evaluate(params, {"one pass": setting.held_out[:50]})["bits"])
+    scaled = np.asarray(setting.scaled(setting.held_out))
+    nats = stats.norm.logpdf(scaled).sum(axis=1).mean() - 2 * np.log(setting.std)
+    # The couplings begin near, not at, the identity.
+    np.testing.assert_allclose(found, -nats / (2 * np.log(2)), atol=0.5)
+
+
+def test_a_flows_density_integrates_to_one():
+    module, setting = small.module("flow"), settings.of("25gaussians")
+    make, join = module.flow(small.config("flow"), 2)
+    side = np.linspace(-8, 8, 321)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2).astype(np.float32)
+    assert setting.event == (2,)
+    density = np.exp(jax.jit(lambda params: join(params).log_prob(grid))(make(jax.random.key(3))))
+    # Rectangles of 0.05: the density of width about 1 is summed to far better than this.
+    np.testing.assert_allclose(density.sum() * (side[1] - side[0]) ** 2, 1, rtol=5e-3)

@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import trilemma
+from experiments.flags import FlagError
+from experiments.logbook import NonFinite
+from tests.experiments.families import small
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Every family in a small size, and a budget of a few steps."""
+    for name in ("gan", "edm"):
+        module = small.module(name)
+        monkeypatch.setattr(module, "RECIPES", {"25gaussians": small.config(name)}, raising=False)
+    return {"data": "25gaussians", "families": "gan,edm", "seeds": 2, "samples": 16, "tflops": 1e-6}
+
+
+def test_families_and_seeds_make_a_table_and_pictures(tiny, tmp_path, capsys):
+    result = trilemma.run(trilemma.Config(workdir=tmp_path, **tiny))
+    out = capsys.readouterr().out
+    assert "4/4" in out
+    assert [row["family"] for row in result["rows"]] == ["gan", "edm", "edm"]
+    for row in result["rows"]:
+        assert len(row["metrics"]["frechet"]) == 2
+        assert {row["diverged"]} == {0}
+        assert row["intervals"]["frechet"]["mean"] == pytest.approx(np.mean(row["metrics"]["frechet"]))
+    assert result["settings"]["reference_n"] == 2000
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["samples.png", "trilemma.png"]
+    assert json.loads((tmp_path / "trilemma.json").read_text())["tflops"] == 1e-6
+
+
+def test_what_is_finished_is_not_done_again(tiny, tmp_path, monkeypatch):
+    one = tiny | {"families": "edm", "seeds": 1}
+    first = trilemma.run(trilemma.Config(workdir=tmp_path, **one))
+    monkeypatch.setattr(trilemma.launch, "run", lambda *a, **k: pytest.fail("trained again"))
+    second = trilemma.run(trilemma.Config(workdir=tmp_path, **one))
+    assert json.loads(json.dumps(first)) == json.loads(json.dumps(second))
+
+
+def test_a_family_that_diverges_is_reported_and_the_others_go_on(tiny, tmp_path, monkeypatch, capsys):
+    real = trilemma.launch.run
+
+    def run(experiment, folder, **options):
+        if experiment.name == "families.gan":
+            raise NonFinite("the loss is not finite at step 3")
+        return real(experiment, folder, **options)
+
+    monkeypatch.setattr(trilemma.launch, "run", run)
+    result = trilemma.run(trilemma.Config(workdir=tmp_path, **tiny | {"seeds": 1}))
+    assert [row["diverged"] for row in result["rows"]] == [1, 0, 0]
+    assert result["rows"][0]["metrics"] == {}
+    assert "diverged" in capsys.readouterr().out
+
+
+def test_each_t_is_a_family_of_its_own(tmp_path):
+    config = trilemma.Config(families="ddgan", denoising_steps=(1, 4, 8))
+    found = trilemma.members(config, tmp_path, 2)
+    assert [member.name for member in found] == ["ddgan1", "ddgan", "ddgan8"]
+    assert [trilemma.evaluations(member) for member in found] == [{"T = 1": 1}, {"T = 4": 4}, {"T = 8": 8}]
+    assert {member.config.seed for member in found} == {2}
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"families": "gan,gann"}, "'gann' is not known; use gan,vae"),
+        ({"tflops": 0.0}, "--tflops 0.0"),
+        ({"seeds": 0}, "--seeds 0"),
+        ({"denoising_steps": (4, 0)}, "--denoising-steps 4 0"),
+        ({"samples": 3}, "--samples 3"),
+    ],
+)
+def test_bad_input_is_one_line(changes, text):
+    with pytest.raises(FlagError, match=text) as error:
+        trilemma.Config(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_data_set_exits_with_2_and_one_line(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.trilemma",
+        "--data",
+        "nonsense",
+        "--workdir",
+        str(tmp_path / "x"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "25gaussians" in done.stderr

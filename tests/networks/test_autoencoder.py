@@ -1,0 +1,54 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore.networks import Decoder, Encoder
+
+
+@pytest.mark.parametrize("event", [(8, 8, 1), (7, 10, 3)])
+def test_shapes_of_both_halves(event):
+    encoder, decoder = Encoder(outputs=6, channels=4), Decoder(event, channels=4)
+    x, z = jnp.ones((3, *event)), jnp.ones((3, 6))
+    code = encoder.apply(encoder.init(jax.random.key(0), x), x)
+    image = decoder.apply(decoder.init(jax.random.key(1), z), z)
+    assert code.shape == (3, 6)
+    assert image.shape == (3, *event)
+    assert {code.dtype, image.dtype} == {np.dtype("float32")}
+
+
+def test_every_pixel_is_encoded():
+    encoder = Encoder(outputs=2, channels=4, multipliers=(1, 2))
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 1))
+    params = encoder.init(jax.random.key(1), x)
+    slope = jax.grad(lambda x: encoder.apply(params, x)[0, 0])(x)
+    assert bool(jnp.all(slope != 0))
+
+
+def test_every_number_of_the_code_matters_to_every_quarter_of_the_image():
+    decoder = Decoder((8, 8, 1), channels=4)
+    z = jax.random.normal(jax.random.key(0), (1, 3))
+    params = decoder.init(jax.random.key(1), z)
+    jacobian = jax.jacobian(lambda z: decoder.apply(params, z)[0, :, :, 0])(z)[:, :, 0]
+    quarters = np.abs(jacobian).reshape(2, 4, 2, 4, 3).sum(axis=(1, 3))
+    assert (quarters > 0).all()
+
+
+def test_an_autoencoder_learns_two_images():
+    encoder, decoder = Encoder(2, channels=4), Decoder((4, 4, 1), channels=4)
+    x = jnp.stack([jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1))])
+    init = jax.random.split(jax.random.key(0))
+    params = {"e": encoder.init(init[0], x), "d": decoder.init(init[1], jnp.zeros((2, 2)))}
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            return jnp.mean((decoder.apply(params["d"], encoder.apply(params["e"], x)) - x) ** 2)
+
+        value, grads = jax.value_and_grad(loss)(params)
+        return value, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+
+    first, params = step(params)
+    for _ in range(200):
+        last, params = step(params)
+    assert float(last) < float(first) / 10
