@@ -71,5 +71,7 @@ def parts(config: Config) -> dict:
 
 def penalised(config: Config, step, losses: jnp.ndarray, penalty) -> jnp.ndarray:
     """The mean of the losses, with gamma R1 at the steps that have it."""
+    if config.penalty == 0:
+        return losses.mean()
     lazily = partial(adversarial.lazy, step, config.interval)
     return losses.mean() + config.penalty * lazily(penalty).mean()

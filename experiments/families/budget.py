@@ -7,14 +7,23 @@ import jax
 
 from experiments import programs
 from experiments.config import Config, Experiment
+from jaxscore import sharding
 
 
-def cost(experiment: Experiment) -> float:
+def cost(build: Callable[[Config], Experiment], config: Config) -> float:
     """FLOPs of a training step, as XLA counts those of the program that it has compiled for one device.
 
-    Both branches of what happens at some steps only, as a lazy gradient penalty, count.
+    Of a gradient penalty that is computed every `interval` steps, that part of its cost.
     """
-    mesh = programs.sharding.mesh(devices=jax.local_devices()[:1])
+    if not getattr(config, "penalty", 0.0):
+        return _flops(build(config))
+    always = _flops(build(dataclasses.replace(config, interval=1)))
+    never = _flops(build(dataclasses.replace(config, penalty=0.0)))
+    return never + (always - never) / config.interval
+
+
+def _flops(experiment: Experiment) -> float:
+    mesh = sharding.mesh(devices=jax.local_devices()[:1])
     state, batch = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
     step = programs.make_step(experiment, mesh)
     return float(step.lower(jax.random.key(0), state, batch).compile().cost_analysis()["flops"])
@@ -22,5 +31,5 @@ def cost(experiment: Experiment) -> float:
 
 def within(build: Callable[[Config], Experiment], config: Config, flops: float) -> tuple[Config, float]:
     """The configuration with as many steps as `flops` pay for, at least one, and what a step costs."""
-    each = cost(build(config))
+    each = cost(build, config)
     return dataclasses.replace(config, steps=max(round(flops / each), 1)), each

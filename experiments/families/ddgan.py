@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import launch
-from experiments.config import Experiment
+from experiments.config import Experiment, Optimizer
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
 from experiments.flags import require
@@ -25,9 +25,19 @@ from jaxscore.networks import MLP, DenseGenerator, UNet
 class Config(adversaries.Config):
     """A generator of x0 from a noisy x and z, and a discriminator of denoising steps."""
 
+    width: int = 192
+    depth: int = 2
+    batch: int = 32
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(2e-4))
+    discriminator_width: int = 256
+    discriminator_depth: int = 3
+    penalty: float = 0.1
+    interval: int = 15
+    ema_decay: float = 0.999
     denoising_steps: int = 4
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
-    plain: bool = True
+    plain: bool = False
+    """A plain dense generator, z beside x in its input, in place of one that z modulates; for points."""
     bounded: bool = False
     """Pixels through tanh, as published; for images that are scaled to -1..1."""
     mapping: int = 4

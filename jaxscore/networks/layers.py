@@ -33,8 +33,8 @@ class NoiseEmbedding(nn.Module):
 def waves(x: Float[Array, "b d"], octaves: int) -> Float[Array, "b e"]:
     """x, and cos(2^k x) and sin(2^k x) for k = 1, ..., octaves, side by side: e = (2 octaves + 1) d.
 
-    Fourier features (Tancik et al. 2020, section 4), by which dense layers tell points of the plane apart that
-    lie as near as 2^-octaves. With 0 octaves it is x.
+    Fourier features (Tancik et al. 2020, section 4), by which dense layers tell points of the plane apart
+    that lie as near as 2^-octaves. With 0 octaves it is x.
     """
     phases = [2.0**k * x for k in range(1, octaves + 1)]
     return jnp.concatenate([x, *(f(phase) for phase in phases for f in (jnp.cos, jnp.sin))], axis=1)

@@ -66,7 +66,7 @@ def test_each_t_is_a_family_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes, text",
+    ("changes", "text"),
     [
         ({"families": "gan,gann"}, "'gann' is not known; use gan,vae"),
         ({"tflops": 0.0}, "--tflops 0.0"),

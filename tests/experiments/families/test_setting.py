@@ -38,7 +38,7 @@ def test_images_that_are_bytes_stay_bytes():
 
 
 def test_an_unknown_data_set_names_the_known_ones():
-    with pytest.raises(data.DataError, match="fashion_mnist.*25gaussians, stacked_digits"):
+    with pytest.raises(data.DataError, match=r"fashion_mnist.*25gaussians, stacked_digits"):
         settings.of("nonsense")
 
 
