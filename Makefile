@@ -8,9 +8,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema plan test lint docs clean
+.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma plan test lint docs clean
 
-digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema: .venv/installed
+digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma: .venv/installed
 	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
 
 plan: .venv/installed-for-plans

@@ -4,8 +4,9 @@
     python -m experiments.trilemma --data 25gaussians --families gan,ddgan --denoising-steps 1 2 4 8
 
 Each family is trained for as many steps as --tflops pay for, once with each seed, in a folder of its own,
-from which a later run goes on. At the end there is one table, one page of samples, and one figure: the triangle of
-sample quality, mode coverage and fast sampling (Xiao et al. 2022), and quality against evaluations.
+from which a later run goes on. At the end there is one table, one page of samples, and one figure: the
+triangle of sample quality, mode coverage and fast sampling (Xiao et al. 2022), and quality against
+evaluations.
 """
 
 import dataclasses

@@ -32,9 +32,9 @@ def test_it_is_trained_sampled_and_judged(name, tmp_path):
 def test_a_sample_depends_on_its_key_alone(name):
     experiment = small.module(name).build(small.config(name))
     params = experiment.averaged(experiment.init(jax.random.key(0)))
-    keys = noise.row_keys(jax.random.key(1), 6)
+    keys = lambda: noise.row_keys(jax.random.key(1), 6)
     for label, draw in experiment.samplers.items():
-        whole, part = draw(params, keys)[label], draw(params, keys[2:4])[label]
+        whole, part = draw(params, keys())[label], draw(params, keys()[2:4])[label]
         np.testing.assert_allclose(whole[2:4], part, rtol=1e-4, atol=1e-4)
 
 

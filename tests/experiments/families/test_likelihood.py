@@ -10,7 +10,6 @@ from experiments.families import setting as settings
 from experiments.families import vae
 from tests.experiments.families import small
 
-
 INTERVALS = [(-0.3, 0.4), (5.0, 5.1), (-6.2, -6.0), (-np.inf, -3.0), (2.0, np.inf)]
 
 
@@ -50,16 +49,15 @@ def test_a_points_likelihood_is_the_normal_density():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_an_untrained_flow_on_points_has_nearly_the_normals_bits():
-    """Couplings begin near the identity: a standard normal in scaled coordinates."""
-    setting = settings.of("25gaussians")
-    experiment = small.module("flow").build(small.config("flow"))
+def test_a_flows_bits_are_those_of_the_density_of_unscaled_points():
+    """Half of the density's logarithm to base 2; scaling by 1/std multiplies it by std^2."""
+    setting, config = settings.of("25gaussians"), small.config("flow")
+    experiment = small.module("flow").build(config)
     params = experiment.init(jax.random.key(0))
-    found = float(experiment.evaluate(params, {"one pass": setting.held_out[:50]})["bits"])
-    scaled = np.asarray(setting.scaled(setting.held_out))
-    nats = stats.norm.logpdf(scaled).sum(axis=1).mean() - 2 * np.log(setting.std)
-    # The couplings begin near, not at, the identity.
-    np.testing.assert_allclose(found, -nats / (2 * np.log(2)), atol=0.5)
+    found = experiment.evaluate(params, {"one pass": setting.held_out[:50]})["bits"]
+    _, join = small.module("flow").flow(config, 2)
+    density = np.exp(join(params).log_prob(setting.scaled(setting.held_out))) / setting.std**2
+    np.testing.assert_allclose(found, -np.log2(density).mean() / 2, rtol=1e-4)
 
 
 def test_a_flows_density_integrates_to_one():
