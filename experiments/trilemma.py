@@ -211,8 +211,9 @@ def rows_of(name: str, runs: list[dict[str, Any]]) -> list[trilemma_report.Row]:
         row["metrics"] = {key: [run["samplers"][sampler][key] for run in fine] for key in names}
         if fine and "bits" in first:
             row["metrics"]["bits"] = [run["bits"] for run in fine]
-        intervals = {key: metrics.over_seeds(values)._asdict() for key, values in row["metrics"].items()}
-        rows.append(row | {"intervals": json.loads(json.dumps(intervals, default=list))})
+        several = row["metrics"] if len(fine) > 1 else {}  # one value has no interval
+        row["intervals"] = {key: metrics.over_seeds(values)._asdict() for key, values in several.items()}
+        rows.append(row)
     return rows
 
 

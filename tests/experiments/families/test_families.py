@@ -28,7 +28,7 @@ def test_it_is_trained_sampled_and_judged(name, tmp_path):
     assert (tmp_path / "report" / "samples.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", small.NAMES)
+@pytest.mark.parametrize("name", ["gan", "vae", "flow", "ddgan", "ncsn"])
 def test_a_sample_depends_on_its_key_alone(name):
     experiment = small.module(name).build(small.config(name))
     params = experiment.averaged(experiment.init(jax.random.key(0)))
@@ -88,7 +88,7 @@ def test_images_have_convolutions(name):
 def test_the_penalty_is_in_the_discriminators_loss_at_its_steps_only():
     module, config = small.module("gan"), small.config("gan", penalty=1.0, interval=2)
     experiment = module.build(config)
-    params, x = experiment.init(jax.random.key(0)), next(experiment.batches(0))
+    params, x = experiment.init(jax.random.key(0)), jnp.asarray(next(experiment.batches(0)))
     loss = experiment.loss[0].loss
     value = lambda step: float(loss(params, jax.random.key(1), x, jnp.asarray(step))[0])
     assert value(0) == value(2) > value(1) == value(3)
