@@ -17,14 +17,18 @@ from jaxscore import trainer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Adam with a linear warm-up, a constant rate, and a linear decay to zero."""
+    """Adam with a linear warm-up, a constant rate, and a decay."""
 
     learning_rate: float = 1e-3
     """The constant rate, reached after the warm-up."""
     warm_up: int = 100
     """Steps from zero to the constant rate."""
     decay: float = 0.5
-    """The share of all steps, at the end, over which the rate falls to zero."""
+    """The share of all steps, at the end, over which the rate falls to the final one."""
+    fall: Literal["linear", "cosine"] = "linear"
+    """The course of that fall."""
+    final: float = 0.0
+    """The rate after the last step; nothing of the kind without a decay."""
     b1: float = 0.9
     """Decay of Adam's first moment."""
     b2: float = 0.99
@@ -37,6 +41,8 @@ class Optimizer:
         require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
         require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
         require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
+        remedy = f"must lie in 0..{rate}, the optimizer.learning-rate"
+        require(0 <= self.final <= rate, "optimizer.final", self.final, remedy)
         for name in ("b1", "b2"):
             value = getattr(self, name)
             require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
@@ -46,11 +52,18 @@ class Optimizer:
         """The optax optimiser for a run of `steps` steps."""
         fall = round(self.decay * steps)
         rise = min(self.warm_up, steps - fall)
+        down = (
+            optax.linear_schedule(self.learning_rate, self.final, max(fall, 1))
+            if self.fall == "linear"
+            else optax.cosine_decay_schedule(
+                self.learning_rate, max(fall, 1), self.final / self.learning_rate
+            )
+        )
         rate = optax.join_schedules(
             [
                 optax.linear_schedule(self.learning_rate / (rise + 1), self.learning_rate, rise),
                 optax.constant_schedule(self.learning_rate),
-                optax.linear_schedule(self.learning_rate, 0.0, max(fall, 1)),
+                down,
             ],
             [rise, steps - fall],
         )

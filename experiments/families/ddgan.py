@@ -1,6 +1,7 @@
 """The denoising diffusion GAN (Xiao et al. 2022): T large denoising steps, each a conditional GAN's draw.
 
     python -m experiments.families.ddgan --data digits --denoising-steps 4
+    python -m experiments.families.ddgan --preset cifar10 --data-dir ~/tensorflow_datasets
 
 See jaxscore/diffusion_gan.py for the method. T = 1 is a GAN whose generator and discriminator are also
 shown the noise that is denoised, and nearly that of gan.py.
@@ -11,13 +12,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from experiments import launch
+from experiments import flags, launch
 from experiments.config import Experiment, Optimizer
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
 from experiments.flags import require
-from jaxscore import diffusion_gan, noise, samplers, trainer
+from jaxscore import data, diffusion_gan, noise, samplers, trainer
 from jaxscore.networks import MLP, DenseGenerator, UNet
 
 
@@ -30,7 +32,7 @@ class Config(adversaries.Config):
     batch: int = 32
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(2e-4))
     discriminator_width: int = 256
-    discriminator_depth: int = 3
+    discriminator_depth: int = 2
     penalty: float = 0.1
     interval: int = 15
     ema_decay: float = 0.999
@@ -38,8 +40,12 @@ class Config(adversaries.Config):
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
     plain: bool = False
     """A plain dense generator, z beside x in its input, in place of one that z modulates; for points."""
+    preset: str = "digits"
+    """Whose values the other flags have; an unknown name lists those that are known."""
     bounded: bool = False
-    """Pixels through tanh, as published; for images that are scaled to -1..1."""
+    """As published: pixels are scaled to -1..1, and the generator's go through tanh."""
+    flip: bool = False
+    """Mirror every second training image."""
     mapping: int = 4
     """Layers of the mapping network from z to the modulation; of a U-Net."""
 
@@ -57,6 +63,9 @@ def evaluations(config: Config) -> dict[str, int]:
 def build(config: Config) -> Experiment:
     """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
+    if config.bounded:
+        require(setting.grey_values is not None, "bounded", "", f"--data {config.data} has no pixels")
+        setting = setting._replace(mean=np.full_like(setting.mean, 0.5), std=0.5)
     sigmas = diffusion_gan.levels(config.denoising_steps)
     generate, discriminate, init = networks(config, setting, sigmas)
     of = lambda params: (
@@ -64,15 +73,19 @@ def build(config: Config) -> Experiment:
         partial(generate, params["generator"]),
     )
 
+    def random_pair(key, x):
+        x = data.flip(jax.random.fold_in(key, 2), x) if config.flip else x
+        return diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+
     def discriminator_loss(params, key, x, step):
-        pair = diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+        pair = random_pair(key, x)
         key = jax.random.fold_in(key, 1)
         losses = diffusion_gan.discriminator_loss(*of(params), key, pair, latent=config.latent)
         penalty = lambda: diffusion_gan.gradient_penalty(of(params)[0], pair)
         return adversaries.penalised(config, step, losses, penalty), {}
 
     def generator_loss(params, key, x, step):
-        pair = diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+        pair = random_pair(key, x)
         key = jax.random.fold_in(key, 1)
         return diffusion_gan.generator_loss(*of(params), key, pair, latent=config.latent).mean(), {}
 
@@ -140,4 +153,8 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
 
 
 if __name__ == "__main__":
-    launch.main(build, Config())
+    from experiments.families.ddgan_presets import PRESETS
+
+    with launch.one_line_errors():
+        chosen = PRESETS[flags.choose("preset", PRESETS, "digits")]
+    launch.main(build, chosen)

@@ -124,3 +124,14 @@ def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(bad):
         digits.Config(heun=digits.Heun(sigma_max=bad))
     with pytest.raises(FlagError, match=r"^--sigma-mean .*: must be a finite number$"):
         digits.Config(sigma_mean=bad)
+
+
+def test_a_cosine_falls_to_the_final_rate():
+    recipe = Optimizer(learning_rate=1e-3, warm_up=0, decay=1.0, fall="cosine", final=1e-5)
+    tx, params, moves = recipe.build(10), jnp.zeros(1), []
+    state = tx.init(params)
+    for _ in range(11):
+        update, state = tx.update(jnp.ones(1), state)
+        moves.append(-float(update[0]))  # Adam's step for a constant gradient is the rate
+    expected = 1e-5 + (1e-3 - 1e-5) * (1 + np.cos(np.pi * np.arange(11) / 10)) / 2
+    np.testing.assert_allclose(moves, expected, rtol=1e-4)

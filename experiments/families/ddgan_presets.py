@@ -1,0 +1,77 @@
+"""The published recipes of the denoising diffusion GAN, as far as they are one of data and numbers.
+
+Constants are those of Xiao et al. 2022, appendix (tables 6 and 7); epochs are steps of its
+batches. The networks are this library's: sizes, channels, attention and latents are as published, the
+blocks are the U-Net's and the discriminator's own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.config import Optimizer
+from experiments.families.ddgan import Config
+from experiments.families.family import Convolutions
+
+SMALL, LARGE = (2, 4, 8, 8), (2, 4, 8, 8, 8, 8, 8)
+"""The discriminators' multipliers of 64 channels: three halvings, and six."""
+
+
+def _published(name: str, *, rates: tuple[float, float], **changes: Any) -> Config:
+    """The recipe with the generator's and the discriminator's rate; what all three share is here."""
+    adam = lambda rate: Optimizer(
+        learning_rate=rate, warm_up=0, decay=1.0, fall="cosine", final=1e-5, b1=0.5, b2=0.9
+    )
+    shared = {"bounded": True, "flip": True, "latent": 100, "interval": 15, "group": 4}
+    shared |= {"discriminator_channels": 64, "optimizer": adam(rates[0])}
+    shared |= {"discriminator_optimizer": adam(rates[1]), "workdir": Path("runs") / f"ddgan-{name}"}
+    shared |= {"samples": 50_000, "sample_batch": 100, "log_every": 100, "save_every": 5000}
+    return Config(preset=name, **shared | changes)
+
+
+PRESETS: dict[str, Config] = {
+    "digits": Config(),
+    "cifar10": _published(
+        "cifar10",
+        data="cifar10",
+        rates=(1.6e-4, 1.25e-4),
+        denoising_steps=4,
+        convolutions=Convolutions(channels=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(1,)),
+        mapping=4,
+        discriminator_multipliers=SMALL,
+        penalty=0.02,
+        batch=256,
+        steps=351_562,  # 1,800 epochs of 50,000 images
+        ema_decay=0.9999,
+    ),
+    "celeba_hq_256": _published(
+        "celeba_hq_256",
+        data="folder:celeba_hq_256",
+        size=256,
+        rates=(2e-4, 1e-4),
+        denoising_steps=2,
+        convolutions=Convolutions(channels=64, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(4,)),
+        mapping=3,
+        discriminator_multipliers=LARGE,
+        penalty=2.0,
+        interval=10,
+        batch=32,
+        steps=750_000,  # 800 epochs of 30,000 images
+        ema_decay=0.9999,
+    ),
+    "lsun_church": _published(
+        "lsun_church",
+        data="lsun/church_outdoor",
+        size=256,
+        rates=(1.6e-4, 1e-4),
+        denoising_steps=4,
+        convolutions=Convolutions(channels=64, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(4,)),
+        mapping=3,
+        discriminator_multipliers=LARGE,
+        penalty=1.0,
+        interval=10,
+        batch=64,
+        steps=986_148,  # 500 epochs of 126,227 images
+        ema_decay=0.999,
+    ),
+}
+"""By name. `folder:celeba_hq_256` is a folder of the 30,000 images at 256 pixels, or of larger ones."""
