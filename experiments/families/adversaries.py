@@ -43,8 +43,6 @@ class Config(family.Config):
     """gamma, the weight of R1, at the steps at which it is computed."""
     interval: int = 1
     """R1 is computed every so many steps."""
-    octaves: int = 0
-    """Fourier features of dense networks' inputs, down to 2^-octaves standard deviations; for points."""
     ema_decay: float = 0.998
 
     def __post_init__(self):

@@ -119,7 +119,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
             dense = DenseGenerator(setting.event, config.width, config.depth, octaves=config.octaves)
             generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
         else:
-            generator = MLP(config.width, config.depth, mapping=config.mapping)
+            generator = MLP(config.width, config.depth, mapping=config.mapping, octaves=config.octaves)
             apply = generator.apply
     else:
         generator = UNet(

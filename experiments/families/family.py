@@ -52,6 +52,8 @@ class Config(BaseConfig):
     """Width of dense networks."""
     depth: int = 4
     """Depth of dense networks."""
+    octaves: int = 0
+    """Fourier features of dense networks' inputs, down to 2^-octaves standard deviations; for points."""
     convolutions: Convolutions = dataclasses.field(default_factory=Convolutions)
     batch: int = 128
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
@@ -65,13 +67,14 @@ class Config(BaseConfig):
         super().__post_init__()
         for name in ("width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.octaves >= 0, "octaves", self.octaves, "must be 0 or more")
         require(self.samples >= 4, "samples", self.samples, "must be at least 4, for recall")
 
 
 def score_network(config: Config, setting: Setting) -> MLP | UNet:
     """The network that DDPM, NCSN and EDM have in common."""
     if setting.dense:
-        return MLP(width=config.width, depth=config.depth, remat=config.remat)
+        return MLP(width=config.width, depth=config.depth, octaves=config.octaves, remat=config.remat)
     return UNet(**dataclasses.asdict(config.convolutions), remat=config.remat)
 
 

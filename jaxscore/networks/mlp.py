@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised
+from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised, waves
 from jaxscore.types import Array, DTypeLike
 
 
@@ -18,6 +18,7 @@ class MLP(nn.Module):
     zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
     train=True, and then needs rngs={"dropout": key}. Objectives with a trace need a smooth `activation`.
     With a `latent` z[b, n] the blocks are modulated by what a `Mapping` of `mapping` layers makes of it, too.
+    The input is seen through `layers.waves` of so many `octaves`.
     `remat` keeps the blocks' inputs alone for the gradient.
     """
 
@@ -27,6 +28,7 @@ class MLP(nn.Module):
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.silu
     mapping: int = 4
+    octaves: int = 0
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -44,7 +46,7 @@ class MLP(nn.Module):
         if latent is not None:
             style = Mapping(self.embedding, self.mapping, self.dtype)(latent)
             embedding = jnp.concatenate([embedding, style], axis=1)
-        h = nn.Dense(self.width, dtype=self.dtype)(flat)
+        h = nn.Dense(self.width, dtype=self.dtype)(waves(flat, self.octaves))
         block = rematerialised(ResidualBlock, self.remat, static=(3,))
         for number in range(self.depth):
             name = f"ResidualBlock_{number}"
