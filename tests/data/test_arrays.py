@@ -151,7 +151,7 @@ def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
 
 
 def test_stacked_digits_have_a_digit_in_each_channel():
-    single, stacked = arrays.digits(), arrays.stacked_digits(500, seed=1)
+    single, stacked = data.load("digits"), data.stacked_digits(500, seed=1)
     assert stacked.examples.shape == (500, 8, 8, 3)
     assert stacked.examples.dtype == np.float32
     known = {
@@ -162,4 +162,4 @@ def test_stacked_digits_have_a_digit_in_each_channel():
         assert digits == [int(digit) for digit in f"{label:03d}"]
     # 500 of 1,000 about equally likely modes: 1000 (1 - e^-0.5) = 393 of them, sd 10.
     assert 350 < len(set(stacked.labels.tolist())) < 435
-    np.testing.assert_array_equal(arrays.stacked_digits(500, seed=1).examples, stacked.examples)
+    np.testing.assert_array_equal(data.stacked_digits(500, seed=1).examples, stacked.examples)

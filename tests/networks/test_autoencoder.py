@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxscore.networks import Decoder, Encoder
@@ -40,15 +41,18 @@ def test_an_autoencoder_learns_two_images():
     init = jax.random.split(jax.random.key(0))
     params = {"e": encoder.init(init[0], x), "d": decoder.init(init[1], jnp.zeros((2, 2)))}
 
+    optimizer = optax.adam(1e-2)
+
     @jax.jit
-    def step(params):
+    def step(params, moments):
         def loss(params):
             return jnp.mean((decoder.apply(params["d"], encoder.apply(params["e"], x)) - x) ** 2)
 
         value, grads = jax.value_and_grad(loss)(params)
-        return value, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        updates, moments = optimizer.update(grads, moments)
+        return value, optax.apply_updates(params, updates), moments
 
-    first, params = step(params)
+    first, params, moments = step(params, optimizer.init(params))
     for _ in range(200):
-        last, params = step(params)
-    assert float(last) < float(first) / 10
+        last, params, moments = step(params, moments)
+    assert float(last) < float(first) / 100
