@@ -31,6 +31,8 @@ class Config(family.Config):
     """Width of a dense discriminator."""
     discriminator_depth: int = 3
     """Layers of a dense discriminator."""
+    embedding: int = 128
+    """Width of the noise level's embedding in dense networks."""
     discriminator_channels: int = 32
     """Channels of a convolutional one, at the largest images."""
     discriminator_multipliers: tuple[int, ...] = (1, 2, 4)
@@ -47,7 +49,7 @@ class Config(family.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("discriminator_width", "discriminator_depth", "group", "latent", "interval"):
+        for name in ("discriminator_width", "discriminator_depth", "embedding", "group", "latent", "interval"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.penalty >= 0, "penalty", self.penalty, "must be 0 or more")
 
@@ -55,8 +57,13 @@ class Config(family.Config):
 def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Discriminator:
     """The network; examples beside each other in its input are so in their last axis."""
     if setting.dense:
-        size = {"width": config.discriminator_width, "depth": config.discriminator_depth}
-        return DenseDiscriminator(**size, group=config.group, octaves=config.octaves)
+        return DenseDiscriminator(
+            config.discriminator_width,
+            config.discriminator_depth,
+            config.group,
+            config.embedding,
+            config.octaves,
+        )
     multipliers = config.discriminator_multipliers
     return Discriminator(config.discriminator_channels, multipliers, config.group, remat=config.remat)
 

@@ -116,10 +116,10 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     discriminator = adversaries.discriminator(config, setting)
     if setting.dense:
         if config.plain:
-            dense = DenseGenerator(setting.event, config.width, config.depth, octaves=config.octaves)
+            dense = DenseGenerator(setting.event, config.width, config.depth, config.embedding)
             generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
         else:
-            generator = MLP(config.width, config.depth, mapping=config.mapping, octaves=config.octaves)
+            generator = MLP(config.width, config.depth, config.embedding, mapping=config.mapping)
             apply = generator.apply
     else:
         generator = UNet(

@@ -14,9 +14,8 @@ import numpy as np
 
 from experiments import launch
 from experiments.config import Experiment
-from experiments.families import family
+from experiments.families import family, likelihood
 from experiments.families import setting as settings
-from experiments.families.vae import per_dimension
 from experiments.flags import FlagError, require
 from jaxscore import noise
 
@@ -68,13 +67,9 @@ def build(config: Config) -> Experiment:
         z = noise.normal(keys, (len(keys), size))
         return jax.vmap(join(params).bijection.transform)(z).reshape(-1, *setting.event)
 
-    def bits(params):
-        x = setting.scaled(jnp.asarray(setting.held_out))
-        keys = noise.row_keys(jax.random.key(config.seed), len(x))
-        one = jax.jit(lambda number: log_density(params, noise.fold_in(keys, number), x).mean())
-        nats = np.mean([float(one(number)) for number in range(config.probes)])
-        # The probability of a grey value is the mean density over its cell, times the cell's volume.
-        return per_dimension(setting, nats + (size * np.log(cell) if cell else 0.0))
+    def log_probability(params, keys, x):
+        """Of grey values, from below: the mean density over their cells, times a cell's volume."""
+        return log_density(params, keys, x) + (size * np.log(cell) if cell else 0.0)
 
     return family.experiment(
         "families.flow",
@@ -83,7 +78,9 @@ def build(config: Config) -> Experiment:
         init=make,
         loss=loss,
         samplers={"one pass": sample},
-        bits=bits,
+        bits=lambda params: likelihood.bits_held_out(
+            setting, log_probability, params, draws=config.probes, seed=config.seed
+        ),
     )
 
 

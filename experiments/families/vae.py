@@ -12,17 +12,14 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import launch
 from experiments.config import Experiment
-from experiments.families import family
+from experiments.families import family, likelihood
 from experiments.families import setting as settings
 from experiments.flags import require
 from jaxscore import noise
 from jaxscore.networks import Decoder, DenseGenerator, Encoder
-
-LOG_TWO_PI = float(np.log(2 * np.pi))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,8 +66,8 @@ def build(config: Config) -> Experiment:
         code = mean + jnp.exp(log_std) * n
         divergence = jnp.sum(jnp.exp(2 * log_std) + mean**2 - 1 - 2 * log_std, axis=1) / 2
         log_scale = jnp.maximum(params["log_scale"], config.floor)
-        likelihood = log_likelihood(setting, x, decoder.apply(params["decoder"], code), log_scale)
-        return likelihood - divergence
+        decoded = decoder.apply(params["decoder"], code)
+        return likelihood.log_normal(setting, x, decoded, log_scale) - divergence
 
     def loss(params, key, x):
         return -bound(params, noise.row_keys(key, len(x)), x).mean(), {}
@@ -88,7 +85,9 @@ def build(config: Config) -> Experiment:
         init=init,
         loss=loss,
         samplers={"mean": partial(sample, 0.0), "drawn": partial(sample, 1.0)},
-        bits=partial(bits, config, setting, bound),
+        bits=lambda params: likelihood.bits_held_out(
+            setting, bound, params, draws=config.probes, seed=config.seed
+        ),
     )
 
 
@@ -100,52 +99,6 @@ def networks(config: Config, setting: settings.Setting) -> tuple[nn.Module, nn.M
     channels, multipliers = config.convolutions.channels, config.convolutions.multipliers
     encoder = Encoder(2 * config.latent, channels, multipliers)
     return encoder, Decoder(setting.event, channels, multipliers)
-
-
-def log_likelihood(setting: settings.Setting, x, mean, log_scale) -> jax.Array:
-    """log p(x) of N(mean, scale^2) in nats, [b]: of points its density, of pixels the bin's probability.
-
-    The first and the last grey value have all that is beyond them.
-    """
-    event, scale = tuple(range(1, x.ndim)), jnp.exp(log_scale)[None]
-    if setting.grey_values is None:
-        z = (x - mean) / scale
-        return -jnp.sum(z**2 / 2 + log_scale[None] + LOG_TWO_PI / 2, axis=event)
-    half = 0.5 / setting.grey_values / setting.std
-    pixels = x * setting.std + setting.mean
-    edge = 0.25 / setting.grey_values
-    upper = jnp.where(pixels > 1 - edge, jnp.inf, (x + half - mean) / scale)
-    lower = jnp.where(pixels < edge, -jnp.inf, (x - half - mean) / scale)
-    return jnp.sum(log_probability(lower, upper), axis=event)
-
-
-def log_probability(lower: jax.Array, upper: jax.Array) -> jax.Array:
-    """log(Phi(upper) - Phi(lower)), lower < upper, either infinite; accurate in both tails."""
-    # Where both are positive the same interval's mirror image is used, whose tail has all its digits.
-    swap = lower > 0
-    low, high = jnp.where(swap, -upper, lower), jnp.where(swap, -lower, upper)
-    finite = lambda a, other: jnp.where(jnp.isinf(a), other, a)
-    top = jnp.where(jnp.isinf(high), 0.0, jax.scipy.stats.norm.logcdf(finite(high, 0.0)))
-    bottom = jax.scipy.stats.norm.logcdf(finite(low, 0.0))
-    gap = jnp.maximum(top - finite(jnp.where(jnp.isinf(low), 0.0, bottom), 0.0), 1e-6)
-    part = jnp.log(-jnp.expm1(-gap))
-    return top + jnp.where(jnp.isinf(low), 0.0, part)
-
-
-def bits(config: Config, setting: settings.Setting, bound, params) -> float:
-    """An upper bound on the bits per dimension of what was held out: the bound's mean over draws of z."""
-    x = setting.scaled(jnp.asarray(setting.held_out))
-    keys = noise.row_keys(jax.random.key(config.seed), len(x))
-    one = jax.jit(lambda number: bound(params, noise.fold_in(keys, number), x).mean())
-    nats = np.mean([float(one(number)) for number in range(config.probes)])
-    return per_dimension(setting, nats)
-
-
-def per_dimension(setting: settings.Setting, nats: float) -> float:
-    """Bits per dimension of a mean log likelihood; of points that of the density of unscaled ones."""
-    size = int(np.prod(setting.event))
-    volume = size * np.log(setting.std) if setting.grey_values is None else 0.0
-    return float((volume - nats) / (size * np.log(2)))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.families import likelihood
 from experiments.families import setting as settings
-from experiments.families import vae
 from tests.experiments.families import small
 
 INTERVALS = [(-0.3, 0.4), (5.0, 5.1), (-6.2, -6.0), (-np.inf, -3.0), (2.0, np.inf)]
@@ -18,13 +18,15 @@ def test_the_probability_of_an_interval(low, high):
     expected = np.log(
         stats.norm.sf(low) - stats.norm.sf(high) if low > 0 else stats.norm.cdf(high) - stats.norm.cdf(low)
     )
-    found = vae.log_probability(jnp.asarray([low]), jnp.asarray([high]))
+    found = likelihood.log_probability(jnp.asarray([low]), jnp.asarray([high]))
     np.testing.assert_allclose(found, expected, rtol=2e-4)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-jnp.inf, 0.3), (0.3, jnp.inf), (0.2, 0.5), (-9.0, -8.9)])
 def test_its_slope_is_finite(low, high):
-    slope = jax.grad(lambda mean: vae.log_probability(jnp.asarray(low) - mean, jnp.asarray(high) - mean))(0.0)
+    slope = jax.grad(
+        lambda mean: likelihood.log_probability(jnp.asarray(low) - mean, jnp.asarray(high) - mean)
+    )(0.0)
     assert np.isfinite(slope)
 
 
@@ -32,7 +34,7 @@ def test_the_grey_values_probabilities_sum_to_one():
     setting = settings.of("digits")
     values = jnp.arange(17) / 16
     x = setting.scaled(jnp.broadcast_to(values[:, None, None, None], (17, 8, 8, 1)))
-    one_pixel = lambda x: vae.log_likelihood(
+    one_pixel = lambda x: likelihood.log_normal(
         setting._replace(mean=np.float32(setting.mean[0, 3, 3, 0])),
         x,
         jnp.zeros_like(x),
@@ -44,7 +46,7 @@ def test_the_grey_values_probabilities_sum_to_one():
 
 def test_a_points_likelihood_is_the_normal_density():
     setting, x = settings.of("25gaussians"), jnp.asarray([[0.3, -1.2]])
-    found = vae.log_likelihood(setting, x, jnp.asarray([[0.1, 0.2]]), jnp.asarray([-0.5, 0.3]))
+    found = likelihood.log_normal(setting, x, jnp.asarray([[0.1, 0.2]]), jnp.asarray([-0.5, 0.3]))
     expected = stats.norm.logpdf([0.3, -1.2], [0.1, 0.2], np.exp([-0.5, 0.3])).sum()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
