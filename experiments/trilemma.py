@@ -21,9 +21,10 @@ import numpy as np
 from experiments import console, flags, launch, trilemma_report, workdir
 from experiments.config import Config as RunConfig
 from experiments.families import budget
+from experiments.families import setting as settings
 from experiments.flags import require
 from experiments.logbook import NonFinite
-from jaxscore import metrics
+from jaxscore import data, metrics
 
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
 """Modules of experiments/families."""
@@ -116,15 +117,16 @@ def run(config: Config) -> dict[str, Any]:
                 outcomes.setdefault(job.name, []).append(outcome(job, config.tflops * 1e12))
                 display.end()
         rows = [row for name, runs in outcomes.items() for row in rows_of(name, runs)]
-        settings = next(
-            (run["settings"] for runs in outcomes.values() for run in runs if "settings" in run), {}
-        )
-        result = {"data": config.data, "tflops": config.tflops, "settings": settings, "rows": rows}
+        runs = [run for runs in outcomes.values() for run in runs if "settings" in run]
+        about = runs[0]["settings"] if runs else {}
+        result = {"data": config.data, "tflops": config.tflops, "settings": about, "rows": rows}
         workdir.write_json(folder / "trilemma.json", result)
         report = folder / "report"
         report.mkdir(exist_ok=True)
-        console.say("\n" + console.table(trilemma_report.table(rows)) + "\n")
-        pictures = trilemma_report.pictures(rows, shown(folder, outcomes), report)
+        for lines in (trilemma_report.costs(rows), trilemma_report.table(rows)):
+            console.say("\n" + console.table(lines))
+        console.say("\n" + trilemma_report.about(about, config.seeds) + "\n")
+        pictures = trilemma_report.pictures(rows, shown(config, folder, outcomes), report)
         for picture in pictures:
             console.say(f"picture: {picture}")
     return result
@@ -217,15 +219,16 @@ def rows_of(name: str, runs: list[dict[str, Any]]) -> list[trilemma_report.Row]:
     return rows
 
 
-def shown(folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
-    """The first samples of each family's first seed, by sampler."""
-    found = {}
+def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
+    """Examples of the data, and the first samples of each family's first seed, by sampler."""
+    few = lambda x: x[: 2000 if x.ndim == 2 else SHOWN]
+    found = {"data": few(data.unit(np.asarray(settings.of(config.data, config.data_dir).held_out)))}
     for name, runs in outcomes.items():
         if "diverged" in runs[0]:
             continue
         for sampler, x in workdir.read_samples(folder / f"{name}-0" / "samples.npz")[0].items():
             if sampler in runs[0]["samplers"]:
-                found[f"{name}, {sampler}"] = x[: 2000 if x.ndim == 2 else SHOWN]
+                found[f"{name}, {sampler}"] = few(x)
     return found
 
 

@@ -24,12 +24,16 @@ Row = dict[str, Any]
 
 COLUMNS = {
     "frechet": ("Fréchet", 2),
+    "kid": ("KID", 3),
     "precision": ("precision", 2),
+    "density": ("density", 2),
     "recall": ("recall", 2),
     "coverage": ("coverage", 2),
-    "modes": ("modes", 0),
+    "modes": ("modes", 1),
     "mode_kl": ("mode KL", 3),
+    "high_quality": ("in a mode", 3),
     "memorisation": ("memorised", 2),
+    "bits": ("bits", 2),
 }
 """Metrics that have a column if any row has them: their headings, and digits after the point."""
 
@@ -50,31 +54,55 @@ def mean_and_reach(values: Sequence[float], *, level: float = 0.95) -> tuple[flo
 
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each row: cost first, then every metric as mean ± reach of its interval over seeds."""
+    """A line for each row, with every metric as mean ± reach of its interval over seeds."""
     shown = [name for name in COLUMNS if any(name in row["metrics"] for row in rows)]
-    cost = ("parameters", "training s", "training TFLOP", "evaluations", "s / 1,000", "compile s")
-    lines = [("family", "sampler", *cost, *(COLUMNS[name][0] for name in shown))]
+    lines = [("family", "sampler", *(COLUMNS[name][0] for name in shown))]
     for row in rows:
-        if not row["training_seconds"]:
-            lines.append(
-                (row["family"], row["sampler"], *[""] * (len(cost) - 1), "diverged", *[""] * len(shown))
-            )
-            continue
-        family = row["family"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        lines.append(
-            (
-                family,
-                row["sampler"],
-                f"{row['parameters']:,}",
-                f"{np.mean(row['training_seconds']):.0f}",
-                f"{row['training_flops'] / 1e12:.1f}",
-                f"{row['evaluations']:,}",
-                f"{np.mean(row['seconds_per_1000']):.3g}",
-                f"{np.mean(row['compile_seconds']):.1f}",
-                *(cell(row["metrics"].get(name), COLUMNS[name][1]) for name in shown),
-            )
-        )
+        values = (cell(row["metrics"].get(name), COLUMNS[name][1]) for name in shown)
+        if not row["training_seconds"]:  # of all seeds
+            lines.append((row["family"], row["sampler"], "diverged", *[""] * (len(shown) - 1)))
+        else:
+            lines.append((_family(row), row["sampler"], *values))
     return lines
+
+
+def costs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """A line for each row that has values, with what training and sampling cost, means over seeds."""
+    heading = ("parameters", "training s", "training TFLOP", "evaluations", "s / 1,000", "compile s")
+    lines = [("family", "sampler", *heading)]
+    for row in rows:
+        if row["training_seconds"]:
+            values = (
+                f"{row['parameters']:,}",
+                cell(row["training_seconds"], 0),
+                f"{row['training_flops'] / 1e12:.2f}",
+                f"{row['evaluations']:,}",
+                cell(row["seconds_per_1000"], 3),
+                cell(row["compile_seconds"], 1),
+            )
+            lines.append((_family(row), row["sampler"], *values))
+    return lines
+
+
+def _family(row: Row) -> str:
+    return row["family"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
+
+
+def about(settings: dict[str, Any], seeds: int) -> str:
+    """What the figures are of: the samples, what they are held against, in which features."""
+    if not settings:
+        return "no family stayed finite"
+    accuracy, n, few = settings.get("classifier_accuracy"), settings["n"], settings["n_distances"]
+    part = f" ({few:,} for distances)" if few < n else ""
+    seen = "" if accuracy is None else f", right on {accuracy:.1%} of digits that it had not seen"
+    lines = [
+        f"{n:,} samples{part}, held against {settings['reference_n']:,} examples "
+        f"(SHA-256 {settings['reference_hash'][:8]}); rounding: {settings['rounding']}",
+        f"features: {settings['extractor']}{seen}",
+    ]
+    if seeds > 1:
+        lines.append(f"±: 95 % for the mean over {seeds} training seeds (Student's t)")
+    return "\n".join(lines)
 
 
 def cell(values: Sequence[float] | None, digits: int) -> str:
@@ -129,7 +157,7 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
         zip(rows, places, total, *values.values(), strict=True), start=1
     ):
         axes.scatter(*place, s=60 + 240 * size, color=shades[row["family"]], alpha=0.75, linewidths=0)
-        axes.annotate(str(number), place, fontsize=8, ha="center", va="center", color="white")
+        axes.annotate(str(number), place, _beside(number), textcoords="offset points", fontsize=8)
         quality, coverage, speed = (f"{value:.2f}" for value in each)
         title = f"{row['family']}, {row['sampler']}"
         lines.append(f"{number:2}   {quality}     {coverage}      {speed}   {title}")
@@ -146,19 +174,23 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
 def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
     """Fréchet distance against network evaluations, with the intervals over seeds; both logarithmic."""
     shades = colours(rows)
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         mean, reach = mean_and_reach(row["metrics"]["frechet"])
         # A logarithmic axis has no room for an interval that reaches below zero.
         low = 0.0 if np.isnan(reach) else min(reach, 0.9 * mean)
         high = 0.0 if np.isnan(reach) else reach
         where = (row["evaluations"], mean)
         axes.errorbar(*where, yerr=[[low], [high]], fmt="o", color=shades[row["family"]], capsize=3)
-        axes.annotate(
-            f"{row['family']}, {row['sampler']}", where, (6, 4), textcoords="offset points", fontsize=7
-        )
+        title = f"{row['family']}, {row['sampler']}"
+        axes.annotate(title, where, _beside(number), textcoords="offset points", fontsize=7)
     axes.margins(x=0.2)
     axes.set(xscale="log", yscale="log", xlabel="network evaluations for a sample", ylabel="Fréchet distance")
     axes.set_title("quality against evaluations", fontsize=10)
+
+
+def _beside(number: int) -> tuple[float, float]:
+    """Where the text of a point stands, in typographic points: neighbours in the table may lie together."""
+    return (8, 5) if number % 2 else (8, -11)
 
 
 def colours(rows: Sequence[Row]) -> dict[str, str]:

@@ -49,7 +49,14 @@ class Config(family.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("discriminator_width", "discriminator_depth", "embedding", "group", "latent", "interval"):
+        for name in (
+            "discriminator_width",
+            "discriminator_depth",
+            "embedding",
+            "group",
+            "latent",
+            "interval",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.penalty >= 0, "penalty", self.penalty, "must be 0 or more")
 

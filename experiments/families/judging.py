@@ -86,7 +86,8 @@ def evaluate(setting: Setting, bits, params, samples: dict[str, np.ndarray]) -> 
     results = {name: _judged(found, rounded(x), (train, held_out)) for name, x in samples.items()}
     n = len(next(iter(samples.values())))
     extra = {} if bits is None else {"bits": float(bits(params))}
-    return {"settings": {"n": n, **found.about}, "samplers": results, **extra}
+    about = {"n": n, "n_distances": min(n, MOST), **found.about}
+    return {"settings": about, "samplers": results, **extra}
 
 
 def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
