@@ -20,14 +20,18 @@ import numpy as np
 
 from experiments import console, flags, launch, trilemma_report, workdir
 from experiments.config import Config as RunConfig
-from experiments.families import budget
+from experiments.config import Experiment
+from experiments.families import budget, recipes
 from experiments.families import setting as settings
 from experiments.flags import require
 from experiments.logbook import NonFinite
 from jaxscore import data, metrics
 
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
-"""Modules of experiments/families."""
+"""Those that take part if nothing is said: modules of experiments/families."""
+
+KNOWN = (*FAMILIES, "vanilla_gan")
+"""All of them."""
 
 SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}
 """As many as the data set's usual number of them, or DEFAULT."""
@@ -61,8 +65,8 @@ class Config:
 
     def __post_init__(self):
         for name in self.families.split(","):
-            known = f"{name!r} is not known; use {','.join(FAMILIES)}, with commas in between"
-            require(name in FAMILIES, "families", self.families, known)
+            remedy = f"{name!r} is not known; use {','.join(KNOWN)}, with commas in between"
+            require(name in KNOWN, "families", self.families, remedy)
         require(self.tflops > 0 and np.isfinite(self.tflops), "tflops", self.tflops, "must be positive")
         require(self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
         wrong = " ".join(map(str, self.denoising_steps))
@@ -84,18 +88,13 @@ def members(config: Config, folder: Path, seed: int) -> list[Member]:
     """The families in the order asked for, each with the seed and a folder of its own."""
     found = []
     for family in dict.fromkeys(config.families.split(",")):
-        module = importlib.import_module(f"experiments.families.{family}")
+        recipe = recipes.recipe(family, config.data)
         for steps in config.denoising_steps if family == "ddgan" else (None,):
             name = family if steps in (None, 4) else f"{family}{steps}"
-            recipe = (
-                module.RECIPES.get(config.data, module.Config())
-                if hasattr(module, "RECIPES")
-                else module.Config()
-            )
             own = {} if steps is None else {"denoising_steps": steps}
-            own |= {"data": config.data, "data_dir": config.data_dir, "seed": seed}
+            own |= {"data_dir": config.data_dir, "seed": seed, "workdir": folder / f"{name}-{seed}"}
             own |= {"samples": config.samples or SAMPLES.get(config.data, DEFAULT)}
-            own |= {"workdir": folder / f"{name}-{seed}"}
+            module = importlib.import_module(f"experiments.families.{family}")
             found.append(Member(name, module, dataclasses.replace(recipe, **own)))
     return found
 
@@ -143,6 +142,7 @@ def outcome(job: Member, flops: float) -> dict[str, Any]:
         return found
     config, each = budget.within(job.module.build, job.config, flops)
     experiment = job.module.build(config)
+    _refuse_another_recipe(experiment)
     try:
         with console.muted():
             launch.run(experiment, config.workdir, mode="train")
@@ -166,6 +166,19 @@ def outcome(job: Member, flops: float) -> dict[str, Any]:
         }
     workdir.write_json(path, found)
     return found
+
+
+def _refuse_another_recipe(experiment: Experiment) -> None:
+    """Going on from a checkpoint that another recipe or budget has led to would be no run of this one."""
+    folder = experiment.config.workdir
+    before = workdir.read_json(folder / "config.json")
+    if before is None:
+        return
+    now = workdir.describe(experiment.name, experiment.config)
+    changed = [change for change in workdir.changes(before, now) if not change.startswith("samples: ")]
+    if changed:
+        remedy = "move it away, or name another --workdir"
+        raise workdir.Refusal(f"{folder} is of another recipe ({'; '.join(changed)}); {remedy}")
 
 
 def evaluations(job: Member) -> dict[str, int]:

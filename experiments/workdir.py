@@ -67,7 +67,7 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
                 )
             if owner != description["experiment"]:
                 raise Refusal(f"--workdir {workdir}: holds a run of {owner}; name another folder")
-            changed = _changes(before, description)
+            changed = changes(before, description)
         elif {path.name for path in workdir.iterdir()} - {"checkpoints", ".lock"}:
             raise Refusal(f"--workdir {workdir}: is not empty and holds no run; name another folder")
     _require_space(workdir, needed)
@@ -164,7 +164,8 @@ def _require_space(workdir: Path, needed: int) -> None:
         )
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The fields that differ between two descriptions and are not without effect, as `name: old -> new`."""
     before, now = _flat(_effective(before)), _flat(_effective(now))
     names = [name for name in before | now if before.get(name) != now.get(name)]
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]

@@ -2,6 +2,6 @@
 
 All see the same data (setting.py), are trained by the launcher like every other experiment, for as many steps
 as a budget of FLOPs allows (budget.py), and are judged alike (judging.py). A family's module has a `Config`,
-whose defaults are its recipe, `build(config) -> Experiment` and `evaluations(config)`, those of the network
-that a sample of each of its samplers costs; `RECIPES`, if it has them, are for data sets that need others.
+whose defaults are its recipe but for what a data set needs otherwise (recipes.py), `build(config) ->
+Experiment`, and `evaluations(config)`: those of the network that a sample of each of its samplers costs.
 """

@@ -25,8 +25,8 @@ class Config(family.Config):
     width: int = 192
     depth: int = 3
     batch: int = 64
-    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(5e-4))
-    discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(1e-3))
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
+    discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
     discriminator_width: int = 192
     """Width of a dense discriminator."""
     discriminator_depth: int = 3
@@ -39,7 +39,7 @@ class Config(family.Config):
     """Of these channels; each has half the side of the one before."""
     group: int = 4
     """Examples of which the discriminator sees how much they differ."""
-    latent: int = 32
+    latent: int = 64
     """Numbers in the latent z ~ N(0, I)."""
     penalty: float = 0.5
     """gamma, the weight of R1, at the steps at which it is computed."""

@@ -7,13 +7,14 @@ import jax
 
 from experiments import programs
 from experiments.config import Config, Experiment
-from jaxscore import sharding
+from jaxscore import plan, sharding
 
 
 def cost(build: Callable[[Config], Experiment], config: Config) -> float:
-    """FLOPs of a training step, as XLA counts those of the program that it has compiled for one device.
+    """FLOPs of a training step: those of all products in the program that is compiled for one device.
 
-    Of a gradient penalty that is computed every `interval` steps, that part of its cost.
+    Loops are multiplied out, which XLA's own count does not do: a flow's layers are one. Of a gradient
+    penalty that is computed every `interval` steps, that part of its cost.
     """
     if not getattr(config, "penalty", 0.0):
         return _flops(build(config))
@@ -26,7 +27,7 @@ def _flops(experiment: Experiment) -> float:
     mesh = sharding.mesh(devices=jax.local_devices()[:1])
     state, batch = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
     step = programs.make_step(experiment, mesh)
-    return float(step.lower(jax.random.key(0), state, batch).compile().cost_analysis()["flops"])
+    return float(plan.cost(step.lower(jax.random.key(0), state, batch).compile()).flops)
 
 
 def within(build: Callable[[Config], Experiment], config: Config, flops: float) -> tuple[Config, float]:

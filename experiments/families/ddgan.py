@@ -20,26 +20,20 @@ from experiments.families import adversaries, family
 from experiments.families import setting as settings
 from experiments.flags import require
 from jaxscore import data, diffusion_gan, noise, samplers, trainer
-from jaxscore.networks import MLP, DenseGenerator, UNet
+from jaxscore.networks import DenseGenerator, UNet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(adversaries.Config):
     """A generator of x0 from a noisy x and z, and a discriminator of denoising steps."""
 
-    width: int = 192
-    depth: int = 2
-    batch: int = 32
-    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(2e-4))
-    discriminator_width: int = 256
-    discriminator_depth: int = 2
-    penalty: float = 0.1
-    interval: int = 15
-    ema_decay: float = 0.999
+    batch: int = 128
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
+    discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
+    embedding: int = 32
+    interval: int = 4
     denoising_steps: int = 4
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
-    plain: bool = False
-    """A plain dense generator, z beside x in its input, in place of one that z modulates; for points."""
     preset: str = "digits"
     """Whose values the other flags have; an unknown name lists those that are known."""
     bounded: bool = False
@@ -115,21 +109,17 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     """
     discriminator = adversaries.discriminator(config, setting)
     if setting.dense:
-        if config.plain:
-            dense = DenseGenerator(setting.event, config.width, config.depth, config.embedding)
-            generator, apply = dense, lambda params, x, c_noise, z: dense.apply(params, z, x, c_noise)
-        else:
-            generator = MLP(config.width, config.depth, config.embedding, mapping=config.mapping)
-            apply = generator.apply
+        generator = DenseGenerator(setting.event, config.width, config.depth, config.embedding)
+        inputs = lambda x, c_noise, z: (z, x, c_noise)
     else:
-        generator = UNet(
-            **dataclasses.asdict(config.convolutions), mapping=config.mapping, remat=config.remat
-        )
-        apply = generator.apply
+        size = dataclasses.asdict(config.convolutions)
+        generator = UNet(**size, mapping=config.mapping, remat=config.remat)
+        inputs = lambda x, c_noise, z: (x, c_noise, z)
     bound = jnp.tanh if config.bounded else lambda x: x
 
     def generate(params, x, sigma, z):
-        return bound(apply(params, diffusion_gan.variance_preserving(x, sigma), jnp.log(sigma) / 4, z))
+        x, c_noise = diffusion_gan.variance_preserving(x, sigma), jnp.log(sigma) / 4
+        return bound(generator.apply(params, *inputs(x, c_noise, z)))
 
     def discriminate(params, x_next, x, sigma):
         # The level below each example's own, by which x_next is scaled.
@@ -142,10 +132,9 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
 
     def init(key):
         (x, c_noise), z, keys = family.zeros(setting, 4), jnp.zeros((4, config.latent)), jax.random.split(key)
-        inputs = (z, x, c_noise) if config.plain else (x, c_noise, z)
         both = jnp.concatenate([x, x], axis=-1)
         return {
-            "generator": generator.init(keys[0], *inputs),
+            "generator": generator.init(keys[0], *inputs(x, c_noise, z)),
             "discriminator": discriminator.init(keys[1], both, c_noise),
         }
 

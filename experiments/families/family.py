@@ -17,6 +17,7 @@ from experiments.families.setting import Setting
 from experiments.flags import require
 from jaxscore import data, trainer
 from jaxscore.networks import MLP, UNet
+from jaxscore.networks.convolution import compiler_options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ def experiment(
         table=judging.table,
         report=partial(judging.report, setting),
         event=jax.ShapeDtypeStruct(setting.event, dtype),
+        compiler_options=None if setting.dense else compiler_options(),
         **rest,
     )
 

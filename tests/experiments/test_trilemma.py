@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,15 +9,14 @@ import pytest
 from experiments import trilemma
 from experiments.flags import FlagError
 from experiments.logbook import NonFinite
+from experiments.workdir import Refusal
 from tests.experiments.families import small
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """Every family in a small size, and a budget of a few steps."""
-    for name in ("gan", "edm"):
-        module = small.module(name)
-        monkeypatch.setattr(module, "RECIPES", {"25gaussians": small.config(name)}, raising=False)
+    monkeypatch.setattr(trilemma.recipes, "recipe", lambda family, data: small.config(family, data=data))
     return {"data": "25gaussians", "families": "gan,edm", "seeds": 2, "samples": 16, "tflops": 1e-6}
 
 
@@ -56,6 +56,16 @@ def test_each_t_is_a_family_of_its_own(tmp_path):
     assert [member.name for member in found] == ["ddgan1", "ddgan", "ddgan8"]
     assert [trilemma.evaluations(member) for member in found] == [{"T = 1": 1}, {"T = 4": 4}, {"T = 8": 8}]
     assert {member.config.seed for member in found} == {2}
+
+
+def test_runs_of_another_budget_are_not_gone_on_with(tiny, tmp_path):
+    config = trilemma.Config(workdir=tmp_path, **tiny | {"families": "gan", "seeds": 1})
+    trilemma.run(config)
+    with pytest.raises(Refusal, match=r"gan-0 is of another recipe \(steps: \d+ -> \d+\); move it away"):
+        trilemma.run(dataclasses.replace(config, tflops=1e-5))
+    # Other samples are drawn from the same training.
+    more = trilemma.run(dataclasses.replace(config, samples=20))
+    assert more["settings"]["n"] == 20
 
 
 @pytest.mark.parametrize(

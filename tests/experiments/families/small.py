@@ -7,7 +7,8 @@ SCORES = ("ddpm", "ncsn", "edm")
 
 FEW = {
     "gan": {"discriminator_width": 8, "latent": 4},
-    "ddgan": {"discriminator_width": 8, "latent": 4, "mapping": 1},
+    "vanilla_gan": {"discriminator_width": 8, "latent": 4},
+    "ddgan": {"discriminator_width": 8, "embedding": 8, "latent": 4, "mapping": 1},
     "vae": {"latent": 2, "probes": 2},
     "flow": {"layers": 2, "knots": 3, "probes": 2},
     "ddpm": {"ancestral_steps": 4, "ddim_steps": 3},

@@ -1,6 +1,7 @@
 """The published recipes: what they say, and that they start, in shapes alone."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,7 +9,8 @@ from experiments import flags, programs
 from experiments.families import ddgan
 from experiments.families import setting as settings
 from experiments.families.ddgan_presets import PRESETS
-from jaxscore import noise, sharding
+from jaxscore import diffusion_gan, noise, sharding
+from tests.experiments.families import small
 
 PUBLISHED = [name for name in PRESETS if name != "digits"]
 
@@ -51,13 +53,15 @@ def test_rates_fall_to_the_published_one():
     assert (adam.learning_rate, adam.final, adam.b1, adam.b2) == (1.6e-4, 1e-5, 0.5, 0.9)
 
 
-def test_bounded_pixels_are_scaled_to_minus_1_to_1():
-    config = ddgan.Config(bounded=True, width=8, depth=1, discriminator_width=8, latent=4, mapping=1)
-    experiment = ddgan.build(config)
-    params = experiment.averaged(experiment.init(jax.random.key(0)))
-    x = experiment.samplers["T = 4"](params, noise.row_keys(jax.random.key(1), 2))
-    # The generator starts at zero, which is the middle of the range.
-    np.testing.assert_allclose(x["T = 4"], 0.5, atol=1e-6)
+@pytest.mark.parametrize("bounded", [True, False])
+def test_bounded_generators_stay_within_minus_1_to_1(bounded):
+    config = small.config("ddgan", data="digits", bounded=bounded)
+    sigmas = diffusion_gan.levels(4)
+    generate, _, init = ddgan.networks(config, settings.of("digits"), sigmas)
+    params = jax.tree.map(lambda leaf: 10 * leaf, init(jax.random.key(0))["generator"])
+    keys = iter(jax.random.split(jax.random.key(1)))
+    x, z = jax.random.normal(next(keys), (4, 8, 8, 1)), jax.random.normal(next(keys), (4, config.latent))
+    assert bool(np.abs(generate(params, x, jnp.full(4, sigmas[0]), z)).max() > 1) == (not bounded)
 
 
 def test_points_have_no_pixels_to_bound():

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -46,12 +47,24 @@ def test_a_budget_is_so_many_steps():
     module, config = small.module("edm"), small.config("edm")
     small_one, each = budget.within(module.build, config, 1e9)
     assert small_one.steps == round(1e9 / each)
-    # A dense network: at least 6 operations for each parameter and example, and not ten times that.
-    shapes = module.family.score_network(config, settings.of("25gaussians"))
-    import jax
-
+    # A dense network: 2 products for each weight and example, but one for those of the input.
     x, c_noise = module.family.zeros(settings.of("25gaussians"))
-    tree = jax.eval_shape(shapes.init, jax.random.key(0), x, c_noise)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(tree))
-    assert 3 * parameters * config.batch < each < 60 * parameters * config.batch
+    network = module.family.score_network(config, settings.of("25gaussians"))
+    tree = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)
+    kernels = sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim == 2)
+    assert 4 * kernels * config.batch < each <= 6 * kernels * config.batch
     assert budget.within(module.build, config, 1.0)[0].steps == 1
+
+
+def test_layers_that_are_a_loop_cost_each():
+    module = small.module("flow")
+    two, four = (budget.cost(module.build, small.config("flow", layers=layers)) for layers in (2, 4))
+    np.testing.assert_allclose(four / two, 2, rtol=0.05)
+
+
+def test_a_penalty_costs_by_how_often_it_is_computed():
+    module = small.module("gan")
+    cost = lambda **changes: budget.cost(module.build, small.config("gan", **changes))
+    never, always, lazily = cost(penalty=0.0), cost(interval=1), cost(interval=10)
+    assert never < lazily < always
+    np.testing.assert_allclose(lazily - never, (always - never) / 10)
