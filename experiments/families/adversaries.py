@@ -24,7 +24,6 @@ class Config(family.Config):
 
     width: int = 192
     depth: int = 3
-    batch: int = 64
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
     discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
     discriminator_width: int = 192

@@ -27,7 +27,6 @@ from jaxscore.networks import DenseGenerator, UNet
 class Config(adversaries.Config):
     """A generator of x0 from a noisy x and z, and a discriminator of denoising steps."""
 
-    batch: int = 128
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
     discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
     embedding: int = 32

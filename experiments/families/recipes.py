@@ -19,7 +19,7 @@ SMALL = ("digits", "stacked_digits")
 
 _SLOWER: dict[str, Any] = {"optimizer": Optimizer(learning_rate=5e-4, decay=0.7)}
 _POINTS: dict[str, Any] = {"octaves": 5, "width": 128, "depth": 3}
-_GAME: dict[str, Any] = {"octaves": 1, "width": 96, "discriminator_width": 96, "latent": 4}
+_GAME: dict[str, Any] = {"octaves": 1, "width": 96, "discriminator_width": 96, "latent": 4, "batch": 64}
 _STEEP: dict[str, Any] = {"penalty": 0.003}
 
 
@@ -32,12 +32,12 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "25gaussians": {
         "gan": _GAME | _STEEP | {"interval": 4} | _rates(5e-4, 1e-3),
         "vanilla_gan": _GAME | {"interval": 4} | _rates(5e-4, 1e-3),
-        "ddgan": _GAME | _STEEP | {"batch": 64} | _rates(2e-3),
-        "ddpm": _POINTS,
-        "edm": _POINTS | {"sigma_min": 0.005},
-        "ncsn": _POINTS | {"sigma_min": 0.01},
-        "vae": {"latent": 4, "floor": -6.0},
-        "flow": {"knots": 12, "width": 64},
+        "ddgan": _GAME | _STEEP | _rates(2e-3),
+        "ddpm": _POINTS | {"t_min": 1e-5},
+        "edm": _POINTS | {"sigma_min": 0.002},
+        "ncsn": _POINTS | {"sigma_min": 0.005},
+        "vae": {"latent": 2, "floor": -6.0, "log_scale": -3.0},
+        "flow": {"knots": 12, "batch": 512},
     },
     IMAGES: {
         "gan": _rates(2e-4),

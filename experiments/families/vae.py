@@ -30,6 +30,8 @@ class Config(family.Config):
     """Numbers in the code z."""
     probes: int = 64
     """Draws of z for the bound on the data held out."""
+    log_scale: float = 0.0
+    """Log standard deviation of the decoder's noise at first; where it is large, z may be given up."""
     floor: float = -4.0
     """The least log standard deviation of the decoder's noise; the data have variance 1."""
 
@@ -52,7 +54,7 @@ def build(config: Config) -> Experiment:
     def init(key):
         keys, x = jax.random.split(key), family.zeros(setting)[0]
         z = jnp.zeros((1, config.latent))
-        log_scale = jnp.zeros(setting.event)
+        log_scale = jnp.full(setting.event, config.log_scale)
         return {
             "encoder": encoder.init(keys[0], x),
             "decoder": decoder.init(keys[1], z),
