@@ -30,7 +30,7 @@ from jaxscore import data, metrics
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
 """Those that take part if nothing is said: modules of experiments/families."""
 
-KNOWN = (*FAMILIES, "vanilla_gan")
+KNOWN = (*FAMILIES, "vanilla_gan", "vanilla_ddgan")
 """All of them."""
 
 SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}
@@ -89,7 +89,7 @@ def members(config: Config, folder: Path, seed: int) -> list[Member]:
     found = []
     for family in dict.fromkeys(config.families.split(",")):
         recipe = recipes.recipe(family, config.data)
-        for steps in config.denoising_steps if family == "ddgan" else (None,):
+        for steps in config.denoising_steps if hasattr(recipe, "denoising_steps") else (None,):
             name = family if steps in (None, 4) else f"{family}{steps}"
             own = {} if steps is None else {"denoising_steps": steps}
             own |= {"data_dir": config.data_dir, "seed": seed, "workdir": folder / f"{name}-{seed}"}

@@ -78,7 +78,7 @@ def test_every_flag_in_the_texts_is_one_of_its_program():
     texts = README + (ROOT / "docs" / "pods.md").read_text()
     joined = texts.replace("\\\n", " ")
     seen = 0
-    for name, rest in re.findall(r"python -m experiments\.(\w+)([^\n`]*)", joined):
+    for name, rest in re.findall(r"python -m experiments\.([\w.]+)([^\n`]*)", joined):
         module = importlib.import_module(f"experiments.{name}")
         known = {field.name for field in dataclasses.fields(module.Config)}
         if name == "plan":  # other flags are the experiment's

@@ -23,8 +23,10 @@ def test_only_known_families_have_changes():
     assert {family for changes in recipes.CHANGES.values() for family in changes} <= set(trilemma.KNOWN)
 
 
-def test_the_vanilla_gan_differs_from_the_gan_in_its_two_aids_alone():
-    ours, theirs = (vars(recipes.recipe(name, "25gaussians")) for name in ("gan", "vanilla_gan"))
+@pytest.mark.parametrize("name", ["gan", "ddgan"])
+@pytest.mark.parametrize("data", ["digits", "25gaussians"])
+def test_vanilla_recipes_differ_in_the_two_aids_alone(name, data):
+    ours, theirs = (vars(recipes.recipe(kind, data)) for kind in (name, f"vanilla_{name}"))
     assert {name for name in ours if ours[name] != theirs[name]} == {"penalty", "group"}
 
 
