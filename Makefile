@@ -23,7 +23,7 @@ lint: .venv/installed-for-tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# The README's pictures, from finished runs; two hours on two cores if there are none.
+# The README's pictures, from finished runs; three hours on two cores if there are none.
 docs: digits toy2d theorems cost .venv/installed-for-plans
 	@$(ON) $(BIN)/python -m experiments.calibrate --data fashion_mnist
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset digits
@@ -36,6 +36,12 @@ docs: digits toy2d theorems cost .venv/installed-for-plans
 	  --out runs/plan/plan.json
 	cp runs/ncsn-fashion/report/samples.png docs/fashion.png
 	cp runs/plan/plan.png docs/
+	@$(ON) $(BIN)/python -m experiments.trilemma
+	cp runs/trilemma/digits/report/trilemma.png docs/
+	cp runs/trilemma/digits/report/samples.png docs/families.png
+	@$(ON) $(BIN)/python -m experiments.trilemma --data 25gaussians --families vanilla_gan,gan,ddgan,edm \
+	  --denoising-steps 1 4
+	cp runs/trilemma/25gaussians/report/samples.png docs/25gaussians.png
 
 .venv/installed: requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv
