@@ -92,9 +92,8 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
 def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
     row = book.close_interval()
     speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
-    book.write(
-        {"step": number, "steps_per_second": round(speed, 2), "input_wait": round(batches.waited, 3), **row}
-    )
+    pace = float(f"{speed:.4g}")  # four digits, of steps that take minutes too
+    book.write({"step": number, "steps_per_second": pace, "input_wait": round(batches.waited, 3), **row})
     batches.waited = 0.0
 
 

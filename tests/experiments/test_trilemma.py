@@ -50,6 +50,12 @@ def test_a_family_that_diverges_is_reported_and_the_others_go_on(tiny, tmp_path,
     assert "diverged" in capsys.readouterr().out
 
 
+def test_training_seconds_are_the_median_pace_of_however_slow_steps(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps({"steps_per_second": pace}) + "\n" for pace in (0.001, 0.004, 0.005)))
+    assert trilemma.training_seconds(log, 8) == pytest.approx(2000)
+
+
 def test_each_t_is_a_family_of_its_own(tmp_path):
     config = trilemma.Config(families="ddgan", denoising_steps=(1, 4, 8))
     found = trilemma.members(config, tmp_path, 2)
