@@ -38,6 +38,9 @@ SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}
 
 DEFAULT = 2000
 
+RESULTS = ("settings", "sampling", "reaches", "bits")
+"""Of what evaluation has found, what is kept besides the metrics."""
+
 SHOWN = 64
 """Samples of each family in the picture, of images; of points 2,000."""
 
@@ -122,8 +125,8 @@ def run(config: Config) -> dict[str, Any]:
         workdir.write_json(folder / "trilemma.json", result)
         report = folder / "report"
         report.mkdir(exist_ok=True)
-        for lines in (trilemma_report.costs(rows), trilemma_report.table(rows)):
-            console.say("\n" + console.table(lines))
+        for part in trilemma_report.tables(rows):
+            console.say("\n" + console.table(part))
         console.say("\n" + trilemma_report.about(about, config.seeds) + "\n")
         pictures = trilemma_report.pictures(rows, shown(config, folder, outcomes), report)
         for picture in pictures:
@@ -162,7 +165,7 @@ def outcome(job: Member, flops: float) -> dict[str, Any]:
             "samples": config.samples,
             "samplers": finite,
             "all_samplers": list(results["samplers"]),
-            **{name: results[name] for name in ("settings", "sampling", "bits") if name in results},
+            **{name: results[name] for name in RESULTS if name in results},
         }
     workdir.write_json(path, found)
     return found
@@ -207,6 +210,7 @@ def rows_of(name: str, runs: list[dict[str, Any]]) -> list[trilemma_report.Row]:
         "metrics": {},
         "seconds_per_1000": [],
         "compile_seconds": [],
+        "reaches": {},
     }
     if not trained:
         blank = {"sampler": "", "parameters": 0, "evaluations": 0, "training_flops": 0.0}
@@ -226,7 +230,8 @@ def rows_of(name: str, runs: list[dict[str, Any]]) -> list[trilemma_report.Row]:
         row["metrics"] = {key: [run["samplers"][sampler][key] for run in fine] for key in names}
         if fine and "bits" in first:
             row["metrics"]["bits"] = [run["bits"] for run in fine]
-        several = row["metrics"] if len(fine) > 1 else {}  # one value has no interval
+        row["reaches"] = fine[0]["reaches"][sampler] if len(fine) == 1 else {}
+        several = row["metrics"] if len(fine) > 1 else {}
         row["intervals"] = {key: metrics.over_seeds(values)._asdict() for key, values in several.items()}
         rows.append(row)
     return rows

@@ -4,9 +4,11 @@ A row is a sampler of a family, with a value for each training seed:
 
     {"family": "edm", "sampler": "heun", "parameters": 281_000, "evaluations": 35,
      "training_flops": 2e13, "training_seconds": [41.0, ...], "seconds_per_1000": [0.6, ...],
-     "compile_seconds": [2.1, ...], "diverged": 0, "metrics": {"frechet": [0.41, ...], ...}}
+     "compile_seconds": [2.1, ...], "diverged": 0, "metrics": {"frechet": [0.41, ...], ...},
+     "reaches": {}}
 
-`diverged` counts the seeds whose training did not stay finite; they have no values.
+`reaches` are of a single training: how far the interval of each metric reaches to either side. `diverged`
+counts the seeds whose training did not stay finite; they have no values.
 """
 
 import itertools
@@ -22,20 +24,24 @@ from experiments import figures
 
 Row = dict[str, Any]
 
-COLUMNS = {
+QUALITY = {
     "frechet": ("Fréchet", 2),
     "kid": ("KID", 3),
     "precision": ("precision", 2),
     "density": ("density", 2),
+    "high_quality": ("in a mode", 3),
+    "bits": ("bits", 2),
+}
+"""How good samples are: each a column if any row has it, with its heading and digits after the point."""
+
+COVERAGE = {
     "recall": ("recall", 2),
     "coverage": ("coverage", 2),
     "modes": ("modes", 1),
     "mode_kl": ("mode KL", 3),
-    "high_quality": ("in a mode", 3),
     "memorisation": ("memorised", 2),
-    "bits": ("bits", 2),
 }
-"""Metrics that have a column if any row has them: their headings, and digits after the point."""
+"""How much of the data they cover, and whether they copy it; as QUALITY."""
 
 CORNERS = {"quality": (0.5, 3**0.5 / 2), "coverage": (0.0, 0.0), "speed": (1.0, 0.0)}
 """Of the triangle, in the plane."""
@@ -53,12 +59,18 @@ def mean_and_reach(values: Sequence[float], *, level: float = 0.95) -> tuple[flo
     return float(values.mean()), float(quantile * values.std(ddof=1) / len(values) ** 0.5)
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each row, with every metric as mean ± reach of its interval over seeds."""
-    shown = [name for name in COLUMNS if any(name in row["metrics"] for row in rows)]
-    lines = [("family", "sampler", *(COLUMNS[name][0] for name in shown))]
+def tables(rows: Sequence[Row]) -> list[list[tuple[str, ...]]]:
+    """The table, in three parts that fit a page each: quality, coverage, and what it costs."""
+    return [table(rows, QUALITY), table(rows, COVERAGE), costs(rows)]
+
+
+def table(rows: Sequence[Row], columns: dict[str, tuple[str, int]]) -> list[tuple[str, ...]]:
+    """A line for each row, with metrics as mean ± reach of the interval over seeds, or of the only one."""
+    shown = [name for name in columns if any(name in row["metrics"] for row in rows)]
+    lines = [("family", "sampler", *(columns[name][0] for name in shown))]
     for row in rows:
-        values = (cell(row["metrics"].get(name), COLUMNS[name][1]) for name in shown)
+        reaches, of = row["reaches"], row["metrics"].get
+        values = (cell(of(name), columns[name][1], reaches.get(name)) for name in shown)
         if not row["training_seconds"]:  # of all seeds
             lines.append((row["family"], row["sampler"], "diverged", *[""] * (len(shown) - 1)))
         else:
@@ -100,16 +112,18 @@ def about(settings: dict[str, Any], seeds: int) -> str:
         f"(SHA-256 {settings['reference_hash'][:8]}); rounding: {settings['rounding']}",
         f"features: {settings['extractor']}{seen}",
     ]
-    if seeds > 1:
-        lines.append(f"±: 95 % for the mean over {seeds} training seeds (Student's t)")
+    several = f"±: 95 % for the mean over {seeds} training seeds (Student's t)"
+    single = "±: 95 % for other samples and data, of this one training (halves of both; KID: blocks)"
+    lines.append(several if seeds > 1 else single)
     return "\n".join(lines)
 
 
-def cell(values: Sequence[float] | None, digits: int) -> str:
-    """Mean ± reach, as text."""
+def cell(values: Sequence[float] | None, digits: int, own: float | None = None) -> str:
+    """Mean ± reach, as text; a single value's reach is its own, if it has one."""
     if not values:
         return ""
     mean, reach = mean_and_reach(values)
+    reach = reach if own is None else own
     return f"{mean:.{digits}f}" + ("" if np.isnan(reach) else f" ± {reach:.{digits}f}")
 
 
@@ -172,10 +186,11 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
-    """Fréchet distance against network evaluations, with the intervals over seeds; both logarithmic."""
+    """Fréchet distance against network evaluations, with its intervals; both logarithmic."""
     shades = colours(rows)
     for number, row in enumerate(rows, start=1):
         mean, reach = mean_and_reach(row["metrics"]["frechet"])
+        reach = row["reaches"].get("frechet", reach)
         # A logarithmic axis has no room for an interval that reaches below zero.
         low = 0.0 if np.isnan(reach) else min(reach, 0.9 * mean)
         high = 0.0 if np.isnan(reach) else reach

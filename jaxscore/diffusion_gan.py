@@ -24,10 +24,10 @@ Both are told the step by its sigma: sigma_next is 0 in the last one, and has no
 >>> generator = lambda x, sigma, z: x / (1 + sigma[:, None] ** 2) + 0.5 * z
 >>> discriminator = lambda x_next, x, sigma: jnp.sum(x_next - x, axis=1) / sigma
 >>> sigmas, data = levels(4), jax.random.normal(jax.random.key(0), (8, 2))
->>> pair = random_pair(jax.random.key(1), data, sigmas)
->>> loss = discriminator_loss(discriminator, generator, jax.random.key(2), pair, latent=2)
->>> loss += adversarial.lazy(0, 15, lambda: 0.02 * gradient_penalty(discriminator, pair))
->>> fresh = random_pair(jax.random.key(3), data, sigmas)
+>>> drawn = pair(jax.random.key(1), data, *step(noise.stratified(jax.random.key(9), 8), sigmas))
+>>> loss = discriminator_loss(discriminator, generator, jax.random.key(2), drawn, latent=2)
+>>> loss += adversarial.lazy(0, 15, lambda: 0.02 * gradient_penalty(discriminator, drawn))
+>>> fresh = pair(jax.random.key(3), data, drawn.sigma, drawn.sigma_next)
 >>> generator_loss(discriminator, generator, jax.random.key(4), fresh, latent=2).shape
 (8,)
 >>> x = samplers.prior(jax.random.key(5), (100, 2), sigmas[0])
@@ -97,12 +97,16 @@ def pair(key: Key, x0: Batch, sigma: Sigma, sigma_next: Sigma) -> Pair:
     return Pair(x_next + right(added, x0) * n, x_next, sigma, sigma_next)
 
 
-def random_pair(key: Key, x0: Batch, sigmas: Float[Array, "steps_plus_1"]) -> Pair:
-    """`pair` for a step of the grid `sigmas`, drawn uniformly for every example."""
-    keys = noise.row_keys(key, x0.shape[0])
-    pick = lambda key: jax.random.randint(key, (), 0, len(sigmas) - 1)
-    step = jax.vmap(pick)(noise.fold_in(keys, 0))
-    return pair(noise.fold_in(keys, 1), x0, sigmas[step], sigmas[step + 1])
+def step(u: Float[Array, "b"], sigmas: Float[Array, "steps_plus_1"]) -> tuple[Sigma, Sigma]:
+    """sigma and sigma_next, [b] each, of the step of the grid that each u in (0, 1) falls into.
+
+    With u from `noise.stratified` each step is drawn equally often, and neighbours in the batch have the
+    same one: a discriminator that compares the examples of a group (`networks.layers.MinibatchDeviation`)
+    then compares draws of one distribution. Where steps are mixed in a group what differs is mostly their
+    noise, and hardly anything keeps the generator from drawing a few modes alone.
+    """
+    number = jnp.clip(jnp.floor(u * (len(sigmas) - 1)).astype(int), 0, len(sigmas) - 2)
+    return sigmas[number], sigmas[number + 1]
 
 
 def posterior(key: Key, x: Batch, x0: Batch, sigma: Sigma, sigma_next: Sigma) -> Batch:

@@ -91,18 +91,34 @@ def test_every_example_of_a_pair_has_its_own_noise_levels_and_coordinates_their_
     np.testing.assert_allclose(np.std(pair.x_next, axis=(1, 2)), sigma_next, rtol=4 / math.sqrt(60_000))
 
 
-def test_random_pairs_take_each_step_equally_often_and_both_its_ends():
+def number_of(sigma, sigmas):
+    return np.argmax(np.asarray(sigma)[:, None] == np.asarray(sigmas), axis=1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_every_step_is_drawn_equally_often_and_has_both_its_ends(steps):
+    sigmas = diffusion_gan.levels(steps)
+    u = noise.stratified(jax.random.key(0), 120)
+    sigma, sigma_next = diffusion_gan.step(u, sigmas)
+    number = number_of(sigma, sigmas)
+    np.testing.assert_array_equal(number, np.floor(np.asarray(u) * steps))
+    np.testing.assert_array_equal(sigmas[number + 1], sigma_next)
+    np.testing.assert_array_equal(np.bincount(number), [120 // steps] * steps)
+
+
+def test_the_ends_of_the_unit_interval_are_the_first_and_the_last_step():
     sigmas = diffusion_gan.levels(4)
-    pair = jax.jit(diffusion_gan.random_pair)(jax.random.key(0), jnp.zeros((N, 1)), sigmas)
-    step = np.argmax(np.asarray(pair.sigma)[:, None] == np.asarray(sigmas), axis=1)
-    np.testing.assert_array_equal(sigmas[step], pair.sigma)
-    np.testing.assert_array_equal(sigmas[step + 1], pair.sigma_next)
-    counts = np.bincount(step, minlength=5)
-    # 4 standard errors of a count.
-    np.testing.assert_allclose(counts, [N / 4] * 4 + [0], atol=4 * math.sqrt(N * 3 / 16))
-    for i in range(4):
-        mine = np.asarray(pair.x)[step == i]
-        np.testing.assert_allclose(mine.std(), sigmas[i], rtol=4 / math.sqrt(2 * counts[i]))
+    sigma, sigma_next = diffusion_gan.step(jnp.array([0.0, 1.0]), sigmas)
+    np.testing.assert_array_equal(sigma, sigmas[jnp.array([0, 3])])
+    np.testing.assert_array_equal(sigma_next, sigmas[jnp.array([1, 4])])
+
+
+def test_groups_of_a_stratified_batch_are_of_one_step_but_where_steps_meet():
+    sigmas = diffusion_gan.levels(4)
+    for seed in range(20):
+        sigma, _ = diffusion_gan.step(noise.stratified(jax.random.key(seed), 128), sigmas)
+        groups = number_of(sigma, sigmas).reshape(32, 4)
+        assert np.sum(np.ptp(groups, axis=1) > 0) <= 4
 
 
 def bayes(x, x0, sigma, sigma_next):
@@ -472,7 +488,8 @@ def everything(key, x0):
     """The pairs, and all the losses on them, of players that look at each example by itself."""
     discriminator = lambda x_next, x, sigma: jnp.sum(jnp.sin(x_next) + x / sigma[:, None], axis=1)
     keys = noise.row_keys(key, len(x0))
-    pair = diffusion_gan.random_pair(noise.fold_in(keys, 0), x0, diffusion_gan.levels(4))
+    u = jax.vmap(jax.random.uniform)(noise.fold_in(keys, 3))
+    pair = diffusion_gan.pair(noise.fold_in(keys, 0), x0, *diffusion_gan.step(u, diffusion_gan.levels(4)))
     players = discriminator, lambda x, sigma, z: x / (1 + sigma[:, None] ** 2) + z
     return (
         pair,

@@ -68,7 +68,8 @@ def build(config: Config) -> Experiment:
 
     def random_pair(key, x):
         x = data.flip(jax.random.fold_in(key, 2), x) if config.flip else x
-        return diffusion_gan.random_pair(jax.random.fold_in(key, 0), x, sigmas)
+        step = diffusion_gan.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas)
+        return diffusion_gan.pair(jax.random.fold_in(key, 0), x, *step)
 
     def discriminator_loss(params, key, x, step):
         pair = random_pair(key, x)

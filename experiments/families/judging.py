@@ -20,6 +20,9 @@ from jaxscore import data, metrics
 MOST = 2000
 """Samples and examples, at most, that distances and neighbours are taken of; modes are counted in all."""
 
+HALVES = 20
+"""Halves of samples and examples that intervals are made of: their widths are known to 16 %."""
+
 COLUMNS = ("frechet", "precision", "recall", "density", "coverage", "memorisation")
 
 
@@ -84,10 +87,12 @@ def evaluate(setting: Setting, bits, params, samples: dict[str, np.ndarray]) -> 
     rounded = _rounding(setting)
     held_out, train = np.asarray(setting.held_out)[:MOST], _all(setting.train)
     results = {name: _judged(found, rounded(x), (train, held_out)) for name, x in samples.items()}
+    finite = (name for name, result in results.items() if result["finite"])
+    reaches = {name: _reaches(found, rounded(samples[name])) for name in finite}
     n = len(next(iter(samples.values())))
     extra = {} if bits is None else {"bits": float(bits(params))}
     about = {"n": n, "n_distances": min(n, MOST), **found.about}
-    return {"settings": about, "samplers": results, **extra}
+    return {"settings": about, "samplers": results, "reaches": reaches, **extra}
 
 
 def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
@@ -100,6 +105,22 @@ def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
         modes = metrics.modes_found(*found.modes(x))
         result |= {"modes": modes.found, "mode_kl": modes.kl, "high_quality": modes.assigned}
     return {"finite": True, **{name: float(value) for name, value in result.items()}}
+
+
+def _reaches(found: Judge, x: np.ndarray) -> dict[str, float]:
+    """Half the widths of 95 % intervals: how far other samples and data would move what `_judged` finds.
+
+    Of one training; with another seed it may move further.
+    """
+    ours, theirs = found.features(x[:MOST]), found.features(found.reference)
+    names = "frechet", "precision", "recall"
+    several = lambda x, y: np.array([metrics.frechet(x, y), *metrics.precision_recall(x, y)])
+    if min(len(ours), len(theirs)) < judge.FEW:
+        return {}
+    halves = metrics.half_samples(several, ours, theirs, resamples=HALVES)
+    blocks = metrics.over_blocks(metrics.kid, ours, theirs)
+    reaches = dict(zip(names, (halves.high - halves.value).tolist(), strict=True))
+    return reaches | {"kid": (blocks.high - blocks.low) / 2}
 
 
 def _rounding(setting: Setting) -> Callable[[np.ndarray], np.ndarray]:

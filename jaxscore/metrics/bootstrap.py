@@ -36,14 +36,15 @@ from scipy.special import ndtri, stdtrit
 from jaxscore.types import AnyArray
 
 Statistic = Callable[..., float]
+Statistics = Callable[..., float | Float[np.ndarray, "k"]]
 
 
 class Interval(NamedTuple):
-    """A value, and what it lies between at the level asked for."""
+    """A value, and what it lies between at the level asked for; arrays of them where a statistic is many."""
 
-    value: float
-    low: float
-    high: float
+    value: float | Float[np.ndarray, "k"]
+    low: float | Float[np.ndarray, "k"]
+    high: float | Float[np.ndarray, "k"]
 
 
 class Seeds(NamedTuple):
@@ -74,7 +75,7 @@ def interval(
 
 
 def half_samples(
-    statistic: Statistic, *sets: AnyArray, resamples: int = 200, level: float = 0.95, seed: int = 0
+    statistic: Statistics, *sets: AnyArray, resamples: int = 200, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """statistic(*sets) -+ z s, s its standard deviation over halves of all sets, drawn without replacement.
 
@@ -84,14 +85,16 @@ def half_samples(
     depends on n shifts all halves alike and not the interval, which is about the statistic's expectation
     at the n at hand (a Frechet distance's, say, which falls with n). Between sets of one distribution the
     variance of a squared distance falls as 1/n^2: the interval is then up to sqrt(3) times too wide, never
-    too narrow. Raises ValueError as `interval`, and for sets of fewer than 4 rows.
+    too narrow. A statistic of several numbers has an interval of arrays: all of the same halves. Raises
+    ValueError as `interval`, and for sets of fewer than 4 rows.
     """
     _check(level, resamples, sets, 4)
     rng = np.random.default_rng(seed)
     draw = lambda x: np.asarray(x)[np.sort(rng.permutation(len(x))[: len(x) // 2])]
-    spread = np.std([float(statistic(*map(draw, sets))) for _ in range(resamples)], ddof=1)
-    value, reach = float(statistic(*sets)), float(ndtri((1 + level) / 2) * spread)
-    return Interval(value, value - reach, value + reach)
+    spread = np.std([statistic(*map(draw, sets)) for _ in range(resamples)], axis=0, ddof=1)
+    value, reach = np.asarray(statistic(*sets), float), ndtri((1 + level) / 2) * spread
+    plain = (lambda x: x) if value.ndim else float
+    return Interval(plain(value), plain(value - reach), plain(value + reach))
 
 
 def over_blocks(

@@ -50,6 +50,13 @@ def test_of_several_sets_each_is_resampled_by_itself():
         assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
 
 
+def test_halves_of_several_statistics_are_those_of_each():
+    x = RNG.standard_normal(40)
+    both = metrics.half_samples(lambda x: np.array([x.mean(), x.std()]), x, resamples=30)
+    each = [metrics.half_samples(statistic, x, resamples=30) for statistic in (np.mean, np.std)]
+    np.testing.assert_allclose(np.stack(both, axis=1), each)
+
+
 def test_the_seed_decides():
     x = RNG.standard_normal((40, 2))
     for method in (metrics.interval, metrics.half_samples, metrics.over_blocks):
