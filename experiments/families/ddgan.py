@@ -30,6 +30,7 @@ class Config(adversaries.Config):
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
     discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adversaries.adam(4e-3))
     embedding: int = 32
+    group: int = 16
     interval: int = 4
     denoising_steps: int = 4
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""

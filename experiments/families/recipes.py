@@ -43,7 +43,7 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     IMAGES: {
         "gan": _rates(2e-4),
         "vanilla_gan": _rates(2e-4),
-        "ddgan": _rates(2e-4) | {"batch": 64, "penalty": 0.05, "interval": 15},
+        "ddgan": _rates(2e-4) | {"batch": 64, "group": 4, "penalty": 0.05, "interval": 15},
         "vanilla_ddgan": _rates(2e-4) | {"batch": 64},
         "ddpm": _SLOWER,
         "edm": _SLOWER,
