@@ -79,6 +79,15 @@ def variance_preserving(x: Batch, sigma: Sigma) -> Batch:
     return x / right(jnp.sqrt(1 + sigma**2), x)
 
 
+def shrunk(x: Batch, sigma: Sigma) -> Batch:
+    """x / (1 + sigma^2): the mean of x0 given x, were the data N(0, I); for networks to see.
+
+    As large as what x tells of x0. `variance_preserving` shows a network as much noise as there are data
+    where there is next to nothing else in x, and it has to learn to look away.
+    """
+    return x / right(1 + sigma**2, x)
+
+
 class Pair(NamedTuple):
     """The ends of a step, of one path each: x at sigma, and x_next at sigma_next, nearer to the data."""
 
@@ -97,16 +106,33 @@ def pair(key: Key, x0: Batch, sigma: Sigma, sigma_next: Sigma) -> Pair:
     return Pair(x_next + right(added, x0) * n, x_next, sigma, sigma_next)
 
 
-def step(u: Float[Array, "b"], sigmas: Float[Array, "steps_plus_1"]) -> tuple[Sigma, Sigma]:
+def step(
+    u: Float[Array, "b"],
+    sigmas: Float[Array, "steps_plus_1"],
+    weights: Float[Array, "steps"] | None = None,
+) -> tuple[Sigma, Sigma]:
     """sigma and sigma_next, [b] each, of the step of the grid that each u in (0, 1) falls into.
 
-    With u from `noise.stratified` each step is drawn equally often, and neighbours in the batch have the
-    same one: a discriminator that compares the examples of a group (`networks.layers.MinibatchDeviation`)
-    then compares draws of one distribution. Where steps are mixed in a group what differs is mostly their
-    noise, and hardly anything keeps the generator from drawing a few modes alone.
+    Steps share (0, 1) in proportion to their `weights`, equally if there are none (Xiao et al. 2022): how
+    often each is trained, which changes no step's optimum. With u from `noise.stratified` neighbours in the
+    batch have the same step: a discriminator that compares the examples of a group
+    (`networks.layers.MinibatchDeviation`) then compares draws of one distribution. Where steps are mixed in a
+    group what differs is mostly their noise, and hardly anything keeps the generator from drawing a few
+    modes alone.
     """
-    number = jnp.clip(jnp.floor(u * (len(sigmas) - 1)).astype(int), 0, len(sigmas) - 2)
+    ends = jnp.cumsum(jnp.ones(len(sigmas) - 1) if weights is None else weights)
+    number = jnp.searchsorted(ends[:-1], u * ends[-1], side="right")
     return sigmas[number], sigmas[number + 1]
+
+
+def share_of_data(sigmas: Float[Array, "steps_plus_1"]) -> Float[Array, "steps"]:
+    """1 / sqrt(1 + sigma_next^2) of each step, `weights` for `step`: how large the data are in what it makes.
+
+    As large as in `variance_preserving(x_next, sigma_next)`: 0.06, 0.28, 0.72 and 1 of T = 4. What is
+    made at high noise hardly depends on the data, is soon learnt, and need not be right but as far as noise
+    leaves it to see.
+    """
+    return 1 / jnp.sqrt(1 + sigmas[1:] ** 2)
 
 
 def posterior(key: Key, x: Batch, x0: Batch, sigma: Sigma, sigma_next: Sigma) -> Batch:

@@ -58,6 +58,15 @@ def test_the_variance_preserving_x_has_the_size_of_the_data_at_every_level():
         np.testing.assert_allclose(np.std(scaled), 1, atol=4 / math.sqrt(12_000))
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 3.0])
+def test_the_shrunk_x_is_the_best_guess_of_gaussian_data(sigma):
+    x0, n = np.random.default_rng(0).standard_normal((2, N, 1)).astype(np.float32)
+    x = x0 + sigma * n
+    guess = diffusion_gan.shrunk(jnp.asarray(x), full(sigma))
+    # What it leaves has nothing to do with x.
+    assert_within((x0 - guess) * x, 0)
+
+
 # Pairs and the posterior --------------------------------------------------------------------------
 
 
@@ -111,6 +120,19 @@ def test_the_ends_of_the_unit_interval_are_the_first_and_the_last_step():
     sigma, sigma_next = diffusion_gan.step(jnp.array([0.0, 1.0]), sigmas)
     np.testing.assert_array_equal(sigma, sigmas[jnp.array([0, 3])])
     np.testing.assert_array_equal(sigma_next, sigmas[jnp.array([1, 4])])
+
+
+def test_steps_are_drawn_in_proportion_to_their_weights():
+    sigmas, weights = diffusion_gan.levels(3), jnp.array([1.0, 2.0, 5.0])
+    sigma, _ = diffusion_gan.step(noise.stratified(jax.random.key(0), 800), sigmas, weights)
+    np.testing.assert_allclose(np.bincount(number_of(sigma, sigmas)), [100, 200, 500], atol=1)
+
+
+def test_the_share_of_data_is_their_size_in_the_variance_preserving_x_next():
+    sigmas = diffusion_gan.levels(4)
+    sizes = diffusion_gan.variance_preserving(jnp.ones((4, 1)), sigmas[1:])[:, 0]
+    np.testing.assert_allclose(diffusion_gan.share_of_data(sigmas), sizes, rtol=1e-6)
+    np.testing.assert_allclose(sizes, [0.06, 0.28, 0.72, 1.0], atol=0.006)
 
 
 def test_groups_of_a_stratified_batch_are_of_one_step_but_where_steps_meet():

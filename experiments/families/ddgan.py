@@ -36,6 +36,10 @@ class Config(adversaries.Config):
     """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
     preset: str = "digits"
     """Whose values the other flags have; an unknown name lists those that are known."""
+    shrink: bool = True
+    """Networks see the x that is denoised as x / (1 + sigma^2); not so as published: / sqrt(1 + sigma^2)."""
+    late: bool = True
+    """Steps are trained as often as there are data in what they make; not so as published: equally often."""
     bounded: bool = False
     """As published: pixels are scaled to -1..1, and the generator's go through tanh."""
     flip: bool = False
@@ -61,6 +65,7 @@ def build(config: Config) -> Experiment:
         require(setting.grey_values is not None, "bounded", "", f"--data {config.data} has no pixels")
         setting = setting._replace(mean=np.full_like(setting.mean, 0.5), std=0.5)
     sigmas = diffusion_gan.levels(config.denoising_steps)
+    weights = diffusion_gan.share_of_data(sigmas) if config.late else None
     generate, discriminate, init = networks(config, setting, sigmas)
     of = lambda params: (
         partial(discriminate, params["discriminator"]),
@@ -69,7 +74,7 @@ def build(config: Config) -> Experiment:
 
     def random_pair(key, x):
         x = data.flip(jax.random.fold_in(key, 2), x) if config.flip else x
-        step = diffusion_gan.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas)
+        step = diffusion_gan.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas, weights)
         return diffusion_gan.pair(jax.random.fold_in(key, 0), x, *step)
 
     def discriminator_loss(params, key, x, step):
@@ -106,8 +111,9 @@ def build(config: Config) -> Experiment:
 def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     """generate(params, x, sigma, z), discriminate(params, x_next, x, sigma), and init(key) of both's params.
 
-    Both networks see the process in its variance-preserving scale.
+    Both see x as the configuration says, and the discriminator x_next in the variance-preserving scale.
     """
+    condition = diffusion_gan.shrunk if config.shrink else diffusion_gan.variance_preserving
     discriminator = adversaries.discriminator(config, setting)
     if setting.dense:
         generator = DenseGenerator(setting.event, config.width, config.depth, config.embedding)
@@ -119,7 +125,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     bound = jnp.tanh if config.bounded else lambda x: x
 
     def generate(params, x, sigma, z):
-        x, c_noise = diffusion_gan.variance_preserving(x, sigma), jnp.log(sigma) / 4
+        x, c_noise = condition(x, sigma), jnp.log(sigma) / 4
         return bound(generator.apply(params, *inputs(x, c_noise, z)))
 
     def discriminate(params, x_next, x, sigma):
@@ -127,7 +133,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
         number = jnp.argmin(jnp.abs(sigmas[None, :-1] - sigma[:, None]), axis=1)
         pair = (
             diffusion_gan.variance_preserving(x_next, sigmas[number + 1]),
-            diffusion_gan.variance_preserving(x, sigma),
+            condition(x, sigma),
         )
         return discriminator.apply(params, jnp.concatenate(pair, axis=-1), jnp.log(sigma) / 4)
 

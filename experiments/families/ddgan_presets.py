@@ -21,7 +21,15 @@ def _published(name: str, *, rates: tuple[float, float], **changes: Any) -> Conf
     adam = lambda rate: Optimizer(
         learning_rate=rate, warm_up=0, decay=1.0, fall="cosine", final=1e-5, b1=0.5, b2=0.9
     )
-    shared = {"bounded": True, "flip": True, "latent": 100, "interval": 15, "group": 4}
+    shared = {
+        "bounded": True,
+        "shrink": False,
+        "late": False,
+        "flip": True,
+        "latent": 100,
+        "interval": 15,
+        "group": 4,
+    }
     shared |= {"discriminator_channels": 64, "optimizer": adam(rates[0])}
     shared |= {"discriminator_optimizer": adam(rates[1]), "workdir": Path("runs") / f"ddgan-{name}"}
     shared |= {"samples": 50_000, "sample_batch": 100, "log_every": 100, "save_every": 5000}
