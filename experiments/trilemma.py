@@ -61,7 +61,7 @@ class Config:
     """Training budget of each family and seed, in 10^12 floating-point operations."""
     seeds: int = 3
     """How often each family is trained: with seeds 0, 1, ..."""
-    denoising_steps: tuple[int, ...] = (4,)
+    denoising_steps: tuple[int, ...] = (2, 4)
     """T of the denoising diffusion GAN; each is a family of its own."""
     samples: int | None = None
     """How many each sampler draws; by the data set if nothing is said."""
