@@ -46,6 +46,9 @@ COVERAGE = {
 CORNERS = {"quality": (0.5, 3**0.5 / 2), "coverage": (0.0, 0.0), "speed": (1.0, 0.0)}
 """Of the triangle, in the plane."""
 
+AROUND = ((8, -12), (8, 6), (-18, 6), (-18, -12))
+"""Where a point's text stands, in typographic points, in turn: neighbours in the table may lie together."""
+
 
 # The table --------------------------------------------------------------------------------------
 
@@ -170,8 +173,10 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
     for number, (row, place, size, *each) in enumerate(
         zip(rows, places, total, *values.values(), strict=True), start=1
     ):
-        axes.scatter(*place, s=60 + 240 * size, color=shades[row["family"]], alpha=0.75, linewidths=0)
-        axes.annotate(str(number), place, _beside(number), textcoords="offset points", fontsize=8)
+        colour = shades[row["family"]]
+        axes.scatter(*place, s=60 + 240 * size, color=colour, alpha=0.75, linewidths=0)
+        beside = {"xytext": AROUND[number % 4], "textcoords": "offset points"}
+        axes.annotate(str(number), place, **beside, fontsize=8, color=colour)
         quality, coverage, speed = (f"{value:.2f}" for value in each)
         title = f"{row['family']}, {row['sampler']}"
         lines.append(f"{number:2}   {quality}     {coverage}      {speed}   {title}")
@@ -197,15 +202,10 @@ def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
         where = (row["evaluations"], mean)
         axes.errorbar(*where, yerr=[[low], [high]], fmt="o", color=shades[row["family"]], capsize=3)
         title = f"{row['family']}, {row['sampler']}"
-        axes.annotate(title, where, _beside(number), textcoords="offset points", fontsize=7)
+        axes.annotate(title, where, AROUND[number % 2], textcoords="offset points", fontsize=7)
     axes.margins(x=0.2)
     axes.set(xscale="log", yscale="log", xlabel="network evaluations for a sample", ylabel="Fréchet distance")
     axes.set_title("quality against evaluations", fontsize=10)
-
-
-def _beside(number: int) -> tuple[float, float]:
-    """Where the text of a point stands, in typographic points: neighbours in the table may lie together."""
-    return (8, 5) if number % 2 else (8, -11)
 
 
 def colours(rows: Sequence[Row]) -> dict[str, str]:
