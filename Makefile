@@ -39,8 +39,8 @@ docs: digits toy2d theorems cost .venv/installed-for-plans
 	@$(ON) $(BIN)/python -m experiments.trilemma
 	cp runs/trilemma/digits/report/trilemma.png docs/
 	cp runs/trilemma/digits/report/samples.png docs/families.png
-	@$(ON) $(BIN)/python -m experiments.trilemma --data 25gaussians --families vanilla_gan,gan,ddgan,edm \
-	  --denoising-steps 1 4
+	@$(ON) $(BIN)/python -m experiments.trilemma --data 25gaussians --denoising-steps 1 4 \
+	  --families vanilla_gan,gan,vae,flow,ddpm,ncsn,edm,ddgan
 	cp runs/trilemma/25gaussians/report/samples.png docs/25gaussians.png
 
 .venv/installed: requirements.txt setup.cfg

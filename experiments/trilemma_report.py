@@ -116,7 +116,7 @@ def about(settings: dict[str, Any], seeds: int) -> str:
         f"features: {settings['extractor']}{seen}",
     ]
     several = f"±: 95 % for the mean over {seeds} training seeds (Student's t)"
-    single = "±: 95 % for other samples and data, of this one training (halves of both; KID: blocks)"
+    single = "±: 95 % for other samples and data, of this one training (halves of both)"
     lines.append(several if seeds > 1 else single)
     return "\n".join(lines)
 
