@@ -52,6 +52,13 @@ def test_rates_fall_to_the_published_one():
     assert (adam.learning_rate, adam.final, adam.b1, adam.b2) == (1.6e-4, 1e-5, 0.5, 0.9)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_short_trainings_gain_by_is_not_in_them(name):
+    config, short = PRESETS[name], PRESETS["digits"]
+    assert (config.late, config.shrink, config.group) == (False, False, 4)
+    assert (short.late, short.shrink, short.group) == (True, True, 16)
+
+
 @pytest.mark.parametrize("bounded", [True, False])
 def test_bounded_generators_stay_within_minus_1_to_1(bounded):
     config = small.config("ddgan", data="digits", bounded=bounded)

@@ -92,3 +92,17 @@ def test_the_penalty_is_in_the_discriminators_loss_at_its_steps_only():
     loss = experiment.loss[0].loss
     value = lambda step: float(loss(params, jax.random.key(1), x, jnp.asarray(step))[0])
     assert value(0) == value(2) > value(1) == value(3)
+
+
+@pytest.mark.parametrize(("late", "shares"), [(True, [3.7, 17.4, 44.8, 62.1]), (False, [32, 32, 32, 32])])
+def test_late_steps_are_trained_more_often(late, shares, monkeypatch):
+    module = small.module("ddgan")
+    config = small.config("ddgan", batch=128, late=late)
+    experiment = module.build(config)
+    seen, real = [], module.diffusion_gan.pair
+    monkeypatch.setattr(module.diffusion_gan, "pair", lambda *a: seen.append(a[2]) or real(*a))
+    params, x = experiment.init(jax.random.key(0)), jnp.asarray(next(experiment.batches(0)))
+    experiment.loss[1].loss(params, jax.random.key(1), x, jnp.asarray(0))
+    sigmas = module.diffusion_gan.levels(4)
+    counts = [int(np.sum(np.asarray(seen[0]) == sigma)) for sigma in sigmas[:-1]]
+    np.testing.assert_allclose(counts, shares, atol=1)
