@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import console, figures, flags, launch, workdir
-from experiments.flags import require
-from jaxscore import calibrate, data
+from jaxscore import calibrate, data, launch
 from jaxscore.calibrate import Recipe, TrainingNoise
+from jaxscore.launch import console, flags, plots, workdir
+from jaxscore.launch.flags import require
 
 LEAST_OVERLAP = 0.01
 """Levels that overlap by less are refused: no sample would find its way from one to the next."""
@@ -199,7 +199,7 @@ def as_json(config: Config, measured: Measured, recipe: Recipe, noise: TrainingN
 
 def draw(path: Path, recipe: Recipe) -> None:
     """The overlap against the number of levels, and the annealing error against epsilon."""
-    with figures.page(path, columns=2, size=5.6, height=4.2) as (overlaps, errors):
+    with plots.page(path, columns=2, size=5.6, height=4.2) as (overlaps, errors):
         draw_overlap(overlaps, recipe)
         draw_error(errors, recipe)
 
@@ -210,10 +210,10 @@ def draw_overlap(axes, recipe: Recipe) -> None:
     ratios = (recipe.sigma_max / recipe.sigma_min) ** (1 / (counts - 1))
     shared = [calibrate.overlap(ratio, recipe.dimension) for ratio in ratios]
     chosen = calibrate.overlap(recipe.ratio, recipe.dimension)
-    axes.plot(counts, shared, color=figures.BLUE)
-    axes.axhline(calibrate.levels.OVERLAP, color=figures.GREY, linewidth=0.8, linestyle=":")
-    axes.text(counts[0], calibrate.levels.OVERLAP + 0.015, "published: 0.567", fontsize=8, color=figures.GREY)
-    axes.plot(recipe.levels, chosen, "o", color=figures.ORANGE)
+    axes.plot(counts, shared, color=plots.BLUE)
+    axes.axhline(calibrate.levels.OVERLAP, color=plots.GREY, linewidth=0.8, linestyle=":")
+    axes.text(counts[0], calibrate.levels.OVERLAP + 0.015, "published: 0.567", fontsize=8, color=plots.GREY)
+    axes.plot(recipe.levels, chosen, "o", color=plots.ORANGE)
     axes.annotate(
         f"L = {recipe.levels}: {chosen:.3f}",
         (recipe.levels, chosen),
@@ -239,7 +239,7 @@ def draw_error(axes, recipe: Recipe) -> None:
         best = calibrate.step_size(recipe.sigma_min, recipe.ratio, steps)
         least = calibrate.annealing_error(best, recipe.sigma_min, recipe.ratio, steps)
         ours = steps == recipe.steps
-        shade = figures.ORANGE if ours else (0.12, 0.37, 0.66, 0.35 + 0.15 * others.index(steps))
+        shade = plots.ORANGE if ours else (0.12, 0.37, 0.66, 0.35 + 0.15 * others.index(steps))
         axes.plot(
             span, curve, color=shade, linewidth=2 if ours else 1.2, label=f"T = {steps}: ε = {best:.2g}"
         )

@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import console, drawing, figures, flags, launch, programs, workdir
-from experiments.config import Experiment, restored
-from experiments.flags import FlagError, require
-from experiments.workdir import Refusal
-from jaxscore import checkpoint, ema, sharding
+from jaxscore import checkpoint, ema, launch, sharding
+from jaxscore.launch import console, flags, plots, programs, sample, workdir
+from jaxscore.launch.config import restored
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.workdir import Refusal
 
 POOR = 0.05
 """A misfit from which on the average is not quite that of the width, and a line says so."""
@@ -85,7 +86,7 @@ def run(config: Config) -> dict[str, Any]:
             poor = "; more snapshots would come closer" if misfit > POOR else ""
             console.say(f"sigma_rel {width:g}: {2 * len(steps)} averages, misfit {misfit:.2g}{poor}")
             params = jax.device_put(params, programs.places(shapes))
-            samples, _ = drawing.draw(experiment, params, mesh)
+            samples, _ = sample.draw(experiment, params, mesh)
             metrics = experiment.evaluate(params, samples)
             gamma = ema.gamma(width)
             results.append({"sigma_rel": width, "gamma": gamma, "misfit": misfit, "metrics": metrics})
@@ -150,7 +151,7 @@ def picture(found: dict[str, Any], path: Path) -> None:
     """Each curve against the width."""
     results = sorted(found["widths"], key=lambda result: result["sigma_rel"])
     widths = [result["sigma_rel"] for result in results]
-    with figures.page(path, columns=1, size=6.0, height=4.0) as (axes,):
+    with plots.page(path, columns=1, size=6.0, height=4.0) as (axes,):
         for name, values in curves(results).items():
             axes.plot(widths, values, "o-", label=name.removesuffix("/frechet"))
             axes.set(ylabel="Frechet distance" if name.endswith("/frechet") else "")

@@ -18,13 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, figures, flags, launch, ncsn, programs, workdir
-from experiments.config import Experiment, restored
-from experiments.flags import require
-from experiments.ncsn_config import Config as TrainedConfig
-from experiments.workdir import Refusal
-from jaxscore import checkpoint, data, inverse, noise, samplers, sharding
-from jaxscore.networks.convolution import compiler_options
+from experiments.ncsn import experiment as ncsn
+from experiments.ncsn.config import Config as TrainedConfig
+from jaxscore import checkpoint, data, inverse, launch, noise, samplers, sharding
+from jaxscore.launch import console, flags, plots, programs, workdir
+from jaxscore.launch.compiler import compiler_options
+from jaxscore.launch.config import restored
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require
+from jaxscore.launch.workdir import Refusal
 from jaxscore.score import denoise
 
 
@@ -159,9 +161,9 @@ def picture(config: Config, images: np.ndarray, found: np.ndarray, mask: np.ndar
     rows = np.concatenate([images[:, None], shown[:, None], found], axis=1)
     flat = rows.reshape(-1, *images.shape[1:])
     width = 0.8 * rows.shape[1]
-    with figures.page(path, columns=1, size=width, height=0.8 * len(rows) + 0.4) as (axes,):
+    with plots.page(path, columns=1, size=width, height=0.8 * len(rows) + 0.4) as (axes,):
         title = f"image, its {config.known} half, and completions"
-        figures.images(axes, flat, rows=len(rows), title=title)
+        plots.images(axes, flat, rows=len(rows), title=title)
 
 
 def main() -> None:

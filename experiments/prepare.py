@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import console, flags, launch
-from experiments.flags import require
-from jaxscore import data
-from jaxscore.data import pictures
+from jaxscore import data, launch
+from jaxscore.data.formats import pictures
+from jaxscore.launch import console, flags
+from jaxscore.launch.flags import require
 
 VERSION = "1.0.0"
 

@@ -19,11 +19,12 @@ import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures, launch
-from experiments.config import Config as BaseConfig
-from experiments.config import Experiment, Optimizer
-from experiments.flags import require, require_sigmas
-from jaxscore import data, diagnostics, mixtures, noise, objectives, samplers
+from jaxscore import data, diagnostics, launch, mixtures, noise, objectives, samplers
+from jaxscore.launch import plots
+from jaxscore.launch.config import Config as BaseConfig
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require, require_sigmas
 from jaxscore.networks import MLP
 from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
 from jaxscore.types import right
@@ -207,17 +208,17 @@ def report(mixture, score, points, sigma_min, params, samples, history, folder: 
     learned, exact = score(params, grid, sigma), mixtures.score(mixture, grid, sigma)
     weights = {name: float(mixtures.mode_weights(mixture, jnp.asarray(x))[0]) for name, x in samples.items()}
     truth = float(mixture.weights[0])
-    with figures.page(folder / "story.png", columns=4, size=4.0) as (data_axes, field, plain, annealed):
-        figures.points(data_axes, points[:3000], f"the data: weights {truth:.2f} and {1 - truth:.2f}")
-        figures.fields(
+    with plots.page(folder / "story.png", columns=4, size=4.0) as (data_axes, field, plain, annealed):
+        plots.points(data_axes, points[:3000], f"the data: weights {truth:.2f} and {1 - truth:.2f}")
+        plots.fields(
             field, grid, learned, exact, f"learned score (blue) on the exact (orange), σ = {field_at:g}"
         )
         title = f"Langevin at σ = {sigma_min:g} alone: {weights['plain']:.2f} and {1 - weights['plain']:.2f}"
-        figures.points(plain, samples["plain"][:3000], title)
+        plots.points(plain, samples["plain"][:3000], title)
         title = f"annealed Langevin: {weights['annealed']:.2f} and {1 - weights['annealed']:.2f}"
-        figures.points(annealed, samples["annealed"][:3000], title)
-    with figures.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
-        figures.loss_by_sigma(axes, history, BIN_EDGES)
+        plots.points(annealed, samples["annealed"][:3000], title)
+    with plots.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
+        plots.loss_by_sigma(axes, history, BIN_EDGES)
     return [folder / "story.png", folder / "loss.png"]
 
 

@@ -68,7 +68,11 @@ def test_every_public_name_has_a_docstring(path):
             assert ast.get_docstring(node), node.name
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name != "__init__.py"], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.name != "__init__.py" and "launch" not in path.parts],
+    ids=lambda p: p.stem,
+)
 def test_every_module_has_its_tests(path):
     folder = ROOT / "tests" / path.parent.relative_to(PACKAGE)
     assert (folder / f"test_{path.name}").is_file()
@@ -92,10 +96,11 @@ LAYERS = {
     "jaxscore.sharding": set(),
     "jaxscore.samplers": {"types", "noise", "samplers"},
     "jaxscore.inverse": {"types", "noise", "samplers"},
-    "jaxscore.adversarial": {"types"},
-    "jaxscore.diffusion_gan": {"types", "noise", "adversarial", "samplers"},
+    "jaxscore.adversarial": {"types", "noise", "adversarial", "samplers"},
     "jaxscore.networks": {"types", "networks"},
+    "jaxscore.importers": {"types", "networks", "importers"},
     "jaxscore.metrics": {"types", "sharding", "metrics"},
+    "jaxscore.launch": {"checkpoint", "data", "ema", "launch", "noise", "sharding", "trainer", "types"},
 }
 """What each module, or folder of modules, may import of the library. Not more than it does: a new
 arrow is a decision, and is made here."""
@@ -110,7 +115,7 @@ def test_imports_follow_the_layers():
     assert areas == set(LAYERS)
     for module, path in MODULES.items():
         for imported in imports(path):
-            if imported.split(".")[0] == "jaxscore" and module != "jaxscore":
+            if imported.startswith("jaxscore.") and module != "jaxscore":
                 short = area(imported).removeprefix("jaxscore.")
                 assert short in LAYERS[area(module)], f"{module} imports {imported}"
 
@@ -133,7 +138,8 @@ def test_imports_go_round_in_no_circle():
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_only_networks_know_flax_and_nobody_knows_flags(path):
     roots = {name.split(".")[0] for name in imports(path)}
-    assert not roots & {"tyro", "experiments", "tests", "absl"}
+    assert not roots & {"experiments", "tests", "absl"}
+    assert "launch" in path.parts or not roots & {"tyro", "rich", "matplotlib"}
     if "networks" not in path.parts:
         assert "flax" not in roots
 

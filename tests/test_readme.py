@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ncsn
+from experiments.ncsn import experiment as ncsn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,11 +5,11 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from experiments.config import Optimizer
 from experiments.families import family
 from experiments.families.setting import Setting
-from experiments.flags import require
 from jaxscore import adversarial
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.flags import require
 from jaxscore.networks import DenseDiscriminator, Discriminator
 
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import jax
 
-from experiments import programs
-from experiments.config import Config, Experiment
 from jaxscore import plan, sharding
+from jaxscore.launch import programs
+from jaxscore.launch.config import Config
+from jaxscore.launch.experiment import Experiment
 
 
 def cost(build: Callable[[Config], Experiment], config: Config) -> float:

@@ -3,9 +3,9 @@
     python -m experiments.families.ddgan --data digits --denoising-steps 4
     python -m experiments.families.ddgan --preset cifar10 --data-dir ~/tensorflow_datasets
 
-See jaxscore/diffusion_gan.py for the method. T = 1 is a GAN whose generator and discriminator are also
-shown the noise that is denoised, and nearly that of gan.py. The defaults differ from what was published, and
-from the published presets, in what short trainings gain by: --late, --shrink, and groups of 16.
+See jaxscore/adversarial/denoising.py for the method. T = 1 is a GAN whose generator and discriminator are
+also shown the noise that is denoised, and nearly that of gan.py. The defaults differ from what was published,
+and from the published presets, in what short trainings gain by: --late, --shrink, and groups of 16.
 """
 
 import dataclasses
@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import flags, launch
-from experiments.config import Experiment, Optimizer
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
-from experiments.flags import require
-from jaxscore import data, diffusion_gan, noise, samplers, trainer
+from jaxscore import data, launch, noise, samplers, trainer
+from jaxscore.adversarial import denoising
+from jaxscore.launch import flags
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require
 from jaxscore.networks import DenseGenerator, UNet
 
 
@@ -65,8 +67,8 @@ def build(config: Config) -> Experiment:
     if config.bounded:
         require(setting.grey_values is not None, "bounded", "", f"--data {config.data} has no pixels")
         setting = setting._replace(mean=np.full_like(setting.mean, 0.5), std=0.5)
-    sigmas = diffusion_gan.levels(config.denoising_steps)
-    weights = diffusion_gan.share_of_data(sigmas) if config.late else None
+    sigmas = denoising.levels(config.denoising_steps)
+    weights = denoising.share_of_data(sigmas) if config.late else None
     generate, discriminate, init = networks(config, setting, sigmas)
     of = lambda params: (
         partial(discriminate, params["discriminator"]),
@@ -75,24 +77,24 @@ def build(config: Config) -> Experiment:
 
     def random_pair(key, x):
         x = data.flip(jax.random.fold_in(key, 2), x) if config.flip else x
-        step = diffusion_gan.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas, weights)
-        return diffusion_gan.pair(jax.random.fold_in(key, 0), x, *step)
+        step = denoising.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas, weights)
+        return denoising.pair(jax.random.fold_in(key, 0), x, *step)
 
     def discriminator_loss(params, key, x, step):
         pair = random_pair(key, x)
         key = jax.random.fold_in(key, 1)
-        losses = diffusion_gan.discriminator_loss(*of(params), key, pair, latent=config.latent)
-        penalty = lambda: diffusion_gan.gradient_penalty(of(params)[0], pair)
+        losses = denoising.discriminator_loss(*of(params), key, pair, latent=config.latent)
+        penalty = lambda: denoising.gradient_penalty(of(params)[0], pair)
         return adversaries.penalised(config, step, losses, penalty), {}
 
     def generator_loss(params, key, x, step):
         pair = random_pair(key, x)
         key = jax.random.fold_in(key, 1)
-        return diffusion_gan.generator_loss(*of(params), key, pair, latent=config.latent).mean(), {}
+        return denoising.generator_loss(*of(params), key, pair, latent=config.latent).mean(), {}
 
     def sample(params, keys):
         x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *setting.event), sigmas[0])
-        sampler = diffusion_gan.sampler(latent=config.latent)
+        sampler = denoising.sampler(latent=config.latent)
         return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(generate, params), sampler)[0]
 
     return family.experiment(
@@ -114,7 +116,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
 
     Both see x as the configuration says, and the discriminator x_next in the variance-preserving scale.
     """
-    condition = diffusion_gan.shrunk if config.shrink else diffusion_gan.variance_preserving
+    condition = denoising.shrunk if config.shrink else denoising.variance_preserving
     discriminator = adversaries.discriminator(config, setting)
     if setting.dense:
         generator = DenseGenerator(setting.event, config.width, config.depth, config.embedding)
@@ -133,7 +135,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
         # The level below each example's own, by which x_next is scaled.
         number = jnp.argmin(jnp.abs(sigmas[None, :-1] - sigma[:, None]), axis=1)
         pair = (
-            diffusion_gan.variance_preserving(x_next, sigmas[number + 1]),
+            denoising.variance_preserving(x_next, sigmas[number + 1]),
             condition(x, sigma),
         )
         return discriminator.apply(params, jnp.concatenate(pair, axis=-1), jnp.log(sigma) / 4)

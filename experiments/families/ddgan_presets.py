@@ -8,9 +8,9 @@ blocks are the U-Net's and the discriminator's own.
 from pathlib import Path
 from typing import Any
 
-from experiments.config import Optimizer
 from experiments.families.ddgan import Config
 from experiments.families.family import Convolutions
+from jaxscore.launch.config import Optimizer
 
 SMALL, LARGE = (2, 4, 8, 8), (2, 4, 8, 8, 8, 8, 8)
 """The discriminators' multipliers of 64 channels: three halvings, and six."""

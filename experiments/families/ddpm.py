@@ -12,12 +12,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments import launch
-from experiments.config import Experiment
 from experiments.families import family
 from experiments.families import setting as settings
-from experiments.flags import require
-from jaxscore import noise, objectives, samplers
+from jaxscore import launch, noise, objectives, samplers
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require
 from jaxscore.score import from_noise_prediction
 from jaxscore.types import right
 

@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import Config as BaseConfig
-from experiments.config import Experiment, Optimizer
 from experiments.families import judging
 from experiments.families.setting import Setting
-from experiments.flags import require
 from jaxscore import data, trainer
+from jaxscore.launch.compiler import compiler_options
+from jaxscore.launch.config import Config as BaseConfig
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require
 from jaxscore.networks import MLP, UNet
-from jaxscore.networks.convolution import compiler_options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import launch
-from experiments.config import Experiment
 from experiments.families import family, likelihood
 from experiments.families import setting as settings
-from experiments.flags import FlagError, require
-from jaxscore import noise
+from jaxscore import launch, noise
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import FlagError, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

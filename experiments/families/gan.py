@@ -11,11 +11,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments import launch
-from experiments.config import Experiment
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
-from jaxscore import adversarial, noise, trainer
+from jaxscore import adversarial, launch, noise, trainer
+from jaxscore.launch.experiment import Experiment
 from jaxscore.networks import Decoder, DenseGenerator
 
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import figures, judge
+from experiments.common.features import classifier
 from experiments.families import setting as settings
 from experiments.families.setting import Setting
 from jaxscore import data, metrics
+from jaxscore.launch import plots
 
 MOST = 2000
 """Samples and examples, at most, that distances and neighbours are taken of; modes are counted in all."""
@@ -52,14 +53,14 @@ def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> 
     elif name == "stacked_digits":
         chosen = _stacked(reference, labels)
     elif len(np.unique(labels)) > 1:
-        features, predict = judge.classifier(reference, labels)
+        features, predict = classifier(reference, labels)
         about = {
             "extractor": f"last hidden layer of MLPClassifier((128, 64)) fitted to {len(labels)} examples"
         }
         chosen = Judge(features, predict, None, reference, labels, about)
     else:
         about = {"extractor": "64 principal components"}
-        chosen = Judge(judge.principal_components(reference), None, None, reference, labels, about)
+        chosen = Judge(metrics.principal_components(reference), None, None, reference, labels, about)
     rounded = "none" if setting.grey_values is None else f"to 1/{setting.grey_values}"
     about = {"reference_n": len(reference), "rounding": rounded}
     about["reference_hash"] = metrics.fingerprint(reference)
@@ -70,9 +71,9 @@ def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
     """A classifier of single digits looks at each channel; how often it is right was seen on a fifth."""
     digits, classes = data.digits()
     held = np.arange(len(digits)) % 5 == 0
-    _, predict = judge.classifier(digits[~held], classes[~held])
+    _, predict = classifier(digits[~held], classes[~held])
     accuracy = float(np.mean(predict(digits[held]) == classes[held]))
-    features, predict = judge.classifier(digits, classes)
+    features, predict = classifier(digits, classes)
     channels = lambda x: [x[..., channel : channel + 1] for channel in range(x.shape[-1])]
     together = lambda x: np.concatenate([features(channel) for channel in channels(x)], axis=1)
     modes = lambda x: (metrics.stacked(np.stack([predict(c) for c in channels(x)], axis=1)), 1000)
@@ -100,7 +101,7 @@ def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
     if not finite:
         return {"finite": False}
     few = x[:MOST]
-    result = judge.compare(few, found.reference, found.labels, found.features, found.predict, split=split)
+    result = metrics.compare(few, found.reference, found.labels, found.features, found.predict, split=split)
     if found.modes is not None:
         modes = metrics.modes_found(*found.modes(x))
         result |= {"modes": modes.found, "mode_kl": modes.kl, "high_quality": modes.assigned}
@@ -117,7 +118,7 @@ def _reaches(found: Judge, x: np.ndarray) -> dict[str, float]:
     several = lambda x, y: np.array(
         [metrics.frechet(x, y), metrics.kid(x, y), *metrics.precision_recall(x, y)]
     )
-    if min(len(ours), len(theirs)) < judge.FEW:
+    if min(len(ours), len(theirs)) < metrics.FEW:
         return {}
     halves = metrics.half_samples(several, ours, theirs, resamples=HALVES)
     return dict(zip(names, (halves.high - halves.value).tolist(), strict=True))
@@ -126,7 +127,7 @@ def _reaches(found: Judge, x: np.ndarray) -> dict[str, float]:
 def _rounding(setting: Setting) -> Callable[[np.ndarray], np.ndarray]:
     if setting.grey_values is None:
         return lambda x: np.asarray(x)
-    return lambda x: judge.round_to(np.asarray(x), setting.grey_values)
+    return lambda x: metrics.round_to(np.asarray(x), setting.grey_values)
 
 
 def _all(train: data.Examples) -> np.ndarray:
@@ -145,7 +146,7 @@ def table(results: dict) -> list[tuple[str, ...]]:
 
 def report(setting: Setting, params, samples, history, folder: Path) -> list[Path]:
     """A grid of each sampler's samples."""
-    with figures.page(folder / "samples.png", columns=len(samples), size=4.0) as axes:
+    with plots.page(folder / "samples.png", columns=len(samples), size=4.0) as axes:
         for place, (name, x) in zip(axes, samples.items(), strict=True):
             draw(place, x, name)
     return [folder / "samples.png"]
@@ -154,6 +155,6 @@ def report(setting: Setting, params, samples, history, folder: Path) -> list[Pat
 def draw(axes, x: np.ndarray, title: str) -> None:
     """64 images, or all points."""
     if x.ndim == 2:
-        figures.points(axes, x, title)
+        plots.points(axes, x, title)
     else:
-        figures.images(axes, x[:64], rows=8, title=title)
+        plots.images(axes, x[:64], rows=8, title=title)

@@ -12,12 +12,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments import launch
-from experiments.config import Experiment
 from experiments.families import family
 from experiments.families import setting as settings
-from experiments.flags import require, require_sigmas
-from jaxscore import noise, objectives, samplers
+from jaxscore import launch, noise, objectives, samplers
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require, require_sigmas
 from jaxscore.score import denoise, preconditioned
 
 

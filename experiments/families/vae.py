@@ -13,12 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from experiments import launch
-from experiments.config import Experiment
 from experiments.families import family, likelihood
 from experiments.families import setting as settings
-from experiments.flags import require
-from jaxscore import noise
+from jaxscore import launch, noise
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import require
 from jaxscore.networks import Decoder, DenseGenerator, Encoder
 
 

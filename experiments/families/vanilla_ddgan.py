@@ -5,10 +5,10 @@ python -m experiments.families.vanilla_ddgan --data 25gaussians --denoising-step
 
 import dataclasses
 
-from experiments import launch
 from experiments.families import ddgan
 from experiments.families.ddgan import build as build
 from experiments.families.ddgan import evaluations as evaluations
+from jaxscore import launch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

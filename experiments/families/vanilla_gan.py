@@ -8,10 +8,10 @@ minibatch deviation keep.
 
 import dataclasses
 
-from experiments import launch
 from experiments.families import gan
 from experiments.families.gan import build as build
 from experiments.families.gan import evaluations as evaluations
+from jaxscore import launch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,13 @@ from jaxscore.data.arrays import digits as digits
 from jaxscore.data.arrays import from_npz as from_npz
 from jaxscore.data.arrays import stacked_digits as stacked_digits
 from jaxscore.data.arrays import toy as toy
-from jaxscore.data.device import flip as flip
-from jaxscore.data.device import unit as unit
 from jaxscore.data.images import DataError as DataError
 from jaxscore.data.images import Examples as Examples
 from jaxscore.data.images import Images as Images
 from jaxscore.data.images import fits as fits
 from jaxscore.data.images import held as held
-from jaxscore.data.named import load as load
-from jaxscore.data.named import splits as splits
+from jaxscore.data.load import load as load
+from jaxscore.data.load import splits as splits
+from jaxscore.data.pixels import flip as flip
+from jaxscore.data.pixels import unit as unit
 from jaxscore.data.stream import batches as batches

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxscore import mixtures
-from jaxscore.data import images, numpy_files
+from jaxscore.data import images
+from jaxscore.data.formats import numpy_files
 from jaxscore.data.images import DataError, Examples, Images
 
 

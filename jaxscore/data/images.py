@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
-from jaxscore.data.device import unit
+from jaxscore.data.pixels import unit
 
 RESIDENT_BYTES = 2**30
 """What is no larger than this as float32 is held in memory; whatever is, is read when asked for."""

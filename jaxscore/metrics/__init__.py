@@ -15,6 +15,9 @@ from jaxscore.metrics.bootstrap import half_samples as half_samples
 from jaxscore.metrics.bootstrap import interval as interval
 from jaxscore.metrics.bootstrap import over_blocks as over_blocks
 from jaxscore.metrics.bootstrap import over_seeds as over_seeds
+from jaxscore.metrics.compare import FEW as FEW
+from jaxscore.metrics.compare import compare as compare
+from jaxscore.metrics.compare import round_to as round_to
 from jaxscore.metrics.copies import Memorisation as Memorisation
 from jaxscore.metrics.copies import memorisation as memorisation
 from jaxscore.metrics.copies import nearest_neighbour_ratio as nearest_neighbour_ratio
@@ -25,6 +28,7 @@ from jaxscore.metrics.distances import class_kl as class_kl
 from jaxscore.metrics.distances import frechet as frechet
 from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein
 from jaxscore.metrics.features import mapped as mapped
+from jaxscore.metrics.features import principal_components as principal_components
 from jaxscore.metrics.kernels import kid as kid
 from jaxscore.metrics.kernels import median_distance as median_distance
 from jaxscore.metrics.kernels import mmd as mmd

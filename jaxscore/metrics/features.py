@@ -1,4 +1,4 @@
-"""Features of whole sets: a function of rows, applied in batches that all devices share.
+"""Features of whole sets: a network applied in batches on all devices, or principal components.
 
 >>> from jaxscore import sharding
 >>> features = mapped(lambda x, scale: scale * x.sum(axis=1, keepdims=True), sharding.mesh(), batch=8)
@@ -44,3 +44,29 @@ def mapped(function: Callable, mesh: jax.sharding.Mesh, *, batch: int = 256) -> 
         return np.concatenate([*found, np.asarray(running)])[: len(x)]
 
     return apply
+
+
+def principal_components(images: AnyArray, *, components: int = 64) -> Callable[[AnyArray], np.ndarray]:
+    """Returns features(x[n, ...]) -> [n, k]: coordinates along the directions in which the images vary most.
+
+    These features need no labels and no trained network. The directions come from at most 2,000 of the
+    images, spread evenly over the set because it may be sorted by class; k is the smallest of
+    `components`, their number, and the size of an image.
+    """
+    flat = lambda x: np.asarray(x, np.float32).reshape(len(x), -1)
+    some = flat(images[:: -(-len(images) // 2000)])
+    mean = some.mean(axis=0)
+    some = some - mean
+    k = min(components, *some.shape)
+    # The left singular vectors, from the Gram matrix: an image may have a hundred times 2,000 pixels.
+    squares, left = np.linalg.eigh(some.astype(float) @ some.T)
+    squares, left = squares[::-1][:k], left[:, ::-1][:, :k]
+    # Pixels that never vary leave eigenvalues that are 0 but for rounding, and no direction.
+    scale = np.where(squares > 1e-10 * squares[0], squares, np.inf) ** -0.5
+    directions = (some.T.astype(float) @ (left * scale)).astype(np.float32)
+
+    def features(x: AnyArray) -> np.ndarray:
+        parts = [(flat(x[start : start + 500]) - mean) @ directions for start in range(0, len(x), 500)]
+        return np.concatenate(parts).astype(float)
+
+    return features

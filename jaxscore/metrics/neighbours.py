@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxscore.metrics import screening
+from jaxscore.metrics import device_neighbours
 from jaxscore.types import AnyArray
 
 BLOCK = 1024
@@ -49,9 +49,9 @@ def nearest(
     rows = np.arange(len(queries))
     if mesh is not None:
         count = min(rank + SPARE, available)
-        found, last = screening.candidates(queries, points, count, mesh, exclude_self=exclude_self)
+        found, last = device_neighbours.candidates(queries, points, count, mesh, exclude_self=exclude_self)
         distances, numbers = _ranked(queries, points, found, rank)
-        limit = distances**2 + screening.slack(queries, points, distances)
+        limit = distances**2 + device_neighbours.slack(queries, points, distances)
         rows = np.flatnonzero((last <= limit) & (distances > 0) & (count < available))
     squares = _squares(points)
     for part in _parts(rows):
@@ -76,7 +76,7 @@ def balls(
     reach = nearest(points, points, rank=neighbours, exclude_self=True, mesh=mesh)[0]
     inside, rows = np.zeros(len(queries), int), np.arange(len(queries))
     if mesh is not None:
-        inside, unsure = screening.counts(queries, points, reach, mesh)
+        inside, unsure = device_neighbours.counts(queries, points, reach, mesh)
         rows = np.flatnonzero(unsure)
     squares = _squares(points)
     for part in _parts(rows):
@@ -130,7 +130,9 @@ def _balls(queries, points, reach, squares) -> np.ndarray:
 
 def _slack(lengths: np.ndarray, radius, points: np.ndarray) -> np.ndarray:
     d = points.shape[1]
-    return screening.tolerance(lengths, radius, d, differences=False, digits=screening.FLOAT64)
+    return device_neighbours.tolerance(
+        lengths, radius, d, differences=False, digits=device_neighbours.FLOAT64
+    )
 
 
 def _ranked(queries, points, found, rank) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@
                                                         Song et al.'s predictor-corrector
     repeat(metropolis(log_density, step_size), T)       Metropolis-adjusted Langevin dynamics
 
-What to read off them: the memory of every Langevin sampler is a `Figures`, acceptance, signal-to-noise
+What to read off them: the memory of every Langevin sampler is a `Statistics`, acceptance, signal-to-noise
 ratio and norm of the score, for `sample(..., collect=lambda x, memory: memory)`; inside `per_level(...)`
 they are those of each level by itself. In a chain the memory is a tuple, one for each member.
 
@@ -33,8 +33,6 @@ from jaxscore.samplers.base import prior as prior
 from jaxscore.samplers.base import repeat as repeat
 from jaxscore.samplers.base import sample as sample
 from jaxscore.samplers.consistent import consistent as consistent
-from jaxscore.samplers.figures import Figures as Figures
-from jaxscore.samplers.figures import per_level as per_level
 from jaxscore.samplers.langevin import annealed as annealed
 from jaxscore.samplers.langevin import langevin as langevin
 from jaxscore.samplers.langevin import langevin_signal_to_noise as langevin_signal_to_noise
@@ -47,3 +45,5 @@ from jaxscore.samplers.ode import euler as euler
 from jaxscore.samplers.ode import heun as heun
 from jaxscore.samplers.sde import ancestral as ancestral
 from jaxscore.samplers.sde import reverse_diffusion as reverse_diffusion
+from jaxscore.samplers.statistics import Statistics as Statistics
+from jaxscore.samplers.statistics import per_level as per_level

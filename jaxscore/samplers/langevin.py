@@ -4,7 +4,7 @@ All of them are the update
 
     x <- x + e s(x, sigma) + sqrt(2 e) z,    z ~ N(0, I),
 
-and differ in the step size e; their memory is a `Figures`. Beware of the literature's two conventions:
+and differ in the step size e; their memory is a `Statistics`. Beware of the literature's two conventions:
 Song & Ermon 2019 write alpha / 2 and sqrt(alpha), so their alpha is 2 e, although the step they quote,
 2e-5, is the e of this update in their code.
 
@@ -25,7 +25,7 @@ from jaxtyping import Float
 
 from jaxscore import noise
 from jaxscore.samplers.base import Batch, Sampler, Scalar, at
-from jaxscore.samplers.figures import count_step, no_figures, norms
+from jaxscore.samplers.statistics import count_step, no_statistics, norms
 from jaxscore.types import Array, right
 
 StepSize = float | Callable[[Array], Array]
@@ -131,7 +131,7 @@ def _stepping(size: Callable[[Scalar, Array, Array], Array]) -> Sampler:
         e = size(sigma, s, z)
         return moved(x, s, z, e), count_step(memory, s, z, e, sigma)
 
-    return Sampler(no_figures, step)
+    return Sampler(no_statistics, step)
 
 
 def _check_ratio(ratio: float, limit: float) -> None:

@@ -8,7 +8,7 @@ stationary at any step size (Roberts & Tweedie 1996; Besag 1994):
 q(y | x) = N(y; x + e s(x), 2 e I) with the very drift that was used. So the density sampled is that of
 `log_density` whatever the score: a score that does not match it costs acceptance, never correctness.
 An acceptance near 0.574 is the most efficient in many dimensions (Roberts & Rosenthal 1998); it is in
-the memory, a `Figures`.
+the memory, a `Statistics`.
 
 >>> import functools, jax
 >>> from jaxscore import mixtures
@@ -33,8 +33,8 @@ from jaxtyping import Float
 
 from jaxscore import noise
 from jaxscore.samplers.base import Batch, Sampler, at
-from jaxscore.samplers.figures import count_step, no_figures
 from jaxscore.samplers.langevin import StepSize, moved, sizes
+from jaxscore.samplers.statistics import count_step, no_statistics
 from jaxscore.types import Array, Key, ScoreFn, right
 
 LogRatio = Callable[[ScoreFn, Array, Array, Array], Array]
@@ -113,7 +113,7 @@ def _adjusted(log_ratio: LogRatio, step_size: StepSize) -> Sampler:
         x = jnp.where(right(accepted, x), y, x)
         return x, count_step(memory, here, z, e, sigma, probability)
 
-    return Sampler(no_figures, step)
+    return Sampler(no_statistics, step)
 
 
 def _log_proposal_ratio(drifts: Batch, z: Batch, e: Float[Array, "b"]) -> Float[Array, "b"]:

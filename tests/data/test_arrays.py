@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxscore import data, mixtures
+from jaxscore.data.formats import numpy_files
 
 
 def test_digits_are_the_1797_digits_in_zero_to_one():
@@ -78,7 +79,7 @@ def test_large_sets_are_mapped_and_read_when_asked_for(tmp_path, monkeypatch, na
 
 
 def test_floats_are_looked_at_to_the_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(data.numpy_files, "CHUNK", 100)
+    monkeypatch.setattr(numpy_files, "CHUNK", 100)
     for value in (1.5, -0.1, np.nan):
         images = np.zeros((9, 4, 4))
         images[8, 3, 3] = value

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from experiments import calibrate as experiment
-from experiments.flags import FlagError
-from experiments.workdir import Refusal
 from jaxscore import calibrate, data
 from jaxscore.data import images
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.workdir import Refusal
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import ema, flags, ncsn_config, workdir
-from experiments.config import Config as BaseConfig
-from experiments.config import fits, restored
-from experiments.digits import Config
-from experiments.flags import FlagError
-from experiments.workdir import Refusal
+from experiments import ema
+from experiments.digits.experiment import Config
+from experiments.ncsn import config as ncsn_config
+from jaxscore.launch import flags, workdir
+from jaxscore.launch.config import Config as BaseConfig
+from jaxscore.launch.config import fits, restored
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.workdir import Refusal
 
 PROFILE = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -8,13 +8,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import ema, launch, programs, workdir
-from experiments.flags import FlagError
-from experiments.workdir import Refusal
-from jaxscore import checkpoint, sharding
+from experiments import ema
+from jaxscore import checkpoint, launch, sharding
 from jaxscore import ema as averages
-from tests.experiments import tiny
-from tests.experiments.tiny import assert_identical, newest, snapshot
+from jaxscore.launch import programs, workdir
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.workdir import Refusal
+from tests.launch import tiny
+from tests.launch.tiny import assert_identical, newest, snapshot
 
 STEPS = 12
 

@@ -7,13 +7,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import inpaint, launch, ncsn, workdir
-from experiments.flags import FlagError
-from experiments.workdir import Refusal
-from jaxscore import data, noise
+from experiments import inpaint
+from experiments.ncsn import experiment as ncsn
+from jaxscore import data, launch, noise
 from jaxscore.data import DataError, Dataset
-from tests.experiments import tiny_ncsn
-from tests.experiments.tiny import assert_identical, newest, snapshot
+from jaxscore.launch import workdir
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.workdir import Refusal
+from tests.experiments.ncsn import tiny as tiny_ncsn
+from tests.launch.tiny import assert_identical, newest, snapshot
 
 # Masks ----------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import tensorflow_datasets
 from experiments import prepare
 from jaxscore import data
 from jaxscore.data import images
-from tests.data.test_idx import write as write_mnist
-from tests.data.test_tfds import PREPARED
+from tests.data.formats.test_idx import write as write_mnist
+from tests.data.formats.test_tfds import PREPARED
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 5, 6, 3)).astype(np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 4, 600)

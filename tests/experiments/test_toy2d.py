@@ -6,9 +6,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import digits, launch, toy2d, workdir
-from experiments.flags import FlagError
-from jaxscore import mixtures
+from experiments import toy2d
+from experiments.digits import experiment as digits
+from jaxscore import launch, mixtures
+from jaxscore.launch import workdir
+from jaxscore.launch.flags import FlagError
 
 
 def small(**changes) -> toy2d.Config:

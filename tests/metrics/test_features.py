@@ -2,9 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.spatial.distance
+import sklearn.decomposition
 
-from jaxscore import metrics, sharding
+from jaxscore import data, metrics, sharding
 
+DIGITS = data.digits().examples
 IMAGES = np.random.default_rng(0).integers(0, 256, (43, 4, 4, 1), dtype=np.uint8)
 KERNEL = np.random.default_rng(1).standard_normal((16, 5)).astype(np.float32)
 
@@ -63,3 +66,35 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(batch):
 def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="no rows"):
         metrics.mapped(network, sharding.mesh(), batch=8)(IMAGES[:0], KERNEL)
+
+
+# Principal components -------------------------------------------------------------------------
+
+
+def test_principal_components_are_those_of_a_full_decomposition():
+    features = metrics.principal_components(DIGITS[:500], components=6)
+    flat = DIGITS.reshape(1797, 64).astype(float)
+    theirs = sklearn.decomposition.PCA(6, svd_solver="full").fit(flat[:500]).transform(flat)
+    ours = features(DIGITS)
+    # Up to the sign of each; both are exact but for float32.
+    np.testing.assert_allclose(ours * np.sign(np.sum(ours * theirs, axis=0)), theirs, atol=1e-3)
+
+
+def test_all_principal_components_keep_all_distances():
+    features = metrics.principal_components(DIGITS)(DIGITS[:200])
+    assert features.shape == (200, 64)
+    pixels = DIGITS[:200].reshape(200, 64).astype(float)
+    pairs = scipy.spatial.distance.pdist
+    np.testing.assert_allclose(pairs(features), pairs(pixels), atol=1e-5)  # float32
+
+
+def test_principal_components_are_of_all_images_where_these_are_sorted():
+    # Whatever the first 4000 vary in, the others vary in more.
+    rng = np.random.default_rng(0)
+    x = np.zeros((9001, 2, 2, 1))
+    x[:4500, 0, 0, 0] = rng.standard_normal(4500)
+    x[4500:, 1, 1, 0] = 5 * rng.standard_normal(4501)
+    direction = metrics.principal_components(x, components=1)(np.eye(4).reshape(4, 2, 2, 1))
+    direction = np.abs(direction - direction.mean())[:, 0]
+    assert direction.argmax() == 3
+    assert metrics.principal_components(x[:3])(x).shape == (9001, 3)  # no more than there are images

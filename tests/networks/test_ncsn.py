@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxscore import noise, objectives, score
-from jaxscore.networks import NCSN, NCSNv2, pytorch, refinenet
+from jaxscore import importers, noise, objectives, score
+from jaxscore.networks import NCSN, NCSNv2, refinenet
 from tests.networks import contract, numpy_ncsn
 
 MAKE = {
@@ -32,7 +32,7 @@ def small(name, stages=TWO, **kwargs):
     """A network, its parameters as after some training, and the same as a PyTorch state dict."""
     network = MAKE[name](stages=tuple(stage[1:] for stage in stages), **kwargs)
     state = numpy_ncsn.random_state(0, numpy_ncsn.entries(4, 2, stages, LEVELS[name]))
-    return network, pytorch.ncsn_params(network, state), state
+    return network, importers.ncsn.params(network, state), state
 
 
 def reference(name, state, x, level, stages=TWO):

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore.networks import pytorch, refinenet
+from jaxscore import importers
+from jaxscore.networks import refinenet
 from tests.networks import numpy_ncsn
 
 LEVEL = np.array([2, 0, 2])
@@ -23,7 +24,7 @@ def check(module, place, expected, inputs, levels):
     """module(inputs) against expected(state), its parameters those of `place` in RefineNet(STAGES)."""
     _, level = level_of(levels)
     shapes = jax.eval_shape(module.init, jax.random.key(0), inputs, level)["params"]
-    name = lambda path: pytorch.torch_name([place, *(entry.key for entry in path)], STAGES)
+    name = lambda path: importers.ncsn.torch_name([place, *(entry.key for entry in path)], STAGES)
     flat = {path: leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
     turned = lambda shape: tuple(shape[i] for i in (3, 2, 0, 1)) if len(shape) == 4 else shape
     state = numpy_ncsn.random_state(0, {name(path): turned(shape) for path, shape in flat.items()})

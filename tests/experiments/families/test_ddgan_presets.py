@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import flags, programs
 from experiments.families import ddgan
 from experiments.families import setting as settings
 from experiments.families.ddgan_presets import PRESETS
-from jaxscore import diffusion_gan, noise, sharding
+from jaxscore import noise, sharding
+from jaxscore.adversarial import denoising
+from jaxscore.launch import flags, programs
 from tests.experiments.families import small
 
 PUBLISHED = [name for name in PRESETS if name != "digits"]
@@ -62,7 +63,7 @@ def test_what_short_trainings_gain_by_is_not_in_them(name):
 @pytest.mark.parametrize("bounded", [True, False])
 def test_bounded_generators_stay_within_minus_1_to_1(bounded):
     config = small.config("ddgan", data="digits", bounded=bounded)
-    sigmas = diffusion_gan.levels(4)
+    sigmas = denoising.levels(4)
     generate, _, init = ddgan.networks(config, settings.of("digits"), sigmas)
     params = jax.tree.map(lambda leaf: 10 * leaf, init(jax.random.key(0))["generator"])
     keys = iter(jax.random.split(jax.random.key(1)))

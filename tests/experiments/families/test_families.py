@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import launch, programs
 from experiments.families import setting as settings
-from jaxscore import noise, sharding
+from jaxscore import launch, noise, sharding
+from jaxscore.launch import programs
 from tests.experiments.families import small
 
 
@@ -99,10 +99,10 @@ def test_late_steps_are_trained_more_often(late, shares, monkeypatch):
     module = small.module("ddgan")
     config = small.config("ddgan", batch=128, late=late)
     experiment = module.build(config)
-    seen, real = [], module.diffusion_gan.pair
-    monkeypatch.setattr(module.diffusion_gan, "pair", lambda *a: seen.append(a[2]) or real(*a))
+    seen, real = [], module.denoising.pair
+    monkeypatch.setattr(module.denoising, "pair", lambda *a: seen.append(a[2]) or real(*a))
     params, x = experiment.init(jax.random.key(0)), jnp.asarray(next(experiment.batches(0)))
     experiment.loss[1].loss(params, jax.random.key(1), x, jnp.asarray(0))
-    sigmas = module.diffusion_gan.levels(4)
+    sigmas = module.denoising.levels(4)
     counts = [int(np.sum(np.asarray(seen[0]) == sigma)) for sigma in sigmas[:-1]]
     np.testing.assert_allclose(counts, shares, atol=1)

@@ -1,0 +1,3 @@
+"""What a step, a save and a sampler cost on this machine."""
+
+from experiments.bench.run import Config as Config

@@ -1,0 +1,60 @@
+"""Weak scaling as far as one machine can show it: what a device sends per step, by how many there are.
+
+    NPROC=16 XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m experiments.bench.scaling
+
+Compiles a workload's training step for 1, 2, 4 and 8 simulated devices, each with as many images, and prints
+JSON. `bench` runs it in a process of its own, because devices are simulated from a process's start or not
+at all.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+from experiments.bench import workloads
+from jaxscore import plan
+from jaxscore.launch import programs
+from jaxscore.launch.config import Mesh
+
+DEVICES = (1, 2, 4, 8)
+
+
+def exchanged(workload: workloads.Workload, each: int) -> list[dict[str, Any]]:
+    """For every number of devices, data parallel and fully sharded, what one of them sends in a step."""
+    rows = []
+    for n in DEVICES:
+        for fsdp in sorted({1, n}):
+            config = dataclasses.replace(workload.experiment.config, batch=n * each, mesh=Mesh(fsdp=fsdp))
+            experiment = workload.experiment._replace(config=config)
+            mesh = programs.mesh_of(config, jax.devices()[:n])
+            shapes = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
+            cost = plan.cost(programs.make_step(experiment, mesh).lower(jax.random.key(0), *shapes).compile())
+            rows.append({"devices": n, "fsdp": fsdp, "sent_bytes": cost.wire_bytes, "flops": cost.flops})
+    return rows
+
+
+def measure(name: str) -> list[dict[str, Any]]:
+    """The same in a process of its own, on simulated devices. Raises RuntimeError if it fails."""
+    most = max(DEVICES)
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "NPROC": str(2 * most)}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={most}"
+    command = [sys.executable, "-m", "experiments.bench.scaling", name]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if found.returncode:
+        raise RuntimeError(f"weak scaling of {name}: {found.stderr.strip().splitlines()[-1]}")
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print the rows of the workload that is named, as JSON."""
+    found = workloads.WORKLOADS[sys.argv[1] if len(sys.argv) > 1 else "digits"]()
+    print(json.dumps(exchanged(found, max(1, found.experiment.config.batch // max(DEVICES)))))
+
+
+if __name__ == "__main__":
+    main()

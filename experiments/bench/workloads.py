@@ -1,0 +1,117 @@
+"""What `bench` measures: experiments on data that need not be there, by name.
+
+A workload is an experiment as it is trained, and the same with a sampler short enough to be timed; a
+sampler's time is that of its evaluations of the network, all alike.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.plan import recipes as plan_recipes
+from jaxscore import data, noise, objectives, samplers
+from jaxscore.launch.compiler import compiler_options
+from jaxscore.launch.config import Config
+from jaxscore.launch.experiment import Experiment
+from jaxscore.networks import UNet
+from jaxscore.score import preconditioned
+
+
+class Workload(NamedTuple):
+    """An experiment, its sampler as timed, and how often the whole recipe has the network evaluated."""
+
+    experiment: Experiment
+    precision: str
+    sampled: Experiment
+    sampler: str
+    evaluations: int
+    """Of the network, in the sampler as it is timed."""
+    whole: int
+    """The same in the sampler of the recipe."""
+
+
+def digits() -> Workload:
+    """The residual network of `experiments.digits`, sampled by Heun's method."""
+    recipe, config = plan_recipes.recipe("digits", None)
+    experiment = recipe.build(config)
+    evaluations = 2 * config.heun.levels - 1
+    return Workload(experiment, "float32", experiment, "heun", evaluations, evaluations)
+
+
+def ncsn_workload(preset: str, **changes) -> Workload:
+    """NCSN or NCSNv2 on random images of the preset's size; two levels of its annealed Langevin dynamics."""
+    recipe, config = plan_recipes.recipe("ncsn", preset)
+    config = dataclasses.replace(config, ablate=False, **changes)
+    short = dataclasses.replace(config, levels=2, samples=config.batch, sample_batch=config.batch)
+    count = lambda config: config.levels * config.langevin_steps + 1
+    built = recipe.build(config)
+    return Workload(built, config.precision, recipe.build(short), "langevin", count(short), count(config))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UNetConfig(Config):
+    """A U-Net for images of 32 x 32 x 3 with attention at 16 x 16, as in Ho et al. 2020, half as wide."""
+
+    workdir: Path = Path("runs/unet")
+    batch: int = 16
+    channels: int = 64
+    levels: int = 18
+    samples: int = 16
+    sample_batch: int = 16
+
+
+def unet(config: UNetConfig | None = None) -> Workload:
+    """Denoising score matching with Karras et al.'s preconditioning, sampled by Heun's method."""
+    config = config or UNetConfig()
+    images = np.random.default_rng(0).random((config.batch, 32, 32, 3), np.float32)
+    network = UNet(channels=config.channels, multipliers=(1, 2, 2), blocks=2, attention=(1,))
+    score = preconditioned(network.apply, 0.5)
+
+    def loss(params, key, x):
+        key_sigma, key_noise = jax.random.split(key)
+        sigma = noise.lognormal(-1.2, 1.2)(noise.stratified(key_sigma, len(x)))
+        weight = objectives.edm(0.5)
+        return objectives.noise_conditional(
+            partial(score, params), key_noise, x, sigma, weight=weight
+        ).mean(), {}
+
+    def heun(levels, params, keys):
+        sigmas = noise.levels(noise.karras(0.002, 80.0), levels)
+        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 32, 32, 3), sigmas[0])
+        bound = partial(score, params)
+        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, samplers.heun())[0]
+
+    nothing = lambda *arguments: {}
+    experiment = Experiment(
+        name="unet",
+        config=config,
+        init=lambda key: network.init(key, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)),
+        loss=loss,
+        batches=lambda first, rows=None: data.batches(
+            images, batch=config.batch, seed=config.seed, start=first, rows=rows
+        ),
+        samplers={"heun": partial(heun, 2)},
+        evaluate=nothing,
+        table=nothing,
+        report=nothing,
+        event=jax.ShapeDtypeStruct((32, 32, 3), jnp.float32),
+        compiler_options=compiler_options(),
+    )
+    return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.levels - 1)
+
+
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "digits": digits,
+    "ncsnv2": partial(ncsn_workload, "cifar10", channels=64, batch=16),
+    "unet": unet,
+    "cifar10": partial(ncsn_workload, "cifar10"),
+    "cifar10_bfloat16": partial(ncsn_workload, "cifar10", precision="bfloat16"),
+    "ncsn_v1": partial(ncsn_workload, "ncsn_v1"),
+}
+"""By name. `ncsnv2` is of width 64 with 16 images in a batch, for a CPU; `cifar10` is as published."""

@@ -1,0 +1,5 @@
+"""python -m experiments.cost"""
+
+from experiments.cost.run import main
+
+main()

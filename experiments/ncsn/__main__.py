@@ -1,0 +1,5 @@
+"""python -m experiments.ncsn"""
+
+from experiments.ncsn.experiment import main
+
+main()

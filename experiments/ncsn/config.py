@@ -1,0 +1,171 @@
+"""The flags of `experiments.ncsn`, and its recipes: the published ones, and two for small machines.
+
+Constants are those of the papers and, where these are silent (iterations, batch, Adam's epsilon), of the
+configuration files that their authors published: Song & Ermon 2019 (section 5, appendix B), 2020
+(table 4, appendix B).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from jaxscore import calibrate
+from jaxscore.launch.config import Config as BaseConfig
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.flags import require, require_sigmas
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """NCSN or NCSNv2, and annealed Langevin dynamics; all flags have the preset's values."""
+
+    preset: str = "fashion"
+    """Whose values the other flags have; an unknown name lists those that are known."""
+    workdir: Path = Path("runs/ncsn")
+    data: str = "fashion_mnist"
+    """The data set; an unknown name lists those that are known."""
+    data_dir: Path | None = None
+    """Where it is, if not in its usual place."""
+    size: int | None = None
+    """Resolution, for sets of photographs."""
+    shape: tuple[int, int, int] = (28, 28, 1)
+    """Height, width and channels of an image, for --mode sample where the data are absent."""
+    network: Literal["ncsn", "ncsnv2"] = "ncsnv2"
+    """`ncsn` looks up the noise level in every norm; `ncsnv2` ignores it and is divided by sigma."""
+    channels: int = 128
+    """Width of the network."""
+    stages: Literal["compact", "small", "deeper", "deepest"] = "small"
+    """Depth: for images of up to 64, 128 and 256 pixels; `compact` halves small ones once more."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in; parameters are float32."""
+    sigma_max: float = 50.0
+    """The largest noise level, sigma_1, in units of pixels in 0..1."""
+    sigma_min: float = 0.01
+    """The smallest, sigma_L."""
+    levels: int = 232
+    """How many levels, L, in geometric progression."""
+    langevin_steps: int = 5
+    """Langevin steps at each level, T."""
+    epsilon: float = 6.2e-6
+    """The Langevin step at sigma_L; at level l it is epsilon (sigma_l / sigma_L)^2."""
+    start: Literal["uniform", "normal"] = "uniform"
+    """Where sampling starts: pixels uniform in 0..1, as published, or N(0, sigma_1^2)."""
+    flip: bool = True
+    """Mirror every second training image."""
+    grey_values: int = 255
+    """Samples are rounded to this many parts of 1 before they are judged."""
+    classifiers: int = 1
+    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
+    reference: int = 10_000
+    """Images that the samples are held against, at most."""
+    ablate: bool = False
+    """Train once for each of NCSNv2's five techniques, each time with one more."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_sigmas(self.sigma_min, self.sigma_max)
+        require(min(self.shape) >= 1, "shape", " ".join(map(str, self.shape)), "must be positive")
+        require(self.levels >= 2, "levels", self.levels, "must be at least 2")
+        require(self.size is None or self.size >= 1, "size", self.size, "must be at least 1")
+        for name in ("channels", "langevin_steps", "grey_values", "classifiers"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        limit = 2 * self.sigma_min**2
+        remedy = (
+            f"must lie between 0 and 2 sigma-min^2 = {limit:.3g}, from where on Langevin dynamics diverges"
+        )
+        require(0 < self.epsilon < limit, "epsilon", self.epsilon, remedy)
+        for name in ("samples", "reference"):
+            require(getattr(self, name) >= 4, name, getattr(self, name), "must be at least 4, for recall")
+
+
+ADAM = Optimizer(learning_rate=1e-4, warm_up=0, decay=0.0, b2=0.999)
+PUBLISHED = Config(optimizer=ADAM, batch=128, log_every=100, save_every=5000, sample_batch=100)
+
+
+def _published(name: str, **changes) -> Config:
+    """The preset with the noise levels and the Langevin steps of the paper."""
+    recipe = calibrate.PRESETS[name]
+    return dataclasses.replace(
+        PUBLISHED,
+        preset=name,
+        workdir=Path("runs") / f"ncsn-{name}",
+        shape=recipe.shape,
+        sigma_max=recipe.sigma_max,
+        sigma_min=recipe.sigma_min,
+        levels=recipe.levels,
+        langevin_steps=recipe.steps,
+        epsilon=recipe.epsilon,
+        **changes,
+    )
+
+
+FIRST = {
+    "network": "ncsn",
+    "steps": 200_000,
+    "optimizer": dataclasses.replace(ADAM, learning_rate=1e-3),
+    "ema_decay": 0.0,
+}
+"""The first paper's network and training, without averages."""
+
+PRESETS: dict[str, Config] = {
+    # The recipe that `experiments.calibrate --data digits` prints.
+    "digits": dataclasses.replace(
+        PUBLISHED,
+        preset="digits",
+        workdir=Path("runs/ncsn-digits"),
+        data="digits",
+        shape=(8, 8, 1),
+        grey_values=16,
+        classifiers=3,
+        channels=24,
+        sigma_max=4.815,
+        levels=22,
+        langevin_steps=5,
+        epsilon=2.35e-5,
+        steps=1500,
+        batch=64,
+        optimizer=Optimizer(learning_rate=1.5e-3),
+        ema_decay=0.99,
+        flip=False,
+        samples=1000,
+        sample_batch=500,
+        save_every=500,
+        ablate=True,
+    ),
+    # Levels as `experiments.calibrate --data fashion_mnist` prints them; two long steps, their pace is 0.6.
+    "fashion": dataclasses.replace(
+        PUBLISHED,
+        preset="fashion",
+        workdir=Path("runs/ncsn-fashion"),
+        channels=16,
+        stages="compact",
+        sigma_max=22.46,
+        levels=105,
+        langevin_steps=2,
+        epsilon=3e-5,
+        steps=6000,
+        batch=32,
+        optimizer=Optimizer(learning_rate=1e-3),
+        ema_decay=0.999,
+        samples=1000,
+        sample_batch=250,
+        save_every=1000,
+    ),
+    "mnist": _published("mnist", data="mnist", channels=64, flip=False, **FIRST),
+    "ncsn_v1": _published("ncsn_v1", data="cifar10", channels=128, **FIRST),
+    "cifar10": _published("cifar10", data="cifar10", steps=300_000),
+    "celeb_a": _published("celeb_a", data="celeb_a", steps=210_000),
+    "lsun_church": _published("lsun_church", data="lsun/church_outdoor", stages="deeper", steps=200_000),
+    "lsun_bedroom": _published("lsun_bedroom", data="lsun/bedroom", stages="deeper", steps=150_000),
+    "lsun_tower": _published("lsun_tower", data="lsun/tower", stages="deeper", steps=150_000),
+    "ffhq": _published(
+        "ffhq",
+        data="folder:ffhq256",
+        size=256,
+        stages="deepest",
+        steps=80_000,
+        batch=32,
+        optimizer=dataclasses.replace(ADAM, epsilon=1e-3),
+    ),
+}
+"""By name. `folder:ffhq256` is a folder of the 70,000 images at 256 pixels, or of larger ones."""

@@ -1,0 +1,161 @@
+"""What an experiment will cost on a TPU slice, without having one.
+
+    python -m experiments.plan --experiment ncsn --preset cifar10 --topology v5e:16x16 --batch-size 16384
+    python -m experiments.plan --preset cifar10 --channels 256 --sweep
+
+Compiles the very training step and samplers for the slice with libtpu's compiler and prints operations,
+memory per chip, exchanges and the least time by the roofline model, data parallel and fully sharded.
+`--topology cpu` or `gpu` is the devices that are here. Flags that are not in `--help` are the experiment's.
+"""
+
+import dataclasses
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.plan import programs, recipes, report
+from experiments.plan.programs import Row, Target
+from jaxscore import launch
+from jaxscore.launch import console, flags, workdir
+from jaxscore.launch.config import Config as ExperimentConfig
+from jaxscore.launch.config import Mesh
+
+SLICES = {
+    "v4": ("v4:2x2x1", "v4:2x2x4", "v4:4x4x4", "v4:4x4x16"),
+    "v5e": ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16"),
+    "v5p": ("v5p:2x2x1", "v5p:2x2x4", "v5p:4x4x4", "v5p:4x4x16"),
+    "v6e": ("v6e:2x2", "v6e:4x4", "v6e:8x8", "v6e:16x16"),
+}
+"""What a sweep goes through that is not told which slices: 4 to 256 chips."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What an experiment costs on a TPU slice; flags that are not listed here are the experiment's own."""
+
+    experiment: str = "ncsn"
+    """Which one; an unknown name lists those that are known."""
+    preset: str | None = None
+    """Whose values its flags have; an unknown name lists those that are known."""
+    topology: tuple[str, ...] = ("v5e:4x4",)
+    """TPU slices, such as v5e:16x16 or v5p:4x4x4; or cpu, gpu, tpu for the devices that are here."""
+    batch_size: tuple[int, ...] = ()
+    """Images in a training step, over all chips; the recipe's if not given."""
+    fsdp: tuple[int, ...] = (1, -1)
+    """Chips over which each copy of the state is split: 1 is data parallel, -1 all of them."""
+    samplers: bool = True
+    """Compile the samplers as well; a sweep never does."""
+    effort: float = -1.0
+    """How hard the compiler tries, -1 to 1: at 0 it takes ten times as long, and overlaps exchanges."""
+    sweep: bool = False
+    """A table and a figure over all slices, batch sizes and meshes given; by default 4 to 256 chips."""
+    out: Path | None = None
+    """A JSON file for the figures; a sweep's picture is put beside it."""
+
+    def __post_init__(self):
+        flags.require(-1 <= self.effort <= 1, "effort", self.effort, "must lie in -1..1")
+        for size in self.batch_size:
+            flags.require(size >= 1, "batch-size", size, "must be at least 1")
+        for size in self.fsdp:
+            flags.require(size == -1 or size >= 1, "fsdp", size, "must be -1, or at least 1")
+        flags.require(bool(self.topology), "topology", "", "needs a value")
+        flags.require(bool(self.fsdp), "fsdp", "", "needs a value")
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The command line's flags, with their values, that are this module's, and the experiment's."""
+    names = {field.name.replace("_", "-") for field in dataclasses.fields(Config)}
+    names |= {"no-samplers", "no-sweep", "help"}
+    parts: tuple[list[str], list[str]] = [], []
+    mine = True
+    for argument in arguments:
+        if argument.startswith("--"):
+            mine = argument[2:].split("=")[0].replace("_", "-") in names
+        parts[not mine].append(argument)
+    return parts
+
+
+def main() -> None:
+    """Parse flags, compile and print. Bad input is one line on standard error and exit status 2."""
+    with launch.one_line_errors():
+        mine, others = split(sys.argv[1:])
+        config = flags.parse(Config(), mine)
+        recipe, defaults = recipes.recipe(config.experiment, config.preset)
+        run(config, recipe, flags.parse(defaults, others))
+
+
+def run(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
+    """Compile and print; returns the rows, which are also in `config.out`. Raises FlagError."""
+    if not {"gpu", "tpu"} & set(config.topology) and "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")  # a local accelerator would only be held for nothing
+    many = len(config.topology) > 1 or len(config.batch_size) > 1
+    rows = swept(config, recipe, chosen) if config.sweep or many else planned(config, recipe, chosen)
+    if config.out:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        described = workdir.describe(config.experiment, chosen)
+        workdir.write_json(config.out, {"experiment": described, "effort": config.effort, "programs": rows})
+        console.say(f"figures: {config.out}")
+    return rows
+
+
+def planned(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
+    """The step and the samplers on one slice, in full."""
+    where = programs.target(config.topology[0], effort=config.effort)
+    rows = []
+    for placed in meshes(config, chosen, where, *config.batch_size):
+        experiment = recipe.build(placed)
+        rows.append(programs.step_row(experiment, where))
+        names = experiment.samplers if config.samplers else ()
+        rows.extend(programs.sampler_row(experiment, name, where) for name in names)
+    rows.sort(key=lambda row: row["program"] != "training step")
+    effort = None if where.local else config.effort
+    console.say(f"{where.name}: {len(where.devices)} x {where.chip.name}; meshes are data x fsdp\n")
+    console.say(f"{report.table(rows)}\n\n{report.exchanges(rows)}\n")
+    for note in report.notes(where.chip, rows, effort=effort):
+        console.say(note)
+    return rows
+
+
+def swept(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
+    """The step on every slice, with every batch size, on every mesh; those that cannot be are left out."""
+    names = config.topology
+    if len(names) == 1:
+        names = SLICES.get(names[0].split(":")[0], names)
+    rows = []
+    for name, size in itertools.product(names, config.batch_size or (chosen.batch,)):
+        where = programs.target(name, effort=config.effort)
+        try:
+            for placed in meshes(config, chosen, where, size):
+                rows.append(programs.step_row(recipe.build(placed), where))
+                console.say(f"{name}, batch {size}, mesh {report.mesh(rows[-1])}: {_told(rows[-1])}")
+        except flags.FlagError as error:
+            console.say(f"{name}, batch {size}: {error}; left out")
+    flags.require(bool(rows), "batch-size", "", "no slice can have such a batch; name others")
+    console.say(f"\n{report.sweep_table(rows)}\n")
+    if config.out:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        picture = config.out.with_suffix(".png")
+        report.picture(rows, picture)
+        console.say(f"picture: {picture}")
+    return rows
+
+
+def meshes(config: Config, chosen: ExperimentConfig, where: Target, *batch: int) -> list[ExperimentConfig]:
+    """The experiment's configuration with the batch, on every mesh: its own, if it names one."""
+    chosen = dataclasses.replace(chosen, **({"batch": batch[0]} if batch else {}))
+    if chosen.mesh != Mesh():
+        return [chosen]
+    n = len(where.devices)
+    sizes = dict.fromkeys(n if size == -1 else size for size in config.fsdp)
+    for size in sizes:
+        flags.require(n % size == 0, "fsdp", size, f"must divide the {n} chips of {where.name}")
+    return [dataclasses.replace(chosen, mesh=Mesh(fsdp=size)) for size in sizes]
+
+
+def _told(row: dict[str, Any]) -> str:
+    what = "compiled" if "flops" in row else "does not fit; compiled"
+    return f"{what} in {row['compile_seconds']:.0f} s"

@@ -1,0 +1,5 @@
+"""python -m experiments.theorems"""
+
+from experiments.theorems.run import main
+
+main()

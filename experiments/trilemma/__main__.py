@@ -1,0 +1,5 @@
+"""python -m experiments.trilemma"""
+
+from experiments.trilemma.run import main
+
+main()

@@ -1,0 +1,136 @@
+"""Data sets by name: where each is looked for, and how its authors cut it.
+
+>>> load("digits").examples.shape
+(1797, 8, 8, 1)
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxscore.data import arrays
+from jaxscore.data.arrays import Dataset
+from jaxscore.data.formats import idx, tfds
+from jaxscore.data.formats.folder import load as load_folder
+from jaxscore.data.images import DataError
+
+NAMES = (
+    "digits, fashion_mnist, mnist, cifar10, imagenet_resized/64x64, celeb_a, lsun/church_outdoor, "
+    "lsun/bedroom, lsun/tower, npz:FILE, folder:PATH, tfds:NAME"
+)
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts it."""
+
+
+class Cut(NamedTuple):
+    """The square of an image that is learned: `images.fit`'s arguments."""
+
+    crop: int | None = None
+    size: int | None = None
+
+
+IMAGENET = tuple(f"imagenet_resized/{side}x{side}" for side in (8, 16, 32, 64))
+
+UNSIZED = ("digits", "mnist", "fashion_mnist", "cifar10", *IMAGENET)
+"""Small images, which are learned as they are."""
+
+TFDS = {
+    **dict.fromkeys(UNSIZED[1:], Cut()),
+    "celeb_a": Cut(crop=140, size=64),
+    "lsun/church_outdoor": Cut(size=96),
+    "lsun/bedroom": Cut(size=128),
+    "lsun/tower": Cut(size=128),
+}
+"""tensorflow-datasets' own names, and the resolutions of Song & Ermon 2020."""
+
+
+def load(
+    name: str, folder: str | Path | None = None, *, split: str = "train", size: int | None = None
+) -> Dataset:
+    """The data set of that name: images, which are indexed as an array of floats in 0..1, and their labels.
+
+    | name                   | images (in all splits)             | without `folder`      |
+    |------------------------|------------------------------------|-----------------------|
+    | digits                 | 1,797 of 8x8                       | scikit-learn's        |
+    | fashion_mnist          | 70,000 of 28x28                    | Debian's, else TFDS's |
+    | mnist                  | 70,000 of 28x28                    | TFDS's                |
+    | cifar10                | 60,000 of 32x32x3                  | TFDS's                |
+    | imagenet_resized/64x64 | 1,331,167 of 64x64x3; or 8, 16, 32 | TFDS's                |
+    | celeb_a                | 202,599, the middle 140 as 64x64x3 | TFDS's                |
+    | lsun/church_outdoor    | 126,527, as 96x96x3                | TFDS's                |
+    | lsun/bedroom           | 3,033,342, as 128x128x3            | TFDS's                |
+    | lsun/tower             | 708,564, as 128x128x3              | TFDS's                |
+    | npz:FILE               | your own .npz or .npy: `from_npz`  |                       |
+    | folder:PATH            | your own, .png and .jpg            |                       |
+    | tfds:NAME              | any that TFDS has prepared         | TFDS's                |
+
+    `folder` holds MNIST's four IDX files, or is a data folder of tensorflow-datasets (TFDS), whose own is
+    TFDS_DATA_DIR or ~/tensorflow_datasets. NAME may be NAME/CONFIG. `split` is train, test or all; digits
+    and your own files are all train. `size` chooses another resolution for celeb_a, lsun, folder: and
+    tfds:. Sets of more than 1 GiB as float32 are read when asked for (`Images`). Nothing is downloaded:
+    what is not there is a DataError that says how to get it.
+    """
+    folder = None if folder is None else Path(folder).expanduser()
+    kind, rest = _parts(name)
+    if size is not None and (name in UNSIZED or kind == "npz"):
+        raise DataError(f"the images of {name} have one size; size={size} cannot be chosen")
+    if size is not None and size < 1:
+        raise DataError(f"size={size} must be at least 1")
+    if name == "digits" or kind in ("npz", "folder"):
+        return _whole(name, kind, rest, folder, split, size)
+    if name in ("mnist", "fashion_mnist"):
+        found = _idx_folder(name, folder)
+        if found is not None:
+            return idx.load(found, split)
+    cut = TFDS.get(name, Cut())
+    return tfds.load(rest or name, folder, split=split, crop=cut.crop, size=size or cut.size)
+
+
+def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
+    """The splits that the data set has, as far as it is there: `train`, most often `test`, or others.
+
+    Raises DataError as `load` does.
+    """
+    folder = None if folder is None else Path(folder).expanduser()
+    kind, rest = _parts(name)
+    if name == "digits" or kind in ("npz", "folder"):
+        return ("train",)
+    if name in ("mnist", "fashion_mnist"):
+        found = _idx_folder(name, folder)
+        if found is not None:
+            return tuple(split for split in ("train", "test") if idx.has(found, split))
+    return tfds.splits(rest or name, folder)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """What is before the colon of a known name, and after it."""
+    kind, _, rest = name.partition(":")
+    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds") and rest):
+        raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
+    return kind, rest
+
+
+def _whole(name: str, kind: str, path: str, folder: Path | None, split: str, size: int | None) -> Dataset:
+    """The data sets that have no splits and no other place."""
+    if folder is not None:
+        raise DataError(f"{name} is not looked for in another folder; leave {folder} out")
+    if split not in ("train", "all"):
+        raise DataError(f"{name} has no split {split!r}; it is all train")
+    if name == "digits":
+        return arrays.digits()
+    return arrays.from_npz(path) if kind == "npz" else load_folder(Path(path).expanduser(), size=size)
+
+
+def _idx_folder(name: str, folder: Path | None) -> Path | None:
+    """Where MNIST's own files are. Raises DataError if Fashion-MNIST is nowhere at all."""
+    debian = name == "fashion_mnist" and folder is None
+    place = FASHION_MNIST if debian else folder
+    if place is not None and any(idx.has(place, split) for split in ("train", "test")):
+        return place
+    if debian and tfds.find(name) is None:
+        command = tfds.PREPARE.format(name=name, where="")
+        raise DataError(
+            f"no data set 'fashion_mnist' in {place} or {tfds.home()}: "
+            f"get it with apt install dataset-fashion-mnist, or with {command}"
+        )
+    return None

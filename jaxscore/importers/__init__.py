@@ -1,0 +1,6 @@
+"""Published weights, read by name; nothing in the file is executed.
+
+importers.ncsn.params(network, state)      NCSN and NCSNv2, from a PyTorch state dict of arrays
+"""
+
+from jaxscore.importers import ncsn as ncsn

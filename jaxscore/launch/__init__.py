@@ -1,0 +1,31 @@
+"""The launcher: what turns an experiment of one's own into a command with flags.
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Flowers(Config): ...                  # the flags, with the recipe as their defaults
+
+    def build(config) -> Experiment: ...        # pure functions and data
+
+    main(build, Flowers())                      # flags, training, resume, shards, samples, pictures
+
+Needs the extra `launch`: pip install 'jaxscore[launch]'.
+"""
+
+try:
+    import matplotlib  # noqa: F401
+    import rich  # noqa: F401
+    import tyro  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"jaxscore.launch needs {error.name}: pip install 'jaxscore[launch]'") from None
+
+from jaxscore.launch.config import Config as Config
+from jaxscore.launch.config import Mesh as Mesh
+from jaxscore.launch.config import Optimizer as Optimizer
+from jaxscore.launch.experiment import Experiment as Experiment
+from jaxscore.launch.flags import FlagError as FlagError
+from jaxscore.launch.metrics_log import NonFinite as NonFinite
+from jaxscore.launch.run import main as main
+from jaxscore.launch.run import one_line_errors as one_line_errors
+from jaxscore.launch.run import run as run
+from jaxscore.launch.run import running as running
+from jaxscore.launch.signals import Interrupted as Interrupted
+from jaxscore.launch.workdir import Refusal as Refusal

@@ -1,0 +1,197 @@
+"""The flags that every experiment has, as frozen dataclasses."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import optax
+
+from jaxscore.launch.flags import require, require_finite
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Adam with a linear warm-up, a constant rate, and a decay."""
+
+    learning_rate: float = 1e-3
+    """The constant rate, reached after the warm-up."""
+    warm_up: int = 100
+    """Steps from zero to the constant rate."""
+    decay: float = 0.5
+    """The share of all steps, at the end, over which the rate falls to the final one."""
+    fall: Literal["linear", "cosine"] = "linear"
+    """The course of that fall."""
+    final: float = 0.0
+    """The rate after the last step; nothing of the kind without a decay."""
+    b1: float = 0.9
+    """Decay of Adam's first moment."""
+    b2: float = 0.99
+    """Decay of Adam's second moment."""
+    epsilon: float = 1e-8
+    """What Adam adds to the root of its second moment."""
+
+    def __post_init__(self):
+        rate = self.learning_rate
+        require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
+        require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
+        require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
+        remedy = f"must lie in 0..{rate}, the optimizer.learning-rate"
+        require(0 <= self.final <= rate, "optimizer.final", self.final, remedy)
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
+        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
+
+    def build(self, steps: int) -> optax.GradientTransformation:
+        """The optax optimiser for a run of `steps` steps."""
+        fall = round(self.decay * steps)
+        rise = min(self.warm_up, steps - fall)
+        down = (
+            optax.linear_schedule(self.learning_rate, self.final, max(fall, 1))
+            if self.fall == "linear"
+            else optax.cosine_decay_schedule(
+                self.learning_rate, max(fall, 1), self.final / self.learning_rate
+            )
+        )
+        rate = optax.join_schedules(
+            [
+                optax.linear_schedule(self.learning_rate / (rise + 1), self.learning_rate, rise),
+                optax.constant_schedule(self.learning_rate),
+                down,
+            ],
+            [rise, steps - fall],
+        )
+        return optax.adam(rate, b1=self.b1, b2=self.b2, eps=self.epsilon)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """How the devices of all processes are laid out; the batch is split over all of them."""
+
+    data: int = -1
+    """Copies of the training state; -1 for as many as there are devices for."""
+    fsdp: int = 1
+    """Devices over which each copy of the state is split."""
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            require(value == -1 or value >= 1, f"mesh.{name}", value, "must be -1, or at least 1")
+        require(max(self.data, self.fsdp) > 0, "mesh.fsdp", self.fsdp, "only one of the two may be -1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every experiment has; an experiment's own Config adds to it and sets the defaults."""
+
+    workdir: Path
+    """Folder for checkpoints, samples, metrics and pictures; a run found there is resumed."""
+    mode: Literal["all", "train", "sample", "evaluate"] = "all"
+    """What to do; `all` is the three in turn, leaving out what is up to date."""
+    seed: int = 0
+    """The root of all randomness."""
+    steps: int = 1000
+    """Training steps."""
+    batch: int = 256
+    """Examples in a training step, over all devices."""
+    mesh: Mesh = dataclasses.field(default_factory=Mesh)
+    microbatches: int = 1
+    """Parts of the batch whose gradients are computed one after another, in the memory of one part."""
+    remat: bool = False
+    """Compute activations again for the gradient, block by block, in place of keeping them."""
+    nonfinite: Literal["halt", "skip"] = "halt"
+    """What to do at a step whose loss or gradient is not finite; what it would do is never saved."""
+    distributed: bool = False
+    """Join the other processes of the run; needless where SLURM, MPI or a TPU pod says that they exist."""
+    heartbeat: int = 30
+    """Seconds without a sign of life after which another process counts as dead."""
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    ema_decay: float = 0.999
+    """Decay of the average of the parameters, which is what is sampled from."""
+    samples: int = 1000
+    """How many samples each sampler draws."""
+    sample_batch: int = 2000
+    """How many are drawn at a time; no sample depends on it."""
+    log_every: int = 100
+    """Steps between lines of metrics."""
+    save_every: int = 1000
+    """Steps between checkpoints; there is always one at the end."""
+    keep: int = 2
+    """How many checkpoints are kept, the newest ones."""
+    keep_best: int = 0
+    """How many are kept besides, those of the lowest loss since the checkpoint before."""
+    keep_every: int | None = None
+    """Checkpoints of multiples of so many steps are kept for ever."""
+    snapshot_every: int | None = None
+    """Steps between snapshots of two averages, of which `experiments.ema` makes any other afterwards."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard events too, into workdir/tensorboard (extra [tensorboard])."""
+
+    def __post_init__(self):
+        require_finite(self)
+        for name in (
+            "steps",
+            "batch",
+            "samples",
+            "sample_batch",
+            "log_every",
+            "save_every",
+            "microbatches",
+            "keep",
+            "keep_every",
+            "snapshot_every",
+        ):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be at least 1")
+        require(self.keep_best >= 0, "keep_best", self.keep_best, "must be 0 or more")
+        require(self.heartbeat >= 5, "heartbeat", self.heartbeat, "must be at least 5")
+        require(
+            self.batch % self.microbatches == 0,
+            "microbatches",
+            self.microbatches,
+            f"must divide --batch {self.batch}",
+        )
+        installed = importlib.util.find_spec("tensorboardX") is not None
+        remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
+        require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "must lie in 0..1, below 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
+
+
+def restored(kind: type, fields: Any) -> Any:
+    """The configuration of class `kind` that `fields`, as read from a config.json, describe.
+
+    Raises TypeError, KeyError or FlagError, in one line, if they do not fit.
+    """
+    if not isinstance(fields, dict):
+        raise TypeError(f"{kind.__name__} is {fields!r}")
+    hints = get_type_hints(kind)
+
+    def value(name: str, found: Any) -> Any:
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            return restored(hint, found)
+        if hint in (Path, Path | None) and isinstance(found, str):
+            return Path(found)
+        found = tuple(found) if isinstance(found, list) else found
+        if not fits(found, hint):
+            raise TypeError(f"{name} is {found!r}")
+        return found
+
+    return kind(**{name: value(name, found) for name, found in fields.items()})
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type: int, float, str, bool, Path, None, Literal, tuple or union of these."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in arguments)
+    if origin is tuple:
+        each = arguments[:1] * len(value) if isinstance(value, tuple) and Ellipsis in arguments else arguments
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
+    if hint in (int, float):  # a bool is an int to Python, and an int is a float's value to everybody
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -1,0 +1,80 @@
+"""The pictures, drawn with matplotlib into files; no screen is needed."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxscore.types import AnyArray
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#e0822f", "#555555"
+
+
+@contextlib.contextmanager
+def page(
+    path: Path, *, columns: int, rows: int = 1, size: float = 4.0, height: float | None = None
+) -> Iterator[list[Axes]]:
+    """Axes in rows and columns, each `size` inches wide; leaving the context writes the file."""
+    figure = Figure(figsize=(columns * size, rows * (height or size)), layout="constrained")
+    FigureCanvasAgg(figure)
+    yield list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure.savefig(path, dpi=110)
+
+
+def points(axes: Axes, x: AnyArray, title: str, *, reach: float = 6.0) -> None:
+    """Points in the plane."""
+    axes.scatter(x[:, 0], x[:, 1], s=2, alpha=0.4, color=BLUE, linewidths=0)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axes.set_title(title, fontsize=10)
+
+
+def fields(axes: Axes, at: AnyArray, learned: AnyArray, exact: AnyArray, title: str) -> None:
+    """Two vector fields on the same points, the learned one thin on the exact one."""
+    at, learned, exact = (np.asarray(a) for a in (at, learned, exact))
+    scale = 18 * np.abs(exact).max()
+    axes.quiver(*at.T, *exact.T, color=ORANGE, width=0.007, scale=scale)
+    axes.quiver(*at.T, *learned.T, color=BLUE, width=0.0025, scale=scale)
+    axes.set(aspect="equal")
+    axes.set_title(title, fontsize=10)
+
+
+def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -> None:
+    """The loss of each bin of noise levels against the step; `edges` is where the bins meet."""
+    edges = [0.0, *(float(edge) for edge in edges), np.inf]
+    history = [row for row in history if "loss_by_sigma" in row]  # not where all steps were skipped
+    steps = [row["step"] for row in history]
+    for number, shade in enumerate(np.linspace(0.1, 0.95, len(edges) - 1)):
+        curve = [row["loss_by_sigma"][number] for row in history]
+        curve = [np.nan if value is None else value for value in curve]
+        low, high = edges[number : number + 2]
+        label = f"{low:g} < σ ≤ {high:g}" if np.isfinite(high) else f"σ > {low:g}"
+        axes.plot(steps, curve, color=(shade, 0.35, 1 - shade), label=label)
+    axes.set(xlabel="step", ylabel="loss per example", yscale="log")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.set_title("loss by noise level", fontsize=10)
+
+
+def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:
+    """A grid of images [n, h, w, c] in 0..1, row by row, grey where there are too few."""
+    n, h, w, c = x.shape
+    columns = -(-n // rows)
+    x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
+    x = x.reshape(rows, columns, h, w, c)
+    x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5)
+    tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)
+    axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+
+
+def pairs(axes: Axes, above: AnyArray, below: AnyArray, *, columns: int = 12, title: str = "") -> None:
+    """Images [n, h, w, c] in rows, each with its partner just below; grey where the last row is not full."""
+    rows = -(-len(above) // columns)
+    filled = np.full((2, rows * columns, *above.shape[1:]), 0.5)
+    filled[:, : len(above)] = above, below
+    filled = filled.reshape(2, rows, columns, *above.shape[1:]).swapaxes(0, 1)
+    images(axes, filled.reshape(-1, *above.shape[1:]), rows=2 * rows, title=title)

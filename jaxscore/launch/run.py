@@ -1,0 +1,158 @@
+"""The launcher: flags -> Config -> build -> Experiment -> train, sample, evaluate, report.
+
+An experiment is one file with a frozen dataclass `Config(config.Config)`, whose defaults are the
+recipe, and `build(config) -> Experiment`. `main` parses flags and exits with a status; `run` does
+the work, and is what tests and notebooks call:
+
+    launch.run(build(Config(steps=200)), workdir)
+
+The way of a batch goes on in train.py and sample.py; the three jits are in programs.py.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxscore import checkpoint
+from jaxscore.checkpoint import CheckpointError
+from jaxscore.data import DataError
+from jaxscore.launch import console, evaluate, flags, processes, programs, sample, train, workdir
+from jaxscore.launch.config import Config
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.metrics_log import NonFinite
+from jaxscore.launch.signals import Interrupted, Signals
+from jaxscore.launch.workdir import Refusal
+
+# Simulated CPU devices hang with too few threads, and one device is slowed down by too many. The
+# client reads this when it starts.
+_simulated = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+if _simulated:
+    os.environ.setdefault("NPROC", str(max(2 * int(_simulated[1]), os.cpu_count() or 1)))
+
+MODES = ("train", "sample", "evaluate")
+
+
+def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
+    """Parse flags, build, run. Bad input is one line on standard error and exit status 2."""
+    with one_line_errors():
+        config = flags.parse(defaults)
+        with running(config):
+            run(build(config), config.workdir, mode=config.mode)
+
+
+@contextlib.contextmanager
+def running(config: Config) -> Iterator[None]:
+    """Within, this is one of the run's processes, if there are several, and errors are one line."""
+    with processes.joined(config.distributed, config.heartbeat), one_line_errors(config.workdir):
+        yield
+
+
+@contextlib.contextmanager
+def one_line_errors(folder: Path | None = None) -> Iterator[None]:
+    """What goes wrong within is one line on standard error, and the process exits.
+
+    With status 2 for bad input, data that are absent and a full disk; 130 for an interruption that
+    nothing listened for, and 0 for one after which the run can go on. An error of the operating
+    system that names no file is put down to the folder.
+    """
+    # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (flags.FlagError, Refusal, DataError, CheckpointError, NonFinite) as error:
+        console.complain(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        console.complain(f"{error.filename or folder}: {error.strerror or error}")
+        raise SystemExit(2) from None
+    except Interrupted as interruption:
+        console.say(f"{interruption}; run again to go on from there")
+    except KeyboardInterrupt:  # before the run listens for signals, or a second one
+        console.complain("interrupted; what had been saved before is kept")
+        raise SystemExit(130) from None
+
+
+def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dict[str, Any]:
+    """Train, sample, evaluate and report in the folder; returns the metrics.
+
+    What an earlier run has finished is not done again. Raises FlagError or Refusal for what cannot
+    be done as asked, CheckpointError, NonFinite, and Interrupted after a signal.
+    """
+    folder, config = Path(folder), experiment.config
+    modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
+    abstract = programs.abstract_state(experiment, mesh)
+    description = workdir.describe(experiment.name, config)
+    with contextlib.ExitStack() as stack:
+        needed = _bytes_needed(abstract, config) if "train" in modes else 0
+        take = lambda: _take_over(folder, description, needed, modes, stack)
+        changed = processes.on_first(take)
+        signals = stack.enter_context(Signals())
+        checkpoints = stack.enter_context(
+            checkpoint.manager(
+                folder / "checkpoints", keep=config.keep, best=config.keep_best, every=config.keep_every
+            )
+        )
+        state = _restore(folder, checkpoints, abstract, changed)
+        _refuse_impossible(folder, config, state, modes)
+        if changed:
+            console.say(f"the configuration has changed: {'; '.join(changed)}")
+        if jax.process_index() == 0:
+            workdir.write_json(folder / "config.json", description)
+        if "train" in modes:
+            state = train.train(experiment, folder, state, mesh, checkpoints, signals)
+        stamp = workdir.stamp(description, int(state.step))
+        if "sample" in modes:
+            sample.sample(experiment, folder, state.ema, mesh, stamp, signals)
+        if "evaluate" not in modes:
+            return {}
+        params = programs.whole(state.ema, mesh)
+        # A process computes with its own devices from here on.
+        params = params if jax.process_count() == 1 else jax.device_get(params)
+        return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp))
+
+
+def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.ExitStack) -> list[str]:
+    """Claim the folder, lock it until the stack ends; returns what has changed in the configuration."""
+    if "train" not in modes and not (folder / "checkpoints").is_dir():
+        raise Refusal(f"--mode {modes[0]}: no checkpoint in {folder}; train first")
+    changed = workdir.claim(folder, description, needed)
+    stack.enter_context(workdir.locked(folder))
+    return changed
+
+
+def _restore(folder: Path, checkpoints, abstract, changed: list[str]):
+    """The newest good state, or None. What the first process finds out of the files, all go by."""
+    try:
+        step = processes.on_first(lambda: checkpoint.newest_good(checkpoints, tell=console.say))
+        return None if step is None else checkpoint.restore(checkpoints, step, abstract)
+    except CheckpointError as error:
+        if not changed:
+            raise
+        remedy = "name another --workdir, or use the flags in its config.json"
+        raise CheckpointError(f"{error} (since changed: {'; '.join(changed)}); {remedy}") from None
+
+
+def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:
+    if "train" not in modes and state is None:
+        raise Refusal(f"--mode {modes[0]}: no checkpoint in {folder}; train first")
+    if "train" in modes and state is not None and int(state.step) > config.steps:
+        raise Refusal(
+            f"--steps {config.steps}: {folder} has been trained for {int(state.step)} steps; "
+            "ask for as many, or name another --workdir"
+        )
+
+
+def _bytes_needed(abstract: Any, config: Config) -> int:
+    """The checkpoints that are kept and one being written, snapshots; room for samples and pictures."""
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+    averages = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract.profiles))
+    for_ever = config.steps // config.keep_every if config.keep_every else 0
+    snapshots = config.steps // config.snapshot_every if config.snapshot_every else 0
+    return (config.keep + config.keep_best + 1 + for_ever) * state + snapshots * averages + 50_000_000

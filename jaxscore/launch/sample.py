@@ -1,0 +1,59 @@
+"""The launcher's sampling: every sampler's samples, in parts, split over the devices."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxscore.launch import console, processes, programs, workdir
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.signals import Interrupted, Signals
+
+
+def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
+    """Every sampler's samples into samples.npz, and how long they took, unless they are there."""
+    path = folder / "samples.npz"
+    if processes.on_first(lambda: workdir.read_samples(path)[1] == stamp):
+        return
+    samples, seconds = draw(experiment, params, mesh, signals)
+    if jax.process_index() == 0:
+        workdir.write_json(folder / "sampling.json", seconds)
+        workdir.write_samples(path, samples, stamp)
+
+
+def draw(
+    experiment: Experiment, params, mesh, signals: Signals | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The samples of every sampler by name, and the seconds that drawing and compiling them took.
+
+    Sample i depends on (seed, i) alone. Raises Interrupted after a signal.
+    """
+    config = experiment.config
+    root = jax.random.fold_in(jax.random.key(config.seed), programs.SAMPLE)
+    samples, seconds = {}, {}
+    for name in experiment.samplers:
+        compiled, rows, compile_seconds = compile_sampler(experiment, name, params, mesh)
+        begin, parts = time.monotonic(), []
+        for start in console.in_turn(range(0, config.samples, rows), f"sample by {name}"):
+            if signals and signals.stop():
+                raise Interrupted("stopped while sampling")
+            parts.append(processes.everywhere(compiled(params, root, start)))
+        # The last part may have more than were asked for, and the first one alone too.
+        drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
+        samples |= {name: drawn} if not isinstance(drawn, dict) else drawn
+        seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
+        console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
+    return samples, seconds
+
+
+def compile_sampler(experiment: Experiment, name: str, params, mesh):
+    """The compiled program of `programs.make_sampler`, its rows, and the seconds that compiling took."""
+    config = experiment.config
+    wanted = min(config.sample_batch, config.samples)
+    rows = -(-wanted // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
+    program = programs.make_sampler(experiment, name, mesh, rows)
+    begin = time.monotonic()
+    compiled = program.lower(params, jax.random.key(0), 0).compile()
+    return compiled, rows, time.monotonic() - begin

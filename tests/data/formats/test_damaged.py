@@ -1,0 +1,289 @@
+"""Files that are damaged in ways nobody thought of: one clear line that names the file, or the right data.
+
+A checksum finds every change in the members of an .npz file, in gzip, PNG, TFRecord and array_record. The
+pixels of IDX, .npy and JPEG have none: a byte that is changed there is another pixel, and nobody can know.
+"""
+
+import functools
+import gzip
+import io
+import pickle
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from experiments import prepare
+from jaxscore import data
+from jaxscore.data import images
+from tests.data.formats.test_idx import encoded
+from tests.data.formats.test_tfds import PREPARED
+
+GENERATOR = np.random.default_rng(0)
+PIXELS = GENERATOR.integers(0, 256, (12, 6, 5, 3)).astype(np.uint8)
+LABELS = np.arange(12) % 3
+
+few = settings(
+    max_examples=25,
+    deadline=None,  # the first example compiles and imports
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@st.composite
+def damages(draw):
+    """content -> content that is cut, changed, longer, or another's."""
+    kind = draw(
+        st.sampled_from(("cut", "flip", "flip many", "fill", "insert", "remove", "append", "replace"))
+    )
+    share = draw(st.floats(0, 1, exclude_max=True))
+    amount = draw(st.integers(1, 40))
+    junk = draw(st.binary(min_size=amount, max_size=amount))
+    masks = draw(st.lists(st.integers(1, 255), min_size=1, max_size=8))
+
+    def damage(content):
+        place = int(share * len(content))
+        if kind == "cut":
+            return content[:place]
+        if kind in ("flip", "flip many"):
+            changed = bytearray(content)
+            for number, mask in enumerate(masks if kind == "flip many" else masks[:1]):
+                changed[(place + 37 * number) % len(content)] ^= mask
+            return bytes(changed)
+        if kind == "replace":
+            return junk
+        after = {"insert": place, "append": len(content), "remove": place + amount, "fill": place + amount}
+        start = len(content) if kind == "append" else place
+        return content[:start] + (b"" if kind == "remove" else junk) + content[after[kind] :]
+
+    return damage
+
+
+def outcome(load, path):
+    """The data, or None after an error, which has to be of one line, and to name the file or its folder."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = load(path)
+            return loaded.examples[:], loaded.labels
+    except data.DataError as error:
+        line = str(error)
+    assert "\n" not in line
+    assert len(line) < 1000
+    assert any(str(part) in line for part in (path, path.parent))
+    assert "Type-check" not in line  # what the tests' own checks say is no clear line
+    return None
+
+
+def assert_right_or_refused(load, path, content, damage, *, checked=True):
+    """With the file damaged: refused, or as it was; where nothing is checked, at least of such a form."""
+    path.write_bytes(content)
+    expected = outcome(load, path)
+    path.write_bytes(damage(content))
+    found = outcome(load, path)
+    if found is not None and checked:
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    elif found is not None:
+        assert found[0].ndim == 4
+        assert found[0].dtype == np.float32
+        assert len(found[0]) == len(found[1])
+        assert found[0].min() >= 0
+        assert found[0].max() <= 1
+
+
+@pytest.fixture(scope="module")
+def folder():
+    place = Path(tempfile.mkdtemp())
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(params=["in memory", "mapped or read when asked for"])
+def _small_or_large(request, monkeypatch):
+    if request.param != "in memory":
+        monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
+
+
+small_or_large = pytest.mark.usefixtures("_small_or_large")
+
+
+# Arrays -------------------------------------------------------------------------------------------
+
+
+def in_bytes(save, *arrays, **named):
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+ARCHIVES = {
+    "stored": in_bytes(np.savez, images=PIXELS, labels=LABELS),
+    "deflated": in_bytes(np.savez_compressed, images=PIXELS, labels=LABELS),
+    "floats": in_bytes(np.savez, images=PIXELS / 255, labels=LABELS),
+}
+
+
+@small_or_large
+@pytest.mark.parametrize("kind", ARCHIVES)
+@few
+@given(damage=damages())
+def test_npz(folder, kind, damage):
+    # The directory is no member, and has no checksum: with a member's name lost there are no labels.
+    path, content = folder / "a.npz", ARCHIVES[kind]
+    path.write_bytes(damage(content))
+    found = outcome(data.from_npz, path)
+    if found is not None:
+        expected = PIXELS / np.float32(255)
+        np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+        assert found[1].tolist() in (LABELS.tolist(), [0] * 12)
+
+
+@small_or_large
+@pytest.mark.parametrize("array", [PIXELS, PIXELS / 255], ids=["bytes", "floats"])
+@few
+@given(damage=damages())
+def test_npy(folder, array, damage):
+    content = in_bytes(np.save, array)
+    assert_right_or_refused(data.from_npz, folder / "a.npy", content, damage, checked=False)
+
+
+class Harmful:
+    """Whose unpickling makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@few
+@given(damage=damages(), how=st.sampled_from(("npz", "npy", "member", "pickle")))
+def test_nothing_is_executed(folder, damage, how):
+    harm = folder / "harm"
+    objects = np.array([Harmful(harm)] * 4, object)
+    whole = {
+        "npz": lambda: in_bytes(
+            functools.partial(np.savez, allow_pickle=True), images=objects, labels=objects
+        ),
+        "npy": lambda: in_bytes(functools.partial(np.save, allow_pickle=True), objects),
+        "member": lambda: archive({"images.npy": pickle.dumps(objects)}),
+        "pickle": lambda: pickle.dumps(objects),
+    }[how]()
+    for content in (whole, damage(whole)):
+        path = folder / "harmful.npz"
+        path.write_bytes(content)
+        assert outcome(data.from_npz, path) is None
+        assert not harm.exists()
+    if how == "pickle":  # it would have been
+        pickle.loads(whole)
+        assert harm.exists()
+        harm.unlink()
+
+
+def archive(members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as into:
+        for name, content in members.items():
+            into.writestr(name, content)
+    return file.getvalue()
+
+
+@few
+@given(header=st.text(st.characters(codec="ascii"), max_size=90))
+def test_headers_of_npy_are_no_programs(folder, header):
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (folder / "a.npy").write_bytes(content)
+    assert outcome(data.from_npz, folder / "a.npy") is None
+
+
+# IDX ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@few
+@given(damage=damages(), kind=st.sampled_from(("images-idx3", "labels-idx1")))
+def test_idx(folder, ending, damage, kind):
+    parts = {"images-idx3": encoded(PIXELS[..., 0]), "labels-idx1": encoded(LABELS)}
+    place = folder / f"idx{ending}"
+    place.mkdir(exist_ok=True)
+    files = {
+        name: (place / f"train-{name}-ubyte{ending}", gzip.compress(part, mtime=0) if ending else part)
+        for name, part in parts.items()
+    }
+    for path, content in files.values():
+        path.write_bytes(content)
+    path, content = files[kind]
+    load = lambda path: data.load("mnist", place)
+    assert_right_or_refused(load, path, content, damage, checked=bool(ending))
+
+
+# Folders of images --------------------------------------------------------------------------------
+
+
+def picture(kind, **options):
+    return in_bytes(lambda file: Image.fromarray(PIXELS[0]).save(file, kind, **options))
+
+
+@small_or_large
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@few
+@given(damage=damages(), number=st.integers(0, 2))
+def test_pictures(folder, kind, damage, number):
+    place = folder / kind
+    place.mkdir(exist_ok=True)
+    paths = [place / f"{i}.{kind.lower()}" for i in range(3)]
+    for path in paths:
+        path.write_bytes(picture(kind))
+    load = lambda path: data.load(f"folder:{place}")
+    assert_right_or_refused(load, paths[number], picture(kind), damage, checked=kind == "PNG")
+
+
+# Prepared directories -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prepared(folder):
+    np.savez(folder / "whole.npz", images=PIXELS, labels=LABELS)
+    prepare.run(prepare.Config(data=f"npz:{folder / 'whole.npz'}", out=folder, name="written"))
+    shutil.copytree(PREPARED / "digits8x8", folder / "digits8x8")
+    return folder
+
+
+@small_or_large
+@pytest.mark.parametrize("name", ["written", "digits8x8"])
+@settings(few, max_examples=15)
+@given(damage=damages())
+def test_records(prepared, name, damage):
+    path = next((prepared / name).rglob("*-train.*" if name == "written" else "*-test.*"))
+    whole = shutil.copy(path, prepared / "whole")
+    content = Path(whole).read_bytes()
+    split = "train" if name == "written" else "test"
+    load = lambda path: data.load(f"tfds:{name}", prepared, split=split)
+    try:
+        assert_right_or_refused(load, path, content, damage)
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
+@settings(few, max_examples=12)
+@given(damage=damages())
+def test_descriptions(prepared, file, damage):
+    path = next((prepared / "digits8x8").rglob(file))
+    content = path.read_bytes()
+    load = lambda path: data.load("tfds:digits8x8", prepared, split="test")
+    try:
+        assert_right_or_refused(load, path, content, damage, checked=False)
+    finally:
+        path.write_bytes(content)

@@ -1,0 +1,245 @@
+"""`prepared/digits8x8` was written by tensorflow-datasets 4.9.10 with TensorFlow 2.21, as TFRecord: the first
+240 (train) and next 60 (test) of scikit-learn's digits, as PNG images of 8x8 pixels. array_record is
+written here.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets
+from PIL import Image
+
+from jaxscore.data import DataError, Images, digits, images
+from jaxscore.data.formats import tfds
+
+PREPARED = Path(__file__).parents[1] / "prepared"
+
+
+def as_bytes(examples):
+    return np.round(np.asarray(examples) * 255).astype(np.uint8)
+
+
+def sorted_rows(examples, labels):
+    """As a set: TFDS shuffles."""
+    return sorted(
+        (label, row.tobytes()) for label, row in zip(labels.tolist(), as_bytes(examples), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with two data sets in array_record: `pets` of 30 x 20 pixels, and `grey`, without labels."""
+    folder = tmp_path_factory.mktemp("tfds")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 30, 20, 3)).astype(np.uint8)
+    Features, Picture = tensorflow_datasets.features.FeaturesDict, tensorflow_datasets.features.Image
+
+    class Maker(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tensorflow_datasets.core.Version("1.0.0")
+        code_path = None  # where TFDS would look for checksums of downloads
+
+        def _info(self):
+            return tensorflow_datasets.core.DatasetInfo(builder=self, features=Features(self.features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(range(8)), "test": self._generate_examples(range(8, 12))}
+
+        def _generate_examples(self, numbers):
+            for i in numbers:
+                yield i, self.example(i)
+
+    class Pets(Maker, skip_registration=True):
+        name = "pets"
+        features = {  # noqa: RUF012
+            "image": Picture(shape=(30, 20, 3), encoding_format="png"),
+            "kind": tensorflow_datasets.features.ClassLabel(num_classes=5),
+        }
+        example = staticmethod(lambda i: {"image": Image.fromarray(pixels[i]), "kind": i % 5})
+
+    class Grey(Maker, skip_registration=True):
+        name = "grey"
+        features = {"picture": Picture(shape=(None, None, 1), encoding_format="png")}  # noqa: RUF012
+        example = staticmethod(lambda i: {"picture": Image.fromarray(pixels[i, : 20 + i, :, 0])})
+
+    for maker in (Pets, Grey):
+        maker(data_dir=str(folder), file_format="array_record").download_and_prepare()
+    return folder, pixels
+
+
+# TFRecord -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "rows"), [("train", slice(240)), ("test", slice(240, 300)), ("all", slice(300))]
+)
+def test_a_directory_of_tfrecord_is_read(split, rows):
+    loaded, expected = tfds.load("digits8x8", PREPARED, split=split), digits()
+    assert loaded.examples.shape == (rows.stop - (rows.start or 0), 8, 8, 1)
+    assert loaded.examples.dtype == np.float32
+    written = sorted_rows(expected.examples[rows], expected.labels[rows])
+    assert sorted_rows(loaded.examples, loaded.labels) == written
+
+
+def damaged(tmp_path, change):
+    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
+    path = next(tmp_path.rglob("*train*"))
+    path.write_bytes(change(path.read_bytes()))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b[:20_000],
+        lambda b: b"",
+        lambda b: b[:20_000] + bytes(255 - c for c in b[20_000:20_060]) + b[20_060:],
+        lambda b: b + b,
+    ],
+    ids=["cut short", "empty", "bytes flipped", "twice"],
+)
+def test_a_damaged_tfrecord_is_named(tmp_path, change):
+    with pytest.raises(DataError, match="digits8x8"):
+        tfds.load("digits8x8", damaged(tmp_path, change))
+
+
+def test_a_flipped_bit_in_a_tfrecord_is_noticed(tmp_path):
+    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
+    path = next(tmp_path.rglob("*test*"))
+    content = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 25):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=r"digits8x8-test\S* cannot be read: record \d+ is "):
+            tfds.load("digits8x8", tmp_path, split="test")
+
+
+def test_a_missing_tfrecord_is_named(tmp_path):
+    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
+    next(tmp_path.rglob("*train*")).unlink()
+    with pytest.raises(DataError, match="digits8x8-train"):
+        tfds.load("digits8x8", tmp_path)
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(images.os, "sysconf", lambda name: 100)
+    with pytest.raises(DataError, match="array_record"):
+        tfds.load("digits8x8", PREPARED)
+
+
+# array_record -------------------------------------------------------------------------------------
+
+
+def test_a_directory_of_array_record_is_read(written):
+    folder, pixels = written
+    for split, rows in (("train", slice(8)), ("test", slice(8, 12)), ("all", slice(12))):
+        loaded = tfds.load("pets", folder, split=split)
+        assert loaded.examples.dtype == np.float32
+        expected = sorted_rows(pixels[rows] / 255, np.arange(12)[rows] % 5)
+        assert sorted_rows(loaded.examples, loaded.labels) == expected
+
+
+def test_large_sets_are_read_when_asked_for(written, monkeypatch):
+    folder, _ = written
+    resident = tfds.load("pets", folder, split="all")
+    monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
+    lazy = tfds.load("pets", folder, split="all")
+    assert isinstance(lazy.examples, Images)
+    assert lazy.examples.shape == (12, 30, 20, 3)
+    np.testing.assert_array_equal(lazy.examples[[11, 0, 7, 8]], resident.examples[[11, 0, 7, 8]])
+    np.testing.assert_array_equal(lazy.labels, resident.labels)
+    assert not lazy.examples.in_memory
+    tfrecord = tfds.load("digits8x8", PREPARED).examples
+    assert tfrecord.in_memory
+    assert tfrecord[[3, 4]].shape == (2, 8, 8, 1)
+
+
+def test_crop_and_size_cut_squares(written):
+    folder, _ = written
+    assert tfds.load("pets", folder, crop=18, size=9).examples.shape == (8, 9, 9, 3)
+    with pytest.raises(DataError, match=r"image 0.*too small for its middle 21x21"):
+        tfds.load("pets", folder, crop=21)
+
+
+def test_sets_without_labels_have_one_class_and_another_name_for_the_image(written):
+    folder, _ = written
+    loaded = tfds.load("grey", folder, size=16)
+    assert loaded.examples.shape == (8, 16, 16, 1)
+    np.testing.assert_array_equal(loaded.labels, np.zeros(8))
+
+
+def test_images_of_many_sizes_need_a_size(written):
+    with pytest.raises(DataError, match=r"grey.*image 1.*choose a size"):
+        tfds.load("grey", written[0])
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:200], lambda b: b[:100] + bytes(60) + b[160:]])
+def test_a_damaged_array_record_is_named(written, tmp_path, change):
+    shutil.copytree(written[0] / "pets", tmp_path / "pets")
+    path = next(tmp_path.rglob("*train*"))
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=r"pets.* cannot be read"):
+        tfds.load("pets", tmp_path)
+
+
+# What is where ------------------------------------------------------------------------------------
+
+
+def test_the_newest_version_is_taken_and_a_version_may_be_named(tmp_path):
+    for number in ("1.9.0", "1.10.0", "1.2.0"):
+        (tmp_path / "set" / "config" / number).mkdir(parents=True)
+        (tmp_path / "set" / "config" / number / "dataset_info.json").touch()
+    assert tfds.find("set/config", tmp_path).name == "1.10.0"
+    assert tfds.find("anything", tmp_path / "set" / "config" / "1.2.0").name == "1.2.0"
+    assert tfds.find("set", tmp_path) is None
+
+
+def test_the_folder_is_tfds_own_unless_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(PREPARED))
+    assert tfds.load("digits8x8", split="test").examples.shape == (60, 8, 8, 1)
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tfds.home() == tmp_path / "tensorflow_datasets"
+
+
+def test_what_is_absent_is_one_line_with_the_command_that_prepares_it(tmp_path):
+    with pytest.raises(DataError, match=r"tfds\.data_source") as caught:
+        tfds.load("lsun/tower", tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    command = str(caught.value).split('python -c "')[1].rstrip('"')
+    compile(command, "command", "exec")
+    assert command.endswith(f"tfds.data_source('lsun/tower', data_dir='{tmp_path}')")
+
+
+def test_a_split_that_is_not_there_says_which_are():
+    with pytest.raises(DataError, match="train, test, not 'validation'"):
+        tfds.load("digits8x8", PREPARED, split="validation")
+
+
+@pytest.mark.parametrize("package", ["tensorflow_datasets", "PIL"])
+def test_a_package_that_is_not_installed_is_one_line_with_the_command(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DataError, match=rf"{package}, which is not installed: pip install .*importlib_"):
+        tfds.load("digits8x8", PREPARED)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dataset_info.json", lambda text: text[:50]),
+        ("dataset_info.json", lambda text: text.replace('"tfrecord"', '"riegeli"')),
+        ("features.json", lambda text: text[:50]),
+        ("features.json", lambda text: text.replace("image_feature.Image", "text_feature.Text")),
+    ],
+    ids=["info cut", "another format", "features cut", "no image"],
+)
+def test_damaged_descriptions_are_one_line(tmp_path, name, change):
+    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
+    path = next(tmp_path.rglob(name))
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError, match="digits8x8") as caught:
+        tfds.load("digits8x8", tmp_path)
+    assert "\n" not in str(caught.value)

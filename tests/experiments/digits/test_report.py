@@ -1,0 +1,148 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments.common.features import classifier
+from experiments.digits import experiment as digits
+from experiments.digits import report as digits_report
+from jaxscore import data
+
+IMAGES, LABELS = data.digits()
+CONFIG = digits.Config(
+    samples=30,
+    classifiers=1,
+    heun=digits.Heun(levels=20, sigma_min=0.01, sigma_max=20.0),
+    langevin=digits.Langevin(levels=3, steps=2),
+)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A classifier's two functions: a hasty one, what it knows is looked at in test_judge.py."""
+    return classifier(IMAGES, LABELS, epochs=5)
+
+
+# Evaluation -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(fitted, monkeypatch):
+    """The one fitted classifier, whatever is asked for."""
+    monkeypatch.setattr(report, "classifier", lambda *images_and_labels, seed: fitted)
+
+
+def test_the_evaluation_judges_every_array_after_rounding(fitted, cached):
+    nudged = IMAGES + 0.02  # less than half a grey value: rounding takes it away
+    samples = {"samples": nudged, "langevin": IMAGES[::-1], "langevin_without_denoising": 1 - IMAGES}
+    found = digits_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    assert json.loads(json.dumps(found)) == found
+    assert found["samples"]["nearest_neighbour_ratio"] == 0
+    assert found["langevin"]["nearest_neighbour_ratio"] == 0
+    assert found["langevin"]["frechet"] < 1e-5
+    assert found["langevin_without_denoising"]["nearest_neighbour_ratio"] > 1
+    assert found["langevin_without_denoising"]["frechet"] > 1
+    expected = metrics.compare(IMAGES, IMAGES, LABELS, *fitted)
+    for column, value in expected.items():
+        assert found["samples"][column] == pytest.approx(value, abs=1e-9)
+    halves = [fitted[0](half) for half in (IMAGES[::2], IMAGES[1::2])]
+    means = np.sum((halves[0].mean(0) - halves[1].mean(0)) ** 2)
+    assert found["real"]["halves_frechet"] > means
+    assert found["settings"]["reference_n"] == 1797
+    assert found["settings"]["n"] == 30
+
+    rows = digits_report.table(found)
+    assert len({len(row) for row in rows}) == 1
+    assert [row[0].strip() for row in rows[1:]] == [
+        "Heun",
+        "annealed Langevin",
+        "without denoising",
+        "real, half to half",
+    ]
+    assert rows[3][2] == f"{found['langevin_without_denoising']['frechet']:.3f}"
+    assert rows[4][2] == f"{found['real']['halves_frechet']:.3f}"
+
+
+def test_the_evaluations_counted_are_those_made(cached, monkeypatch):
+    calls = []
+
+    class Counted:
+        """A network that counts how often it is called, and is zero."""
+
+        def __init__(self, **settings):
+            pass
+
+        def init(self, key, x, c_noise):
+            return {}
+
+        def apply(self, params, x, c_noise, **more):
+            calls.append(len(x))
+            return jnp.zeros_like(x)
+
+    monkeypatch.setattr(digits, "MLP", Counted)
+    config = digits.Config(heun=digits.Heun(levels=2), langevin=digits.Langevin(levels=2, steps=2))
+    experiment = digits.build(config)
+    samples = dict.fromkeys(digits_report.ROWS, IMAGES[:100])
+    claimed = digits_report.evaluate(config, IMAGES, LABELS, None, samples)
+    keys = lambda: jax.random.split(jax.random.key(0), 2)
+    with jax.disable_jit():  # every step and every branch is then a call of Python
+        experiment.samplers["heun"]({}, keys())
+        assert len(calls) == claimed["samples"]["evaluations"]
+        calls.clear()
+        experiment.samplers["langevin"]({}, keys())
+        assert len(calls) == claimed["langevin"]["evaluations"]
+        assert len(calls) == claimed["langevin_without_denoising"]["evaluations"] + 1
+
+
+# Pictures -------------------------------------------------------------------------------------
+
+
+def gaussian_score(params, x, sigma):
+    """The exact score of N(0, I)."""
+    return -x / (1 + sigma[:, None, None, None] ** 2)
+
+
+def test_the_trajectory_is_that_of_the_probability_flow():
+    score = lambda x, sigma: gaussian_score(None, x, sigma)
+    path, expected, sigmas = digits_report.trajectory(CONFIG, score, (8, 8, 1))
+    assert path.shape == expected.shape == (6 * 21, 8, 8, 1)
+    assert len(sigmas) == 21
+    path, expected = (x.reshape(6, 21, 8, 8, 1) for x in (path, expected))
+    scale = np.sqrt(1 + sigmas**2)
+    # On N(0, I) the flow only scales x; Heun's 20 steps are off by less than 2 %.
+    flow = path[:, :1] * (scale / scale[0])[None, :, None, None, None]
+    assert np.linalg.norm(path - flow) < 0.02 * np.linalg.norm(flow)
+    # E[x0 | x] = x / (1 + sigma^2), and x itself at the end; float32.
+    tweedie = path / (1 + sigmas**2)[None, :, None, None, None]
+    np.testing.assert_allclose(expected, tweedie, rtol=1e-3, atol=1e-4)
+    # 384 normals: their standard deviation is known to 3.6 %.
+    assert path[:, 0].std() == pytest.approx(20.0, rel=0.15)
+
+
+HISTORY = [{"step": step, "loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0]} for step in (10, 20)]
+
+
+def draw_report(folder, n):
+    samples = dict.fromkeys(digits_report.ROWS, IMAGES[:n])
+    pixels = lambda x: np.clip(np.asarray(x) / 2 + 0.5, 0, 1)
+    return digits_report.report(CONFIG, gaussian_score, pixels, IMAGES, None, samples, HISTORY, folder)
+
+
+def assert_pictures(folder, paths) -> None:
+    names = ["samples.png", "trajectory.png", "nearest.png", "loss.png"]
+    assert paths == [folder / name for name in names]
+    for path in paths:
+        picture = matplotlib.image.imread(path)[..., :3]
+        assert np.mean(np.any(picture != 1, axis=-1)) > 0.02  # frames and titles alone are less
+
+
+def test_the_pictures_are_drawn(tmp_path):
+    assert_pictures(tmp_path, draw_report(tmp_path, 100))
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_the_pictures_are_drawn_of_few_samples_too(tmp_path, n):
+    assert_pictures(tmp_path, draw_report(tmp_path, n))

@@ -1,0 +1,152 @@
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments.common.features import classifier
+from experiments.ncsn import report as ncsn_report
+from experiments.ncsn.config import PRESETS
+from jaxscore import data, samplers
+from jaxscore.data import Images
+
+IMAGES, LABELS = data.digits()
+CONFIG = dataclasses.replace(PRESETS["digits"], levels=5, langevin_steps=2, samples=60, classifiers=2)
+
+
+# Evaluation -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Which classifiers were asked for; each looks at 8 pixels of its own, and is not fitted."""
+    settings = []
+
+    def classifier(images, labels, *, seed, epochs):
+        settings.append({"images": len(images), "labels": len(labels), "seed": seed, "epochs": epochs})
+        flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
+        return lambda x: flat(x)[:, 8 * seed + 16 :][:, :8], lambda x: np.full(len(x), seed)
+
+    monkeypatch.setattr(report, "classifier", classifier)
+    return settings
+
+
+def test_every_array_is_judged_after_rounding_by_every_classifier(asked):
+    samples = {"samples": IMAGES[:60] + 0.02, "without_denoising": 1 - IMAGES[:60]}  # 0.02: a third of 1/16
+    found = ncsn_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    assert json.loads(json.dumps(found)) == found
+    assert asked == [{"images": 1797, "labels": 1797, "seed": seed, "epochs": 200} for seed in (0, 1)]
+    assert found["samples"]["nearest_neighbour_ratio"] == 0
+    assert found["without_denoising"]["nearest_neighbour_ratio"] > 1
+    assert found["samples"]["evaluations"] == 11
+    assert found["without_denoising"]["evaluations"] == 10
+    judges = [classifier(IMAGES, LABELS, seed=seed, epochs=1) for seed in (0, 1)]
+    expected = [metrics.compare(IMAGES[:60], IMAGES, LABELS, *functions) for functions in judges]
+    assert found["samples"]["by_judge"] == expected
+    for column in expected[0]:
+        assert found["samples"][column] == pytest.approx(np.mean([row[column] for row in expected]))
+    assert expected[0]["frechet"] != expected[1]["frechet"]
+    settings = found["settings"]
+    assert (settings["n"], settings["reference_n"], settings["classifiers"]) == (60, 1797, 2)
+    assert settings["features"].endswith("fitted to all 1797 images")
+    assert settings["rounded_to"] == "1/16"
+
+
+def test_a_part_of_the_images_is_the_reference_where_that_is_asked_for(asked):
+    config = dataclasses.replace(CONFIG, reference=50)
+    samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:30])
+    found = ncsn_report.evaluate(config, IMAGES, LABELS, None, samples)
+    assert found["settings"]["reference_n"] == 50
+    assert asked[0]["images"] == 1797  # classifiers learn from all
+    assert found == ncsn_report.evaluate(config, IMAGES, LABELS, None, samples)  # always the same part
+    assert found["samples"]["nearest_neighbour_ratio"] > 0
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(1797, 200), (20_000, 45), (60_000, 15), (500_000, 15)])
+def test_many_images_are_learnt_in_few_epochs(asked, n, epochs):
+    images = np.broadcast_to(IMAGES[:1], (n, 8, 8, 1))
+    list(ncsn_report._judges(CONFIG, images, np.arange(n) % 2, images[:4]))
+    assert [row["epochs"] for row in asked] == [epochs, epochs]
+
+
+def test_images_without_classes_are_judged_by_principal_components(asked):
+    samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:60])
+    found = ncsn_report.evaluate(CONFIG, IMAGES, np.zeros(1797, np.int32), None, samples)
+    features = metrics.principal_components(IMAGES)
+    expected = metrics.compare(IMAGES[:60], IMAGES, None, features, None)
+    assert found["samples"] == {"evaluations": 11, **expected, "by_judge": [expected]}
+    assert "class_kl" not in expected
+    assert found["settings"]["features"] == "64 principal components of the reference"
+    assert asked == []
+    rows = ncsn_report.table(found)
+    assert rows[1][5] == rows[2][5] == ""
+
+
+def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked, monkeypatch):
+    monkeypatch.setattr(data.images, "RESIDENT_BYTES", 0)
+    images = Images(lambda number: np.uint8(255 * IMAGES[number]), (200, 8, 8, 1))
+    samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:20])
+    found = ncsn_report.evaluate(
+        dataclasses.replace(CONFIG, reference=100), images, LABELS[:200], None, samples
+    )
+    assert asked == []
+    assert found["settings"]["reference_n"] == 100
+    assert "class_kl" not in found["samples"]
+
+
+def test_the_table_has_a_row_for_each_array(asked):
+    samples = {"samples": IMAGES[:60], "without_denoising": 1 - IMAGES[:60]}
+    found = ncsn_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    rows = ncsn_report.table(found)
+    assert len({len(row) for row in rows}) == 1
+    assert [row[0].strip() for row in rows[1:]] == [
+        "annealed Langevin",
+        "without denoising",
+        "real, half to half",
+    ]
+    assert [row[1] for row in rows[1:]] == ["11", "10", ""]
+    assert rows[2][2] == f"{found['without_denoising']['frechet']:.3f}"
+    assert rows[1][5] == f"{found['samples']['class_kl']:.3f}"
+    assert rows[3][2] == f"{found['real']['halves_frechet']:.3f}"
+
+
+# Pictures -------------------------------------------------------------------------------------
+
+HISTORY = [{"step": step, "loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0]} for step in (10, 20)]
+
+
+def draw(folder, *, n, images=IMAGES, history=HISTORY):
+    def annealing(params, keys):
+        seen.append(keys.shape)
+        frames = jnp.full((CONFIG.levels, *keys.shape, *images.shape[1:]), params)
+        figures = jnp.ones((CONFIG.levels, *keys.shape))
+        return frames, samplers.Statistics(figures[:, 0], figures, figures, figures)
+
+    seen = []
+    samples = dict.fromkeys(ncsn_report.ROWS, images[:n])
+    edges = (0.1, 0.2, 0.5, 1.0)
+    paths = ncsn_report.report(CONFIG, annealing, images, edges, 0.3, samples, history, folder)
+    assert seen == [(6,)]
+    return paths
+
+
+COLOURED = np.repeat(IMAGES[:20], 3, axis=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": 100},
+        {"n": 4, "history": []},  # of a network that was trained elsewhere
+        {"n": 20, "images": Images(lambda number: np.uint8(255 * COLOURED[number]), (20, 8, 8, 3))},
+    ],
+    ids=["many", "few", "coloured and not in memory"],
+)
+def test_the_pictures_are_drawn(tmp_path, changes):
+    paths = draw(tmp_path, **changes)
+    assert paths == [tmp_path / f"{name}.png" for name in ("samples", "nearest", "annealing", "loss")]
+    for path in paths:
+        picture = matplotlib.image.imread(path)[..., :3]
+        assert np.mean(np.any(picture != 1, axis=-1)) > 0.02  # frames and titles alone are less

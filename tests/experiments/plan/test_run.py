@@ -1,0 +1,282 @@
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import matplotlib.image
+import pytest
+
+from experiments.plan import programs as plan_programs
+from experiments.plan import recipes as plan_recipes
+from experiments.plan import report as plan_report
+from experiments.plan import run as plan
+from jaxscore.launch.config import Mesh
+from jaxscore.launch.flags import FlagError
+from tests.launch import tiny
+
+RECIPE = plan_recipes.Recipe({"tiny": tiny.Config()}, "tiny", tiny.build)
+ROOT = Path(__file__).parents[3]
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu (extra [plan]) is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Rows of a step and two samplers, both meshes, on four chips; with the file that is written."""
+    path = tmp_path_factory.mktemp("plan") / "figures" / "plan.json"
+    config = plan.Config(topology=("v5e:2x2",), batch_size=(64,), out=path)
+    return plan.run(config, RECIPE, tiny.Config(width=512)), json.loads(path.read_text())
+
+
+@needs_libtpu
+def test_the_step_and_the_samplers_are_planned_data_parallel_and_fully_sharded(planned):
+    rows, _ = planned
+    steps = [row for row in rows if row["program"] == "training step"]
+    assert [(row["data"], row["fsdp"], row["images"]) for row in steps] == [(4, 1, 64), (1, 4, 64)]
+    assert {row["program"] for row in rows} == {"training step", "sampler one", "sampler two"}
+    assert len(rows) == 6
+    assert {row["chip"] for row in rows} == {"TPU v5e"}
+    assert {row["parameters"] for row in rows} == {3 * 512 + 512 + 2 * 512}
+
+
+@needs_libtpu
+def test_the_figures_of_a_step_are_those_of_its_closed_form(planned):
+    whole, split = (row for row in planned[0] if row["program"] == "training step")
+    for row in (whole, split):
+        # Two products forward and their weights' gradients, and back through the second; 16 rows a chip.
+        assert sum(row["flops"].values()) == 2 * 16 * 512 * (2 * (3 + 2) + 2)
+        assert row["donations"] == 15  # three leaves in four copies, the step, and Adam's two counts
+        assert 0 < row["utilisation"] < 1
+        assert row["images_per_second"] == pytest.approx(64 / max(row["seconds"].values()))
+        assert row["memory"]["total"] < row["chip_memory"]
+    size = 4 * whole["parameters"]
+    (reduced,) = whole["collectives"]
+    assert (reduced["kind"], reduced["group"], reduced["overlapped"]) == ("all-reduce", 4, False)
+    assert size <= reduced["bytes"] <= size + 64  # the gradient, and with it the metrics
+    kinds = {found["kind"] for found in split["collectives"]}
+    assert "all-gather" in kinds
+    assert split["memory"]["arguments"] < whole["memory"]["arguments"]
+
+
+@needs_libtpu
+def test_microbatches_exchange_the_gradient_once():
+    # With the effort that a run is compiled with: at the least, the exchange stays in the loop.
+    config = plan.Config(topology=("v5e:2x2",), batch_size=(64,), fsdp=(1,), samplers=False, effort=0.0)
+    (row,) = plan.run(config, RECIPE, tiny.Config(width=512, microbatches=4))
+    size = 4 * row["parameters"]
+    in_loop = [found["bytes"] for found in row["collectives"] if found["times"] > 1]
+    assert sum(in_loop) < size / 20
+    assert size <= sum(found["bytes"] for found in row["collectives"]) < 1.1 * size
+
+
+@needs_libtpu
+def test_the_file_has_the_rows_and_the_configuration(planned):
+    rows, stored = planned
+    assert stored["programs"] == json.loads(json.dumps(rows))
+    assert stored["experiment"]["width"] == 512
+    assert stored["effort"] == -1.0
+
+
+@needs_libtpu
+def test_the_table_has_a_column_for_each_program(planned):
+    rows, _ = planned
+    lines = plan_report.table(rows).splitlines()
+    assert lines[0].count("training step") == 2
+    assert all(len(line) <= len(lines[1]) for line in lines)
+    (speed,) = (line for line in lines if line.startswith("images/s, at most"))
+    assert f"{rows[0]['images_per_second']:,.0f}" in speed
+    exchanges = plan_report.exchanges(rows)
+    assert "all-reduce" in exchanges
+    assert "synchronous" in exchanges
+    told = "\n".join(plan_report.notes(plan_programs.target("v5e:2x2", effort=-1).chip, rows, effort=-1))
+    assert "Google Cloud" in told
+    assert "one pass of bfloat16" in told
+
+
+@needs_libtpu
+def test_a_sweep_is_a_table_and_a_figure_and_leaves_out_what_cannot_be(tmp_path, capsys):
+    out = tmp_path / "sweep.json"
+    config = plan.Config(topology=("v5e:2x2", "v5e:2x4"), batch_size=(16, 20), fsdp=(1,), out=out)
+    rows = plan.run(config, RECIPE, tiny.Config())
+    assert [(row["topology"], row["images"]) for row in rows] == [
+        ("v5e:2x2", 16),
+        ("v5e:2x2", 20),
+        ("v5e:2x4", 16),
+    ]
+    printed = capsys.readouterr().out
+    assert "v5e:2x4, batch 20: --batch 20: must be divisible by the 8 devices; left out" in printed
+    assert len(plan_report.sweep_table(rows).splitlines()) == 2 + len(rows)
+    drawn = matplotlib.image.imread(out.with_suffix(".png"))
+    assert drawn.shape[1] > 1000
+    assert len(json.loads(out.read_text())["programs"]) == len(rows)
+
+
+@needs_libtpu
+def test_a_sweep_that_is_told_one_slice_goes_from_4_to_256_chips(monkeypatch):
+    seen = []
+    where = plan_programs.target("v5e:2x2", effort=-1.0)
+    monkeypatch.setattr(plan_programs, "target", lambda name, effort: seen.append(name) or where)
+    row = plan_programs.step_row(tiny.build(tiny.Config()), where)
+    monkeypatch.setattr(plan_programs, "step_row", lambda experiment, where: row)
+    plan.run(plan.Config(topology=("v5e:2x2",), sweep=True), RECIPE, tiny.Config())
+    assert seen == ["v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16"]
+
+
+def test_the_local_devices_are_planned_for_with_a_measured_peak(capsys):
+    where = plan_programs.target("cpu", effort=-1.0, side=128)
+    row = plan_programs.step_row(tiny.build(tiny.Config()), where)
+    assert row["chips"] == 8
+    assert row["binds"] == "compute"
+    assert row["seconds"]["compute"] > 0
+    assert row["seconds"]["memory"] is None
+    assert "unknown" in plan_report.table([row])
+    assert any("measured" in note for note in plan_report.notes(where.chip, [row], effort=None))
+
+
+def test_what_does_not_fit_is_a_row_that_says_so():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm."
+
+    def refuse(lowered):
+        raise jax.errors.JaxRuntimeError(message)
+
+    where = plan_programs.Target("cpu", jax.devices(), plan_programs.plan.unknown("x"), refuse, True)
+    row = plan_programs.step_row(tiny.build(tiny.Config()), where)
+    assert row["needs"] == 20.5 * 2**30
+    assert "does not fit" in plan_report.table([row])
+    assert "does not fit" in plan_report.sweep_table([row])
+
+
+def test_another_error_of_the_compiler_is_not_hidden():
+    def fail(lowered):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+    where = plan_programs.Target("cpu", jax.devices(), plan_programs.plan.unknown("x"), fail, True)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+        plan_programs.step_row(tiny.build(tiny.Config()), where)
+
+
+def test_the_meshes_are_those_asked_for_or_the_experiments_own():
+    where = plan_programs.Target("cpu", jax.devices(), plan_programs.plan.unknown("x"), None, True)
+    choose = lambda config, chosen: [c.mesh for c in plan.meshes(config, chosen, where)]
+    assert choose(plan.Config(), tiny.Config()) == [Mesh(fsdp=1), Mesh(fsdp=8)]
+    assert choose(plan.Config(fsdp=(2, 8, -1)), tiny.Config()) == [Mesh(fsdp=2), Mesh(fsdp=8)]
+    own = dataclasses.replace(tiny.Config(), mesh=Mesh(fsdp=4))
+    assert choose(plan.Config(), own) == [Mesh(fsdp=4)]
+    with pytest.raises(FlagError, match="--fsdp 3: must divide the 8 chips"):
+        choose(plan.Config(fsdp=(3,)), tiny.Config())
+
+
+def test_flags_are_split_between_the_plan_and_the_experiment():
+    line = "--topology v5e:2x2 v5e:4x4 --channels 128 --mesh.fsdp 4 --batch-size=64 --no-samplers --steps 10"
+    mine, others = plan.split(line.split())
+    assert mine == ["--topology", "v5e:2x2", "v5e:4x4", "--batch-size=64", "--no-samplers"]
+    assert others == ["--channels", "128", "--mesh.fsdp", "4", "--steps", "10"]
+    assert plan.split(["--batch_size", "3"])[0] == ["--batch_size", "3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"effort": 2.0}, "--effort 2.0: must lie in -1..1"),
+        ({"batch_size": (0,)}, "--batch-size 0: must be at least 1"),
+        ({"fsdp": (0,)}, "--fsdp 0: must be -1, or at least 1"),
+        ({"topology": ()}, "--topology: needs a value"),
+    ],
+)
+def test_impossible_values_are_refused(changes, text):
+    with pytest.raises(FlagError, match=text):
+        plan.Config(**changes)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(FlagError, match="--experiment nope: is not known; use ncsn, digits"):
+        plan_recipes.recipe("nope", None)
+    with pytest.raises(FlagError, match="--preset nope: is not known; use digits, fashion"):
+        plan_recipes.recipe("ncsn", "nope")
+    assert plan_recipes.recipe("ncsn", None)[1].preset == "fashion"
+    assert plan_recipes.recipe("ncsn", "cifar10")[1].levels == 232
+
+
+def test_recipes_need_no_data():
+    found, config = plan_recipes.recipe("ncsn", "cifar10")
+    experiment = found.build(dataclasses.replace(config, batch=4, channels=4))
+    assert experiment.event.shape == (32, 32, 3)
+    assert next(experiment.batches(0)).shape == (4, 32, 32, 3)
+
+
+def test_digits_without_scikit_learn_are_random_images(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    found, config = plan_recipes.recipe("digits", None)
+    experiment = found.build(dataclasses.replace(config, batch=16))
+    assert next(experiment.batches(0)).shape == (16, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("--topology v5e:3x7", "--topology v5e:3x7: no TPU topology 'v5e:3x7': "),
+        ("--batch-size 10 --topology v5e:2x4", "--batch 10: must be divisible by the 8 devices"),
+        ("--chanels 3", "--chanels"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_2(line, text):
+    command = [sys.executable, "-m", "experiments.plan", *line.split()]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if "topology" in line and importlib.util.find_spec("libtpu") is None:
+        text = "pip install 'jaxscore[plan]'"
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert text in result.stderr
+
+
+def row(chips, fsdp, images):
+    memory = {"total": 4e9 / chips, "arguments": 1e9, "outputs": 1e9, "temporaries": 1e9, "donated": 1e9}
+    return {
+        "program": "training step",
+        "topology": f"v5e:{chips}",
+        "chips": chips,
+        "data": chips // fsdp,
+        "fsdp": fsdp,
+        "images": images,
+        "chip_memory": 16e9,
+        "flops": {"float32": 1e12},
+        "memory": memory,
+        "wire_bytes": 1e6,
+        "seconds": {"compute": 1.0, "memory": 2.0, "interconnect": None},
+        "binds": "memory",
+        "images_per_second": chips * images / 7,
+        "utilisation": 0.5,
+        "compile_seconds": 1.0,
+    }
+
+
+def test_a_sweeps_figure_has_a_line_for_each_batch_and_mesh(tmp_path, monkeypatch):
+    seen = []
+    page = plan_report.plots.page
+
+    @contextlib.contextmanager
+    def kept(*arguments, **options):
+        with page(*arguments, **options) as axes:
+            yield axes
+            seen.extend(axes)
+
+    monkeypatch.setattr(plan_report.plots, "page", kept)
+    rows = [row(chips, fsdp, images) for chips in (4, 16) for fsdp in (1, chips) for images in (64, 256)]
+    unfit = {key: value for key, value in row(4, 1, 1024).items() if key not in ("flops", "memory")}
+    plan_report.picture([*rows, unfit], tmp_path / "sweep.png")
+    speed, memory = seen
+    labels = [text.get_text() for text in speed.get_legend().get_texts()]
+    assert labels == [f"batch {n}, {how}" for n in (64, 256) for how in ("data parallel", "fully sharded")]
+    drawn = [line.get_xydata().tolist() for line in speed.lines if len(line.get_xdata())]
+    assert drawn[0] == [[4, 4 * 64 / 7], [16, 16 * 64 / 7]]
+    assert memory.lines[-1].get_ydata()[0] == 16.0  # what a chip has
+    assert plan_report.sweep_table(rows).splitlines()[2].split()[-5:-2] == ["1.0", "2,000.00", "memory"]

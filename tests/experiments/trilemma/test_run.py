@@ -1,0 +1,109 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.trilemma import run as trilemma
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.metrics_log import NonFinite
+from jaxscore.launch.workdir import Refusal
+from tests.experiments.families import small
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Every family in a small size, and a budget of a few steps."""
+    monkeypatch.setattr(trilemma.overrides, "recipe", lambda family, data: small.config(family, data=data))
+    return {"data": "25gaussians", "families": "gan,edm", "seeds": 2, "samples": 16, "tflops": 1e-6}
+
+
+def test_seeds_make_a_table_and_pictures_once(tiny, tmp_path, monkeypatch, capsys):
+    config = trilemma.Config(workdir=tmp_path, **tiny | {"families": "gan"})
+    result = trilemma.run(config)
+    assert "2/2" in capsys.readouterr().out
+    (row,) = result["rows"]
+    assert (row["family"], row["sampler"], row["evaluations"], row["diverged"]) == ("gan", "one pass", 1, 0)
+    assert len(row["metrics"]["frechet"]) == len(row["seconds_per_1000"]) == 2
+    assert row["intervals"]["frechet"]["mean"] == pytest.approx(np.mean(row["metrics"]["frechet"]))
+    assert result["settings"]["reference_n"] == 2000
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["samples.png", "trilemma.png"]
+    assert json.loads((tmp_path / "trilemma.json").read_text()) == json.loads(json.dumps(result))
+    monkeypatch.setattr(trilemma.launch, "run", lambda *a, **k: pytest.fail("trained again"))
+    assert json.loads(json.dumps(trilemma.run(config))) == json.loads(json.dumps(result))
+
+
+def test_a_family_that_diverges_is_reported_and_the_others_go_on(tiny, tmp_path, monkeypatch, capsys):
+    real = trilemma.launch.run
+
+    def run(experiment, folder, **options):
+        if experiment.name == "families.gan":
+            raise NonFinite("the loss is not finite at step 3")
+        return real(experiment, folder, **options)
+
+    monkeypatch.setattr(trilemma.launch, "run", run)
+    result = trilemma.run(trilemma.Config(workdir=tmp_path, **tiny | {"seeds": 1}))
+    assert [row["diverged"] for row in result["rows"]] == [1, 0, 0]
+    assert result["rows"][0]["metrics"] == {}
+    assert "diverged" in capsys.readouterr().out
+
+
+def test_training_seconds_are_the_median_pace_of_however_slow_steps(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps({"steps_per_second": pace}) + "\n" for pace in (0.001, 0.004, 0.005)))
+    assert trilemma.training_seconds(log, 8) == pytest.approx(2000)
+
+
+def test_each_t_is_a_family_of_its_own(tmp_path):
+    config = trilemma.Config(families="ddgan", denoising_steps=(1, 4, 8))
+    found = trilemma.members(config, tmp_path, 2)
+    assert [member.name for member in found] == ["ddgan1", "ddgan", "ddgan8"]
+    assert [trilemma.evaluations(member) for member in found] == [{"T = 1": 1}, {"T = 4": 4}, {"T = 8": 8}]
+    assert {member.config.seed for member in found} == {2}
+    config = trilemma.Config(families="vanilla_ddgan", denoising_steps=(1, 4))
+    names = [member.name for member in trilemma.members(config, tmp_path, 0)]
+    assert names == ["vanilla_ddgan1", "vanilla_ddgan"]
+
+
+def test_runs_of_another_budget_are_not_gone_on_with(tiny, tmp_path):
+    config = trilemma.Config(workdir=tmp_path, **tiny | {"families": "gan", "seeds": 1})
+    trilemma.run(config)
+    with pytest.raises(Refusal, match=r"gan-0 is of another recipe \(steps: \d+ -> \d+\); move it away"):
+        trilemma.run(dataclasses.replace(config, tflops=1e-5))
+    # Other samples are drawn from the same training.
+    more = trilemma.run(dataclasses.replace(config, samples=20))
+    assert more["settings"]["n"] == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"families": "gan,gann"}, "'gann' is not known; use gan,vae"),
+        ({"tflops": 0.0}, "--tflops 0.0"),
+        ({"seeds": 0}, "--seeds 0"),
+        ({"denoising_steps": (4, 0)}, "--denoising-steps 4 0"),
+        ({"samples": 3}, "--samples 3"),
+    ],
+)
+def test_bad_input_is_one_line(changes, text):
+    with pytest.raises(FlagError, match=text) as error:
+        trilemma.Config(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_data_set_exits_with_2_and_one_line(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.trilemma",
+        "--data",
+        "nonsense",
+        "--workdir",
+        str(tmp_path / "x"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "25gaussians" in done.stderr

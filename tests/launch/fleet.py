@@ -1,0 +1,113 @@
+"""Runs of the small experiment in processes of their own, one or several that share it.
+
+    python -m tests.launch.fleet --workdir DIR ...     is `tiny` as a command
+
+A planted fault is an environment variable: see `build`.
+"""
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+HEARTBEAT = 10
+"""Seconds after which a dead process is noticed."""
+
+
+def start(
+    *flags: str, processes: int = 1, devices: int = 1, env: dict | None = None
+) -> list[subprocess.Popen]:
+    """The processes, running; with their output in pipes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "NPROC": str(max(4, 4 * devices)),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **(env or {}),
+    }
+    begun = []
+    for number in range(processes):
+        several = {
+            "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+            "JAX_NUM_PROCESSES": str(processes),
+            "JAX_PROCESS_ID": str(number),
+        }
+        begun.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.launch.fleet", "--heartbeat", str(HEARTBEAT), *flags],
+                cwd=ROOT,
+                env=shared | (several if processes > 1 else {}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+    return begun
+
+
+def finish(begun: list[subprocess.Popen], *, seconds: float = 90) -> list[tuple[int, str, str]]:
+    """(exit status, output, errors) of each; those that do not end in time are killed, and fail the test."""
+    deadline, ended = time.monotonic() + seconds, []
+    try:
+        for process in begun:
+            output, errors = process.communicate(timeout=max(1, deadline - time.monotonic()))
+            ended.append((process.returncode, output, errors))
+    finally:
+        for process in begun:
+            kill(process)
+    return ended
+
+
+def run(*flags: str, **options) -> list[tuple[int, str, str]]:
+    """Start and finish."""
+    return finish(start(*flags, **options))
+
+
+def kill(process: subprocess.Popen) -> None:
+    """kill -9 of a process and of all that it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def wait_for_step(folder: Path, step: int, *, seconds: float = 60) -> None:
+    """Until the run in the folder has logged that step."""
+    from jaxscore.launch import metrics_log
+
+    deadline = time.monotonic() + seconds
+    while not any(row["step"] >= step for row in metrics_log.read(folder / "metrics.jsonl")):
+        assert time.monotonic() < deadline, f"no step {step} in {folder}"
+        time.sleep(0.02)
+
+
+def build(config):
+    """`tiny`, with what the environment plants: JAXSCORE_TEST_SLOW, the seconds that each batch takes."""
+    from tests.launch import tiny
+
+    slow = float(os.environ.get("JAXSCORE_TEST_SLOW", 0))
+    pause = dict(zip(range(config.steps), itertools.repeat(lambda: time.sleep(slow)), strict=False))
+    return tiny.build(config, tiny.hooks(before=pause if slow else {}))
+
+
+def main() -> None:
+    """The command."""
+    from jaxscore import launch
+    from tests.launch import tiny
+
+    launch.main(build, tiny.Config())
+
+
+if __name__ == "__main__":
+    main()

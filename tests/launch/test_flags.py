@@ -1,0 +1,290 @@
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+
+from experiments import inpaint, toy2d
+from experiments.digits import experiment as digits
+from experiments.ncsn import config as ncsn_config
+from jaxscore.launch import config, flags
+from jaxscore.launch.flags import FlagError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Noise levels."""
+
+    sigma_min: float = 0.1
+    """The last."""
+    sigma_max: float = 10.0
+    """The first."""
+
+    def __post_init__(self):
+        flags.require_sigmas(self.sigma_min, self.sigma_max, prefix="levels.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(config.Config):
+    """For the tests."""
+
+    workdir: Path = Path("unused")
+    levels: Levels = dataclasses.field(default_factory=Levels)
+
+
+def refused(*arguments: str) -> str:
+    """The text of the error; one line, whatever the arguments."""
+    with pytest.raises(FlagError) as caught:
+        flags.parse(Config(), list(arguments))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "\x1b" not in text
+    assert not set("╭╮╰╯│─") & set(text)
+    assert text == text.strip()
+    return text
+
+
+def test_no_flags_are_the_defaults():
+    assert flags.parse(Config(), []) == Config()
+
+
+def test_flags_replace_the_defaults_and_nothing_else():
+    arguments = "--steps 7 --mode train --workdir /tmp/x --optimizer.learning-rate 3e-4 --levels.sigma-max 5"
+    expected = Config(
+        steps=7,
+        mode="train",
+        workdir=Path("/tmp/x"),
+        optimizer=config.Optimizer(learning_rate=3e-4),
+        levels=Levels(sigma_max=5.0),
+    )
+    assert flags.parse(Config(), arguments.split()) == expected
+
+
+def test_flags_keep_nested_defaults_that_differ_from_those_of_their_class():
+    defaults = Config(optimizer=config.Optimizer(learning_rate=0.5, warm_up=3))
+    parsed = flags.parse(defaults, ["--optimizer.warm-up", "4"])
+    assert parsed.optimizer == config.Optimizer(learning_rate=0.5, warm_up=4)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("--stpes", "--steps"),
+        ("--sample-bach", "--sample-batch"),
+        ("--optimizer.learning-rat", "--optimizer.learning-rate"),
+        ("--learning-rate", "--optimizer.learning-rate"),
+        ("--levels.sigma-mim", "--levels.sigma-min"),
+    ],
+)
+def test_a_misspelt_flag_is_named_with_the_one_that_was_meant(misspelt, meant):
+    text = refused(misspelt, "3")
+    assert misspelt in text
+    assert f"perhaps {meant} " in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--steps", "abc"),
+        ("--steps", "3.5"),
+        ("--batch", "1e3"),
+        ("--ema-decay", "high"),
+        ("--optimizer.learning-rate", "fast"),
+        ("--levels.sigma-min", "low"),
+        ("--mode", "trian"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_flag(flag, value):
+    text = refused(flag, value)
+    assert flag in text
+    assert value in text
+
+
+@pytest.mark.parametrize("flag", ["--steps", "--workdir", "--optimizer.learning-rate", "--mode"])
+def test_a_missing_value_is_named_by_its_flag(flag):
+    assert flag in refused(flag)
+    assert flag in refused(flag, "--seed", "1")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--steps", "0"),
+        ("--batch", "-8"),
+        ("--samples", "0"),
+        ("--seed", "-1"),
+        ("--seed", str(2**32)),
+        ("--ema-decay", "1.0"),
+        ("--optimizer.learning-rate", "-0.001"),
+        ("--optimizer.learning-rate", "nan"),
+        ("--optimizer.decay", "1.5"),
+        ("--optimizer.b2", "1.0"),
+        ("--levels.sigma-min", "-1.0"),
+        ("--levels.sigma-min", "0.0"),
+        ("--levels.sigma-min", "nan"),
+        ("--levels.sigma-max", "nan"),
+        ("--levels.sigma-max", "0.01"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_flag_and_the_remedy(flag, value):
+    assert refused(flag, value).startswith(f"{flag} {value}: must ")
+
+
+def test_sigmas_out_of_order_name_both():
+    text = refused("--levels.sigma-min", "20.0", "--levels.sigma-max", "2.0")
+    assert text == "--levels.sigma-max 2.0: must exceed --levels.sigma-min 20.0"
+    assert refused("--levels.sigma-min", "10.0").startswith("--levels.sigma-max 10.0: ")
+
+
+@pytest.mark.parametrize(
+    "words", ["--stpes 3", "--steps many", "--steps 0", "--steps", "--mode trian", "surplus"]
+)
+def test_where_the_output_is_not_utf_8_the_line_is_the_same(words, monkeypatch):
+    lines = []
+    for encoding in ("utf-8", "ascii"):
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+        lines.append(refused(*words.split()))
+    assert lines[0] == lines[1]
+
+
+def test_a_word_that_is_no_flag_is_named():
+    assert "surplus" in refused("surplus")
+
+
+def test_a_long_value_is_still_one_line():
+    # Wider than the box of the parser's message, which wraps it.
+    assert refused("--steps", "x" * 300).startswith("Error parsing --steps: invalid literal for int()")
+
+
+def test_require_names_the_flag_as_it_is_typed():
+    flags.require(True, "log_every", 0, "unused")
+    with pytest.raises(FlagError, match=r"^--log-every 0: must be at least 1$"):
+        flags.require(False, "log_every", 0, "must be at least 1")
+    with pytest.raises(FlagError, match=r"^--log-every: needs a value$"):
+        flags.require(False, "log_every", "", "needs a value")
+
+
+# Flags that must be given ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Required:
+    """Two that must be given, and one that need not."""
+
+    source: Path
+    """Where from."""
+    count: int
+    """How many."""
+    seed: int = 0
+    """Which."""
+
+    def __post_init__(self):
+        flags.require(self.count > 0, "count", self.count, "must be positive")
+
+
+def test_a_class_has_flags_that_must_be_given():
+    words = ["--source", "/tmp/x", "--count", "3"]
+    assert flags.parse(Required, words) == Required(source=Path("/tmp/x"), count=3)
+    assert flags.parse(Required, [*words, "--seed", "4"]).seed == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], r"^missing: --source PATH .*--count INT "),
+        (["--source", "x"], r"^missing: --count INT "),
+        (["--source", "x", "--cuont", "3"], r"^missing: --count INT .*--cuont"),
+        (["--source", "x", "--count", "many"], r"--count.*many"),
+        (["--source", "x", "--count", "0"], r"^--count 0: must be positive$"),
+    ],
+)
+def test_what_is_missing_or_wrong_of_a_class_is_one_line(words, said):
+    with pytest.raises(FlagError, match=said) as caught:
+        flags.parse(Required, words)
+    assert not set("╭╮╰╯│─\n") & set(str(caught.value))
+    assert str(Path.cwd()) not in str(caught.value)
+
+
+# The flag that is looked at first -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ("", "small"),
+        ("--steps 3 --no-flip --sigma-min -1", "small"),
+        ("--preset large", "large"),
+        ("--preset=large", "large"),
+        ("--steps 3 --preset large --seed 1", "large"),
+        ("--no-flip --preset=large surplus", "large"),
+        ("--preset small --preset large", "large"),
+        ("--presets large", "small"),  # misspelt: left to `parse`, which says so
+        ("--pre large", "small"),
+        ("--help", "small"),
+    ],
+)
+def test_choose_looks_at_one_flag(words, chosen):
+    assert flags.choose("preset", ("small", "large"), "small", words.split()) == chosen
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--preset huge", "--preset huge: is not known; use small, large"),
+        ("--preset=huge --seed 1", "--preset huge: is not known; use small, large"),
+        ("--preset", "--preset: needs a value; use small, large"),
+        ("--preset=", "--preset: needs a value; use small, large"),
+        ("--preset --seed 1", "--preset: needs a value; use small, large"),
+    ],
+)
+def test_choose_names_the_choices(words, said):
+    with pytest.raises(FlagError) as caught:
+        flags.choose("preset", {"small": 1, "large": 2}, "small", words.split())
+    assert str(caught.value) == said
+
+
+def test_choose_reads_the_command_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["program", "--preset", "large"])
+    assert flags.choose("preset", ("small", "large"), "small") == "large"
+
+
+# Help -----------------------------------------------------------------------------------------
+
+
+def names(fields_of, prefix="--"):
+    for field in dataclasses.fields(fields_of):
+        name, value = prefix + field.name.replace("_", "-"), getattr(fields_of, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from names(value, name + ".")
+        else:
+            yield name
+
+
+EXPERIMENTS = [Config(), toy2d.Config(), digits.Config(), inpaint.Config(), *ncsn_config.PRESETS.values()]
+
+
+@pytest.mark.parametrize("defaults", EXPERIMENTS)
+def test_help_lists_every_field_and_exits_with_0(defaults, capsys):
+    with pytest.raises(SystemExit) as caught:
+        flags.parse(defaults, ["--help"])
+    assert caught.value.code in (0, None)
+    words = capsys.readouterr().out.replace(",", " ").split()
+    expected = list(names(defaults))
+    assert len(expected) >= 6
+    assert [name for name in expected if name not in words] == []
+
+
+@pytest.mark.parametrize("defaults", EXPERIMENTS)
+def test_every_field_of_an_experiment_can_be_set_from_its_own_default(defaults):
+    arguments = []
+    for name in names(defaults):
+        value = defaults
+        for part in name.removeprefix("--").replace("-", "_").split("."):
+            value = getattr(value, part)
+        if isinstance(value, tuple):
+            arguments += [name, *map(str, value)]
+        elif isinstance(value, bool):
+            arguments.append(name if value else name.replace("--", "--no-"))
+        else:
+            arguments += [name, str(value)]
+    assert flags.parse(defaults, arguments) == defaults

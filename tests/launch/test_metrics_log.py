@@ -1,0 +1,158 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxscore.launch import metrics_log
+from jaxscore.launch.metrics_log import Logbook, NonFinite
+from jaxscore.trainer import TrainState
+
+
+def metrics(loss, grad_norm=1.0, **more):
+    return {"loss": jnp.float32(loss), "grad_norm": jnp.float32(grad_norm), **more}
+
+
+def bins(total, count):
+    return {"total": jnp.array(total, jnp.float32), "count": jnp.array(count, jnp.float32)}
+
+
+@pytest.fixture
+def book(tmp_path):
+    return Logbook(tmp_path / "metrics.jsonl", 0)
+
+
+def steps(path):
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+# Intervals ------------------------------------------------------------------------------------
+
+
+def test_a_row_is_the_average_of_its_interval(book):
+    assert [book.append(metrics(loss, 10 * loss, extra=jnp.float32(2))) for loss in (1, 2, 6)] == [1, 2, 3]
+    assert book.close_interval() == {"loss": 3.0, "grad_norm": 30.0, "extra": 2.0}
+    book.append(metrics(5))
+    assert book.close_interval()["loss"] == 5.0  # the interval before is over
+
+
+def test_the_loss_of_a_bin_is_its_mean_over_all_examples_of_the_interval(book):
+    book.append(metrics(1, by_sigma=bins([2.0, 9.0, 0.0], [1, 3, 0])))
+    book.append(metrics(1, by_sigma=bins([4.0, 1.0, 0.0], [2, 1, 0])))
+    row = book.close_interval()
+    # Totals over counts: the mean of the two steps' means would be 2 and 2.
+    assert row["loss_by_sigma"] == [2.0, 2.5, None]
+    assert "by_sigma" not in row
+
+
+def test_a_row_is_json_without_arrays(book):
+    book.append(metrics(1, by_sigma=bins([2.0], [1])))
+    row = {"step": 1, **book.close_interval()}
+    book.write(row)
+    assert json.loads(book.path.read_text()) == row
+
+
+# Not finite -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+def test_what_is_not_finite_is_named_with_its_step_and_the_last_finite_loss(tmp_path, name, bad):
+    book = Logbook(tmp_path / "metrics.jsonl", 10)
+    book.append(metrics(0.125))
+    book.append(metrics(0.0625))
+    book.append(metrics(3.0) | {name: jnp.float32(bad)})
+    book.append(metrics(np.nan, np.nan))
+    with pytest.raises(NonFinite) as caught:
+        book.close_interval()
+    assert str(caught.value) == f"{name} is {bad} at step 13; last finite loss: 0.0625 at step 12"
+    assert book.rows == []
+
+
+def test_the_last_finite_loss_may_be_of_an_earlier_interval_or_none(tmp_path):
+    book = Logbook(tmp_path / "metrics.jsonl", 0)
+    book.append(metrics(0.5))
+    book.close_interval()
+    book.append(metrics(np.nan))
+    with pytest.raises(NonFinite, match=r"at step 2; last finite loss: 0\.5 at step 1$"):
+        book.close_interval()
+    book = Logbook(tmp_path / "metrics.jsonl", 0)
+    book.append(metrics(np.nan))
+    with pytest.raises(NonFinite, match=r"at step 1; last finite loss: there was none$"):
+        book.check()
+
+
+def test_a_check_does_not_end_the_interval(book):
+    book.append(metrics(1))
+    book.check()
+    book.append(metrics(3))
+    book.check()
+    assert book.close_interval()["loss"] == 2.0
+
+
+@pytest.mark.parametrize("where", ["params", "ema", "opt"])
+def test_a_state_that_is_not_finite_is_refused(where):
+    params = {"w": jnp.ones(3), "count": jnp.arange(2)}
+    tx = optax.adam(0.1)
+    state = TrainState(jnp.int32(7), params, params, tx.init(jnp.ones(3)))
+    metrics_log.require_finite(state)
+    bad = jnp.array([1.0, jnp.nan, 1.0])
+    spoilt = tx.init(jnp.ones(3))[0]._replace(nu=bad) if where == "opt" else {"w": bad}
+    with pytest.raises(NonFinite, match="step 7"):
+        metrics_log.require_finite(state._replace(**{where: spoilt}))
+
+
+# TensorBoard ----------------------------------------------------------------------------------
+
+
+def test_rows_are_tensorboard_events_too(tmp_path):
+    pytest.importorskip("tensorboardX")
+    book = Logbook(tmp_path / "metrics.jsonl", 0, events=tmp_path / "tensorboard")
+    book.append(metrics(0.5, by_sigma=bins([2.0, 0.0], [1, 0])))
+    book.write({"step": 1, **book.close_interval()})
+    book.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for tag in (b"loss", b"grad_norm", b"loss_by_sigma/0"):
+        assert tag in content
+    assert b"loss_by_sigma/1" not in content  # empty: no number to show
+
+
+def test_without_events_there_is_no_other_file(book, tmp_path):
+    book.append(metrics(1))
+    book.write({"step": 1, **book.close_interval()})
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+# The file -------------------------------------------------------------------------------------
+
+
+def write(path, *lines):
+    path.write_text("\n".join(lines))
+
+
+def test_opening_drops_the_rows_after_the_restored_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, *[json.dumps({"step": step, "loss": step / 2}) for step in (10, 20, 30, 40)], "")
+    book = Logbook(path, 20)
+    assert steps(path) == [10, 20]
+    assert [row["step"] for row in book.rows] == [10, 20]
+    book.append(metrics(1))
+    book.write({"step": 30, **book.close_interval()})
+    assert steps(path) == [10, 20, 30]
+    assert metrics_log.read(path) == book.rows
+
+
+def test_a_line_that_a_crash_cut_short_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, '{"step": 10, "loss": 1.0}', '{"step": 20, "lo')
+    assert metrics_log.read(path) == [{"step": 10, "loss": 1.0}]
+    book = Logbook(path, 20)
+    book.write({"step": 30})
+    assert steps(path) == [10, 30]  # on a line of its own, not behind the stump
+
+
+def test_there_need_be_no_file(tmp_path):
+    assert metrics_log.read(tmp_path / "metrics.jsonl") == []
+    assert Logbook(tmp_path / "metrics.jsonl", 5).append(metrics(1)) == 6

@@ -1,0 +1,144 @@
+"""The smallest experiment that the launcher can run, with hooks for what may go wrong."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
+from jaxscore.launch import config, plots, programs
+from jaxscore.launch.config import Optimizer
+from jaxscore.launch.experiment import Experiment
+from jaxscore.score import preconditioned
+
+EDGES = (0.3, 1.0)
+FINE, BAD_LOSS, BAD_GRADIENT = range(3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(config.Config):
+    """A few steps of a small network on points of the plane, on the eight simulated devices."""
+
+    workdir: Path = Path("unused")
+    steps: int = 12
+    batch: int = 16
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(warm_up=2))
+    samples: int = 20
+    sample_batch: int = 16
+    log_every: int = 4
+    save_every: int = 6
+    width: int = 8
+
+
+class Hooks(NamedTuple):
+    """What `build` counts, and what happens when the batch of a step is asked for."""
+
+    calls: Counter
+    before: dict[int, Any]
+    """step, from 0 -> a function called before its batch is handed out"""
+    plant: dict[int, int]
+    """step, from 0 -> BAD_LOSS or BAD_GRADIENT"""
+
+
+def network(params, x, c_noise):
+    """Two layers; few parameters, because every run compiles, saves and restores them."""
+    h = jnp.concatenate([x, c_noise[:, None]], axis=1) @ params["in"]["kernel"]
+    return jnp.tanh(h + params["in"]["bias"][None]) @ params["out"]["kernel"]
+
+
+def hooks(*, before=None, plant=None) -> Hooks:
+    return Hooks(Counter(), before or {}, plant or {})
+
+
+def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> Experiment:
+    hooks = hooks or Hooks(Counter(), {}, {})
+    score = preconditioned(network, sigma_data=1.0)
+    schedule = noise.geometric(0.1, 3.0)
+
+    def init(key):
+        hooks.calls["init"] += 1
+        key_in, key_out = jax.random.split(key)
+        return {
+            "in": {"kernel": jax.random.normal(key_in, (3, config.width)), "bias": jnp.zeros(config.width)},
+            "out": {"kernel": jax.random.normal(key_out, (config.width, 2)) / 10},
+        }
+
+    def loss(params, key, batch):
+        x, planted = batch[:, :2], batch[:, 2].max()
+        key_sigma, key_noise = jax.random.split(key)
+        sigma = schedule(noise.stratified(key_sigma, len(x)))
+        losses = objectives.noise_conditional(lambda x, sigma: score(params, x, sigma), key_noise, x, sigma)
+        value = losses.mean() + jnp.where(planted == BAD_LOSS, jnp.nan, 0.0)
+        # The root's slope at 0 is infinite: the value stays, its gradient is inf * 0.
+        spoil = lambda value: value + jnp.sqrt(0 * value)
+        value = jax.lax.cond(planted == BAD_GRADIENT, spoil, lambda value: value, value)
+        return value, {"by_sigma": diagnostics.by_sigma(losses, sigma, EDGES)}
+
+    def batches(first, rows=None):
+        for step in itertools.count(first):
+            hooks.before.get(step, lambda: None)()
+            x = np.random.default_rng([config.seed, step]).standard_normal((config.batch, 2))
+            flag = np.full((config.batch, 1), hooks.plant.get(step, FINE))
+            whole = np.concatenate([x, flag], axis=1).astype(np.float32)
+            yield whole if rows is None else whole[rows]
+
+    def one(params, keys):
+        hooks.calls["sampler"] += 1
+        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), 3.0)
+        sigmas = noise.levels(schedule, 3)
+        bound = lambda x, sigma: score(params, x, sigma)
+        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, samplers.heun())[0]
+
+    def two(params, keys):
+        hooks.calls["sampler"] += 1
+        x = samplers.prior(keys, (len(keys), 2), 1.0)
+        return {"start": x, "length": jnp.sum(x**2, axis=1)}
+
+    def evaluate(params, samples):
+        hooks.calls["evaluate"] += 1
+        return {"mean": samples["one"].mean(axis=0).tolist(), "n": len(samples["one"])}
+
+    def report(params, samples, history, folder):
+        hooks.calls["report"] += 1
+        with plots.page(folder / "points.png", columns=1, size=2.0) as (axes,):
+            plots.points(axes, samples["one"], "samples")
+        return [folder / "points.png"]
+
+    return Experiment(
+        name=name,
+        config=config,
+        init=init,
+        loss=loss,
+        batches=batches,
+        samplers={"one": one, "two": two},
+        evaluate=evaluate,
+        table=lambda metrics: [("samples", "mean"), (str(metrics["n"]), f"{metrics['mean'][0]:.3f}")],
+        report=report,
+    )
+
+
+def newest(folder: Path, experiment: Experiment) -> Any:
+    """The newest training state in the folder, in NumPy."""
+    abstract = programs.abstract_state(experiment, sharding.mesh())
+    with checkpoint.manager(folder / "checkpoints") as checkpoints:
+        return jax.device_get(checkpoint.restore_latest(checkpoints, abstract))
+
+
+def assert_identical(a, b) -> None:
+    """The same tree with the same bits in every leaf."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path), strict=True)
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file with its contents, and every folder, below `folder`."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
