@@ -10,7 +10,6 @@ Also of an earlier step (`--step`), as if training had ended there.
 """
 
 import dataclasses
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import numpy as np
 
 from jaxscore import checkpoint, ema, launch, sharding
 from jaxscore.launch import console, flags, plots, programs, sample, workdir
-from jaxscore.launch.config import restored
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.flags import require
+from jaxscore.launch.open_run import described, find
 from jaxscore.launch.workdir import Refusal
 
 POOR = 0.05
@@ -36,6 +35,8 @@ class Config:
     """Folder of a run with snapshots; what is found goes into its folder `ema`."""
     sigma_rel: tuple[float, ...] = (0.05, 0.1, 0.15)
     """Widths of averages in units of training time, in (0, 0.288]."""
+    experiment: str | None = None
+    """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
     step: int | None = None
     """Step of a snapshot at which training is taken to have ended; the last one if not given."""
 
@@ -47,27 +48,9 @@ class Config:
         require(len(set(self.sigma_rel)) == len(self.sigma_rel), "sigma_rel", given, "has a width twice")
 
 
-def experiment_of(folder: Path) -> Experiment:
-    """The experiment that the config.json of a run describes. Raises Refusal if it is none."""
-    described = workdir.read_json(folder / "config.json")
-    name = described.pop("experiment", None) if isinstance(described, dict) else None
-    if not isinstance(name, str) or not name.isidentifier():
-        raise Refusal(f"--workdir {folder}: is no run of an experiment")
-    try:
-        module = importlib.import_module(f"experiments.{name}")
-        kind, build = module.Config, module.build
-    except (ModuleNotFoundError, AttributeError):
-        raise Refusal(f"--workdir {folder}: is a run of {name}, which is no experiment here") from None
-    try:
-        config = restored(kind, described | {"workdir": folder})
-    except (KeyError, TypeError, FlagError) as error:
-        raise Refusal(f"--workdir {folder}: its config.json is not of this version: {error}") from None
-    return build(config)
-
-
 def run(config: Config) -> dict[str, Any]:
     """Every width's metrics into ema/ema.json, with the table and the figure; returns them."""
-    experiment, mesh = experiment_of(config.workdir), sharding.mesh()
+    experiment, mesh = described(config.workdir, *find(config.workdir, config.experiment)), sharding.mesh()
     directory = config.workdir / "snapshots"
     results = []
     with checkpoint.snapshots(directory, read_only=True) as kept:

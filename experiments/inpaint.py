@@ -2,11 +2,12 @@
 
     python -m experiments.ncsn --preset fashion
     python -m experiments.inpaint --run runs/ncsn-fashion --known left
+    python -m experiments.inpaint --run runs/digits
 
-Takes a network that `experiments.ncsn` has trained, keeps one half of each of some images, and lets
-annealed Langevin dynamics fill in the other: before every step the known half is replaced by itself plus
-the noise of the level (Song & Ermon 2019, algorithm 2), at the end by itself. Where the data set has a
-test split, the images are from it, so that the network has never seen them.
+Opens a trained run, keeps one half of each of some images, and lets annealed Langevin dynamics fill in the
+other. Before every step the known half is replaced by itself plus the noise of the level (Song & Ermon
+2019, algorithm 2), at the end by itself. If the data set has a test split, the images are from it: the
+network has never seen them.
 """
 
 import dataclasses
@@ -18,24 +19,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.ncsn import experiment as ncsn
-from experiments.ncsn.config import Config as TrainedConfig
-from jaxscore import checkpoint, data, inverse, launch, noise, samplers, sharding
-from jaxscore.launch import console, flags, plots, programs, workdir
+from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
+from jaxscore.keys import Stream
+from jaxscore.launch import Run, console, flags, open_run, plots, workdir
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.config import restored
-from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require
-from jaxscore.launch.workdir import Refusal
+from jaxscore.launch.evaluate import examples
+from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.open_run import find
 from jaxscore.score import denoise
+from jaxscore.types import Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """Annealed Langevin dynamics for runs other than those of experiments.ncsn, which have their own."""
+
+    levels: int = 150
+    """How many levels, L."""
+    steps: int = 2
+    """Langevin steps at each level, T."""
+    step_size: float = 0.065
+    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+    sigma_min: float = 0.05
+    """The last level, sigma_L, in the units of the score."""
+    sigma_max: float = 10.0
+    """The first level, sigma_1."""
+
+    def __post_init__(self):
+        require(self.levels >= 2, "annealing.levels", self.levels, "must be at least 2")
+        require(self.steps >= 1, "annealing.steps", self.steps, "must be at least 1")
+        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
+        require(0 < self.step_size < 2, "annealing.step-size", self.step_size, remedy)
+        require_sigmas(self.sigma_min, self.sigma_max, prefix="annealing.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which trained network, which images, and what is known of them."""
+    """Which trained run, which images, and what is known of them."""
 
     run: Path = Path("runs/ncsn-fashion")
-    """Folder of a run of `experiments.ncsn` that has been trained."""
+    """Folder of a trained run whose experiment says what its score is."""
+    experiment: str | None = None
+    """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
     workdir: Path = Path("runs/inpaint")
     """Folder for inpaint.png, inpaint.json and completions.npz."""
     known: Literal["left", "right", "top", "bottom"] = "left"
@@ -46,6 +71,7 @@ class Config:
     """How many completions of each."""
     seed: int = 0
     """Which images, and all other randomness."""
+    annealing: Annealing = dataclasses.field(default_factory=Annealing)
 
     def __post_init__(self):
         for name in ("images", "completions"):
@@ -53,84 +79,92 @@ class Config:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
 
 
-def trained(folder: Path) -> tuple[Experiment, TrainedConfig, dict]:
-    """The experiment of a run, its configuration and averaged parameters. Raises Refusal if it has none."""
-    config = configuration(folder)
-    experiment = ncsn.build(config)
-    with checkpoint.manager(folder / "checkpoints", read_only=True) as checkpoints:
-        state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
-    if state is None:
-        raise Refusal(f"--run {folder}: has no checkpoint yet; python -m experiments.ncsn --workdir {folder}")
-    return experiment, config, state.ema
-
-
-def configuration(folder: Path) -> TrainedConfig:
-    """What the config.json of a run of `experiments.ncsn` says. Raises Refusal if it is none."""
-    described = workdir.read_json(folder / "config.json")
-    name = described.pop("experiment", None) if isinstance(described, dict) else None
-    if name != "ncsn" or not (folder / "checkpoints").is_dir():
-        raise Refusal(f"--run {folder}: is no trained run; python -m experiments.ncsn --workdir {folder}")
+def opened(config: Config) -> Run:
+    """Returns the run, with the score of images. Raises Refusal if it has none."""
     try:
-        return restored(TrainedConfig, described | {"workdir": folder})
-    except (KeyError, TypeError) as error:
-        raise Refusal(f"--run {folder}: its config.json is not of this version: {error}") from None
+        run = open_run(config.run, *find(config.run, config.experiment))
+    except launch.Refusal as error:
+        raise launch.Refusal(f"--run {error}") from None
+    if run.experiment.score is None:
+        raise launch.Refusal(f"--run {config.run}: the experiment {run.experiment.name} has no score")
+    return run
+
+
+def annealing(config: Config, trained_on: launch.Config) -> Annealing:
+    """Returns the dynamics: those of a run of experiments.ncsn, or --annealing."""
+    if not hasattr(trained_on, "epsilon"):
+        return config.annealing
+    return Annealing(
+        levels=trained_on.levels,
+        steps=trained_on.langevin_steps,
+        step_size=trained_on.epsilon / trained_on.sigma_min**2,
+        sigma_min=trained_on.sigma_min,
+        sigma_max=trained_on.sigma_max,
+    )
 
 
 def half(known: str, event: tuple[int, ...]) -> np.ndarray:
-    """The mask of an event [h, w, c]: true where pixels are known."""
+    """Returns the mask of an event [h, w, c]: true where pixels are known."""
     axis = 0 if known in ("top", "bottom") else 1
     first = np.arange(event[axis]) < event[axis] // 2
     line = first if known in ("top", "left") else ~first
     return np.broadcast_to(line.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1)), event)
 
 
-def chosen(config: Config, trained_on: TrainedConfig) -> np.ndarray:
-    """Images [n, h, w, c] that the network has not been trained on, where there are any."""
-    load = partial(data.load, trained_on.data, trained_on.data_dir, size=trained_on.size)
+def chosen(config: Config, run: Run) -> np.ndarray:
+    """Returns images [n, h, w, c]; from the test split, if the data set has one."""
+    trained_on = run.experiment.config
+    size = {"size": trained_on.size} if hasattr(trained_on, "size") else {}
     try:
-        examples = load(split="test").examples
-    except data.DataError:  # there is no test split
-        examples = load().examples
-    remedy = f"must be at most {len(examples)}, the images that there are"
-    require(config.images <= len(examples), "images", config.images, remedy)
-    return examples[np.random.default_rng(config.seed).permutation(len(examples))[: config.images]]
+        name, folder = trained_on.data, getattr(trained_on, "data_dir", None)
+        images = data.load(name, folder, split="test", **size).examples
+    except (AttributeError, data.DataError):  # there is no data set, or no test split
+        images = run.experiment.units.decode(examples(run.experiment, 10_000))
+        images = np.asarray(images)
+    remedy = f"must be at most {len(images)}, the images that there are"
+    require(config.images <= len(images), "images", config.images, remedy)
+    require(images.ndim == 4, "run", config.run, "its examples are no images")
+    return images[np.random.default_rng(config.seed).permutation(len(images))[: config.images]]
 
 
-def complete(config: TrainedConfig, params, keys, known, mask) -> jax.Array:
-    """A completion for each key of the image known[b, h, w, c], denoised at the end."""
-    sigmas, score = ncsn.levels(config), partial(ncsn.score_network(config)[1], params)
-    step = samplers.langevin(samplers.annealed(config.epsilon, config.sigma_min))
-    dynamics = samplers.repeat(inverse.replacement(step, known, mask), config.langevin_steps)
-    x = ncsn.starting_point(config, noise.fold_in(keys, 0), known.shape[1:])
-    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, score, dynamics)
-    x = denoise(score, x, jnp.full(len(x), config.sigma_min))
-    return jnp.clip(inverse.paste(x, known, mask), 0, 1)
+def complete(dynamics: Annealing, score, keys, known: Array, mask: Array) -> Array:
+    """Returns a completion of known[b, h, w, c] for each key, in the units of the score."""
+    sigmas = noise.levels(noise.geometric(dynamics.sigma_min, dynamics.sigma_max), dynamics.levels)
+    step_size = samplers.annealed(dynamics.step_size * dynamics.sigma_min**2, dynamics.sigma_min)
+    step = inverse.replacement(samplers.langevin(step_size), known, mask)
+    x = samplers.generate(keys, known.shape[1:], sigmas, score, samplers.repeat(step, dynamics.steps))
+    x = denoise(score, x, jnp.full(len(x), dynamics.sigma_min))
+    return inverse.paste(x, known, mask)
 
 
-def completions(config: Config, trained_on: TrainedConfig, params, images, mask) -> np.ndarray:
-    """[images, completions, h, w, c], the rows split over the devices."""
+def completions(config: Config, run: Run, images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Returns [images, completions, h, w, c], computed by all devices."""
     known, mesh = np.repeat(images, config.completions, axis=0), sharding.mesh()
-    rows = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
-    keys = noise.row_keys(jax.random.key(config.seed), rows)
-    split = jax.device_put((keys, np.resize(known, (rows, *known.shape[1:]))), sharding.batched(mesh))
-    compiled = jax.jit(
-        lambda params, keys, known: complete(trained_on, params, keys, known, jnp.asarray(mask)),
-        compiler_options=compiler_options(),
-    )
-    found = np.asarray(compiled(params, *split))[: len(known)]
-    return found.reshape(len(images), config.completions, *images.shape[1:])
+    n = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
+    experiment, dynamics = run.experiment, annealing(config, run.experiment.config)
+    rows = noise.row_keys(keys.stream(config.seed, Stream.SAMPLE), n)
+    condition = {} if experiment.conditions is None else {"condition": experiment.conditions(jnp.arange(n))}
+
+    def program(params, rows, known, condition):
+        score = partial(experiment.score, params, **condition)
+        x = complete(dynamics, score, rows, experiment.units.encode(known), jnp.asarray(mask))
+        return jnp.where(mask[None], known, jnp.clip(experiment.units.decode(x), 0, 1))
+
+    split = jax.device_put((rows, np.resize(known, (n, *known.shape[1:])), condition), sharding.batched(mesh))
+    found = np.asarray(jax.jit(program, compiler_options=compiler_options())(run.params, *split))
+    return found[: len(known)].reshape(len(images), config.completions, *images.shape[1:])
 
 
 def run(config: Config) -> dict:
-    """Completions into completions.npz, their figures into inpaint.json, and the picture."""
-    _, trained_on, params = trained(config.run)
-    images = chosen(config, trained_on)
+    """Writes completions.npz, inpaint.json and the picture; returns the figures."""
+    opened_run = opened(config)
+    images = chosen(config, opened_run)
     description = workdir.describe("inpaint", config)
     workdir.claim(config.workdir, description)
-    mask = half(config.known, images.shape[1:])
-    evaluations = trained_on.levels * trained_on.langevin_steps
-    console.say(f"{len(images) * config.completions} completions by {evaluations} Langevin steps ...")
-    found = completions(config, trained_on, params, images, mask)
+    mask, dynamics = half(config.known, images.shape[1:]), annealing(config, opened_run.experiment.config)
+    steps = dynamics.levels * dynamics.steps
+    console.say(f"{len(images) * config.completions} completions by {steps} Langevin steps ...")
+    found = completions(config, opened_run, images, mask)
     results = judge_completions(images, found, mask)
     workdir.write_json(config.workdir / "config.json", description)
     workdir.write_json(config.workdir / "inpaint.json", results)
@@ -142,7 +176,7 @@ def run(config: Config) -> dict:
 
 
 def judge_completions(images: np.ndarray, found: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Root mean squares over pixels, in units of pixels in 0..1."""
+    """Returns root mean squares over pixels, in units of pixels in 0..1."""
     rms = lambda a: float(np.sqrt(np.mean(a**2)))
     away = found - images[:, None]
     return {
@@ -156,7 +190,7 @@ def judge_completions(images: np.ndarray, found: np.ndarray, mask: np.ndarray) -
 
 
 def picture(config: Config, images: np.ndarray, found: np.ndarray, mask: np.ndarray, path: Path) -> None:
-    """A row for each image: the image, its known half, the completions."""
+    """Draws a row for each image: the image, its known half, the completions."""
     shown = np.where(mask, images, 0.5)
     rows = np.concatenate([images[:, None], shown[:, None], found], axis=1)
     flat = rows.reshape(-1, *images.shape[1:])
@@ -167,7 +201,7 @@ def picture(config: Config, images: np.ndarray, found: np.ndarray, mask: np.ndar
 
 
 def main() -> None:
-    """Parse flags and run."""
+    """Parses flags and runs."""
     with launch.one_line_errors():
         config = flags.parse(Config())
         with launch.one_line_errors(config.workdir):

@@ -136,7 +136,7 @@ def as_bytes(examples: data.Examples, rows: np.ndarray) -> tuple[np.ndarray, flo
     if pixels.dtype == np.uint8:
         return pixels, 0.0
     rounded = np.round(pixels * 255).astype(np.uint8)
-    error = float(np.abs(pixels - data.unit(rounded)).max())
+    error = float(np.abs(pixels - data.pixels.unit(rounded)).max())
     return rounded, error if error > 1e-6 else 0.0  # float32's own
 
 

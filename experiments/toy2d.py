@@ -19,15 +19,14 @@ import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscore import data, diagnostics, launch, mixtures, noise, objectives, samplers
-from jaxscore.launch import plots
-from jaxscore.launch.config import Config as BaseConfig
-from jaxscore.launch.config import Optimizer
-from jaxscore.launch.experiment import Experiment
+from jaxscore import data, diagnostics, keys, mixtures, networks, noise, objectives, samplers
+from jaxscore.keys import Stream
+from jaxscore.launch import Config as BaseConfig
+from jaxscore.launch import Experiment, Optimizer, main, plots
 from jaxscore.launch.flags import require, require_sigmas
 from jaxscore.networks import MLP
 from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
-from jaxscore.types import right
+from jaxscore.types import Array, Key, ParametricScore, Params, right
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,98 +84,108 @@ class Config(BaseConfig):
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes."""
+    """Returns the experiment that the flags describe."""
     mixture = mixtures.two_modes(weight=config.weight)
-    points = data.toy(mixture, config.points, seed=config.seed).examples
+    source = data.toy(mixture, config.points, seed=config.seed)
     activation = getattr(nn, config.activation)
     network = MLP(width=config.width, depth=config.depth, activation=activation, remat=config.remat)
-    score = score_of(config, network, sigma_data=float(points.std()))
-    levels = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
+    score = score_of(config, network, sigma_data=float(source.examples.std()))
+    sigmas = sigma_grid(config)
     return Experiment(
         name="toy2d",
         config=config,
-        init=lambda key: network.init(key, jnp.zeros((1, 2)), jnp.zeros(1)),
+        init=networks.init(network, source.event),
         loss=partial(loss, config, score),
-        batches=lambda first, rows=None: data.batches(
-            points, batch=config.batch, seed=config.seed, start=first, rows=rows
-        ),
+        batches=partial(data.batches, source),
         samplers={
             "plain": partial(sample_plain, config, score),
-            "annealed": partial(sample_annealed, config, score, levels),
+            "annealed": partial(sample_annealed, config, score),
         },
-        evaluate=partial(evaluate, mixture, score, levels[:-1]),
+        score=score,
+        evaluate=partial(evaluate, config, mixture, score, sigmas[:-1]),
         table=table,
-        report=partial(report, mixture, score, points, config.sigma_min),
+        report=partial(report, mixture, score, source.examples, config.sigma_min),
     )
 
 
-def score_of(config: Config, network: MLP, sigma_data: float):
-    """score(params, x, sigma): the network, preconditioned, or the gradient of such an energy."""
+def score_of(config: Config, network: MLP, sigma_data: float) -> ParametricScore:
+    """Returns the score: the network, preconditioned, or the gradient of an energy made of the network."""
     if config.model == "field":
         return preconditioned(network.apply, sigma_data)
     log_density = preconditioned_log_density(network.apply, sigma_data)
     return lambda params, x, sigma: from_log_density(partial(log_density, params))(x, sigma)
 
 
-def loss(config: Config, score, params, key, x):
+def loss(config: Config, score: ParametricScore, params: Params, context, batch):
     """Score matching at all noise levels, sigma uniform in its logarithm, every level weighted by sigma^2."""
-    key_sigma, key_noise, key_probe = jax.random.split(key, 3)
     # A little beyond the levels that are sampled: the ends are where a fit is worst.
     schedule = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
-    sigma = schedule(noise.stratified(key_sigma, len(x)))
-    bound = partial(score, params)
+    weight = None if config.objective == "denoising" else objectives.sigma_squared
+    objective = objectives.over_levels(objective_of(config), schedule, weight=weight)
+    losses, sigma = objective(partial(score, params), context.key, batch["x"], with_sigma=True)
+    return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, BIN_EDGES)}
+
+
+def objective_of(config: Config) -> objectives.Objective:
+    """Returns the objective of --objective, for clean x: all but denoising are given noisy points."""
     if config.objective == "denoising":
-        losses = objectives.noise_conditional(bound, key_noise, x, sigma)
-    else:
+        return objectives.noise_conditional
+
+    def at_noisy_points(score, key, x, sigma):
+        key_noise, key_probe = jax.random.split(key)
         noisy = x + right(sigma, x) * noise.normal(key_noise, x.shape)
         objective = {
             "implicit": objectives.implicit,
             "sliced": objectives.sliced_variance_reduced,
             "finite_difference": partial(objectives.finite_difference, step=0.05 * sigma),
         }[config.objective]
-        losses = sigma**2 * objective(bound, key_probe, noisy, sigma)
-    return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, BIN_EDGES)}
+        return objective(score, key_probe, noisy, sigma)
+
+    return at_noisy_points
 
 
 def langevin_step(config: Config) -> samplers.Sampler:
-    """One step of both samplers; at sigma_L it is the same."""
+    """Returns one Langevin step, for both samplers; at sigma_L they take the same step."""
     epsilon = config.step_size * config.sigma_min**2
     return samplers.langevin(samplers.annealed(epsilon, config.sigma_min))
 
 
-def start(config: Config, keys) -> jax.Array:
-    """Where both samplers start."""
-    return samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
+def sigma_grid(config: Config) -> Array:
+    """Returns the levels sigma_1 > ... > sigma_L > 0."""
+    return noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
 
 
-def sample_plain(config: Config, score, params, keys) -> jax.Array:
-    """As many Langevin steps as the annealed sampler takes, all at sigma_L."""
+def sample_plain(config: Config, score: ParametricScore, params: Params, keys: Key) -> Array:
+    """Returns x after as many Langevin steps as the annealed sampler takes, all at sigma_L."""
+    # The annealed sampler starts at the same points.
+    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
     sigmas = jnp.full(config.levels * config.langevin_steps + 1, config.sigma_min)
-    score, step = partial(score, params), langevin_step(config)
-    return samplers.sample(noise.fold_in(keys, 1), start(config, keys), sigmas, score, step)[0]
+    return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), langevin_step(config))[
+        0
+    ]
 
 
-def sample_annealed(config: Config, score, levels, params, keys) -> jax.Array:
-    """Langevin steps at sigma_1, then at sigma_2, ... and at last one denoising step."""
+def sample_annealed(config: Config, score: ParametricScore, params: Params, keys: Key) -> Array:
+    """Returns x after Langevin steps at sigma_1, then at sigma_2, ..., and at last one denoising step."""
     dynamics = samplers.repeat(langevin_step(config), config.langevin_steps)
     annealed = samplers.chain(dynamics, samplers.denoise_last())
-    keys_steps = noise.fold_in(keys, 1)
-    return samplers.sample(keys_steps, start(config, keys), levels, partial(score, params), annealed)[0]
+    return samplers.generate(keys, (2,), sigma_grid(config), partial(score, params), annealed)
 
 
 BIN_EDGES = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Where the bins of the loss by noise level meet."""
+"""The edges of the bins of the loss by noise level."""
 
 
-def evaluate(mixture, score, sigmas, params, samples) -> dict:
-    """Mode weights of both samplers, and the score's relative RMS error at every level.
+def evaluate(config: Config, mixture, score, sigmas, params, samples) -> dict:
+    """Returns the mode weights of both samplers, and the relative RMS error of the score at every level.
 
     The error at sigma is sqrt(E|s - s*|^2 / E|s*|^2) over 20,000 draws from p_sigma.
     """
+    key = keys.stream(config.seed, Stream.EVALUATE)
 
     @jax.jit
     def error(sigma):
-        x = mixtures.draw(jax.random.key(1), mixture, 20_000, sigma=sigma)
+        x = mixtures.draw(key, mixture, 20_000, sigma=sigma)
         at = jnp.full(len(x), sigma)
         exact = mixtures.score(mixture, x, at)
         return jnp.sqrt(jnp.sum((score(params, x, at) - exact) ** 2) / jnp.sum(exact**2))
@@ -189,7 +198,7 @@ def evaluate(mixture, score, sigmas, params, samples) -> dict:
 
 
 def table(metrics: dict) -> list[tuple[str, ...]]:
-    """Every fourth noise level's score error, the worst, and the mode weights."""
+    """Returns the score error at every fourth noise level, the worst one, and the mode weights."""
     errors = metrics["score_error"]
     rows = [("", "", "relative RMS score error")]
     rows += [("sigma", f"{row['sigma']:.3g}", f"{row['relative_rms']:.4f}") for row in errors[::4]]
@@ -201,7 +210,7 @@ def table(metrics: dict) -> list[tuple[str, ...]]:
 
 
 def report(mixture, score, points, sigma_min, params, samples, history, folder: Path) -> list[Path]:
-    """The story in one figure, and the loss at every noise level."""
+    """Draws the story in one figure, and the loss at every noise level."""
     field_at = 1.0
     grid = np.stack(np.meshgrid(*2 * [np.linspace(-6, 6, 19)]), axis=-1).reshape(-1, 2)
     grid, sigma = jnp.asarray(grid, jnp.float32), jnp.full(19 * 19, field_at)
@@ -218,9 +227,9 @@ def report(mixture, score, points, sigma_min, params, samples, history, folder: 
         title = f"annealed Langevin: {weights['annealed']:.2f} and {1 - weights['annealed']:.2f}"
         plots.points(annealed, samples["annealed"][:3000], title)
     with plots.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
-        plots.loss_by_sigma(axes, history, BIN_EDGES)
+        plots.loss(axes, history)
     return [folder / "story.png", folder / "loss.png"]
 
 
 if __name__ == "__main__":
-    launch.main(build, Config())
+    main(build, Config())

@@ -33,14 +33,15 @@ Edges = tuple[float, ...] | Float[AnyArray, "k"]
 # Training, by noise level ---------------------------------------------------------------------
 
 
-def by_sigma(loss: PerExample, sigma: Sigma, edges: Edges) -> dict[str, Float[Array, "k_plus_1"]]:
-    """Sums and counts of the loss in the len(edges) + 1 bins between the increasing edges of sigma.
+def by_sigma(loss: PerExample, sigma: Sigma, edges: Edges) -> dict[str, Float[Array, "_"]]:
+    """Returns sums (`total`) and counts of the loss in the len(edges) + 1 bins between edges of sigma.
 
-    Sums, so that those of several batches, devices or steps add up; the mean loss of a bin is
-    total / count.
+    Sums and counts of several batches, devices or steps add up; the mean loss of a bin is total / count.
+    `edges` are returned too, for whoever draws the bins.
     """
     members = _members(sigma, edges, loss.dtype)
-    return {"total": members @ loss, "count": members.sum(axis=1)}
+    edges = jnp.asarray(edges, loss.dtype)
+    return {"total": members @ loss, "count": members.sum(axis=1), "edges": edges}
 
 
 def gradient_noise(

@@ -100,6 +100,15 @@ def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) 
     return sigma
 
 
+def uniform_over(sigmas: Float[Array, "n"]) -> Schedule:
+    """sigma(u) = sigmas[floor(u n)]: each of n given levels with the same probability (Song & Ermon 2019).
+
+    For training. The levels need not be sorted.
+    """
+    n = len(sigmas)
+    return lambda u: sigmas[jnp.minimum(jnp.floor(u * n).astype(int), n - 1)]
+
+
 def _check_range(sigma_min: float, sigma_max: float) -> None:
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")

@@ -1,9 +1,10 @@
 """Objectives of score matching: what to minimise so that score(x, sigma) -> grad log p_sigma(x).
 
-One signature, `objective(score, key, x, sigma) -> [b]`: a loss per example, and the caller
-averages. Norms and traces are sums over the event (pixels, coordinates), not means.
+One signature, `objective(score, key, x, sigma) -> [b]`: a loss per example, which the caller averages.
+Norms and traces are sums over the event (pixels, coordinates), not means. `over_levels` draws the noise
+levels.
 
-    explicit                  1/2 |s(x) - grad log p(x)|^2            x ~ p_sigma, needs the truth
+    explicit                  1/2 |s(x) - grad log p(x)|^2            x ~ p_sigma, needs the true score
     implicit                  1/2 |s(x)|^2 + tr ds/dx                 x ~ p_sigma
     sliced                    E_v[v' (ds/dx) v + 1/2 (v' s)^2]        x ~ p_sigma
     sliced_variance_reduced   E_v[v' (ds/dx) v] + 1/2 |s|^2           x ~ p_sigma
@@ -11,19 +12,22 @@ averages. Norms and traces are sums over the event (pixels, coordinates), not me
     denoising                 1/2 |s(x + sigma n) + n / sigma|^2      x ~ p_0
     noise_conditional         lambda(sigma) x denoising               x ~ p_0
 
-The first five are given x from the very density whose score they learn; with no noise in play
-sigma only tells the network where it is. The last two are given clean data and add the noise.
-Energy models train on all of them: `score.from_log_density` makes a score of any log density.
+The first five take x from the density whose score is learnt; sigma only tells the network where it is.
+The last two take clean data and add the noise. Energy models train on all of them:
+`score.from_log_density` makes a score of any log density. A condition is bound before, with
+functools.partial.
 
 >>> import jax, jax.numpy as jnp
 >>> exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)            # x0 ~ N(0, I)
 >>> x, sigma = jax.random.normal(jax.random.key(0), (8, 2)), jnp.full(8, 0.5)
 >>> noise_conditional(exact, jax.random.key(1), x, sigma).shape
 (8,)
+>>> over_levels(noise_conditional, noise.lognormal(-1.2, 1.2))(exact, jax.random.key(2), x).shape
+(8,)
 
-The networks must be twice differentiable where a trace or a slice is taken: what a ReLU network's
-trace gains at its kinks no derivative sees (use SiLU, softplus or ELU; `diagnostics.kinked` finds
-it out), and batch normalisation couples the examples, which corrupts it.
+Networks must be twice differentiable where a trace or a slice is taken: no derivative sees what the trace
+of a ReLU network gains at its kinks (use SiLU, softplus or ELU; `diagnostics.kinked` finds such
+networks). Batch normalisation couples the examples, which corrupts the trace.
 """
 
 from collections.abc import Callable
@@ -33,7 +37,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, ScoreFn, right
+from jaxscore.types import Array, Key, Schedule, ScoreFn, right
 
 Batch = Float[Array, "b *event"]
 Sigma = Float[Array, "b"]
@@ -197,6 +201,36 @@ def noise_conditional(
     n = noise.normal(key, x.shape, x.dtype)
     s = right(sigma, x)
     return weight(sigma) / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
+
+
+# Over noise levels ------------------------------------------------------------------------------
+
+
+def over_levels(objective: Objective, schedule: Schedule, *, weight: Weight | None = None) -> Callable:
+    """Returns losses(score, key, x) -> [b]: the objective at noise levels drawn from the schedule.
+
+    The levels are schedule(u) with u stratified over the batch (`noise.stratified`). For the noise levels
+    too, call losses(score, key, x, with_sigma=True) -> ([b], [b]); `diagnostics.by_sigma` takes both.
+
+    Args:
+        objective: any objective of this module; `noise_conditional` is given clean x.
+        schedule: the training distribution of sigma, as a quantile function (see `noise`).
+        weight: lambda(sigma), which replaces the weight sigma^2 of `noise_conditional`, and multiplies
+            the loss of any other objective; None leaves the objective as it is.
+    """
+
+    def losses(score: ScoreFn, key: Key, x: Batch, *, with_sigma: bool = False):
+        key_sigma, key_noise = jax.random.split(key)
+        sigma = schedule(noise.stratified(key_sigma, len(x)))
+        if weight is None:
+            loss = objective(score, key_noise, x, sigma)
+        elif objective is noise_conditional:
+            loss = noise_conditional(score, key_noise, x, sigma, weight=weight)
+        else:
+            loss = weight(sigma) * objective(score, key_noise, x, sigma)
+        return (loss, sigma) if with_sigma else loss
+
+    return losses
 
 
 # Helpers --------------------------------------------------------------------------------------

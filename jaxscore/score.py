@@ -1,8 +1,9 @@
 """From a network, a denoiser, a noise prediction or a log density to a score, and back.
 
-Everything in this library works in one coordinate system, x = x0 + sigma n, and on one
-contract: score(x[b, ...], sigma[b]) -> [b, ...]. The functions here make such a score from what
-one has; `denoise` uses it.
+Everything in this library works in one coordinate system, x = x0 + sigma n, and with one function:
+score(x[b, ...], sigma[b]) -> [b, ...]. The functions here make such a score from what is at hand; `denoise`
+uses it. Those that take a network return score(params, x, sigma, condition=None); bind the parameters, and
+the condition if there is one, with functools.partial:
 
 >>> import functools, jax, jax.numpy as jnp
 >>> from jaxscore.networks import MLP
@@ -20,76 +21,75 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.types import Array, NetFn, Params, ScoreFn, right
+from jaxscore.types import Array, Condition, NetFn, ParametricScore, Params, ScoreFn, right
 
 Batch = Float[Array, "b *event"]
 Sigma = Float[Array, "b"]
 
 
-def preconditioned(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Array], Array]:
-    """score(params, x, sigma) = -x / v + sigma_data / (sigma sqrt(v)) F(x / sqrt(v), ln(sigma) / 4).
+def preconditioned(net: NetFn, sigma_data: float) -> ParametricScore:
+    """score = -x / v + sigma_data / (sigma sqrt(v)) F(x / sqrt(v), ln(sigma) / 4).
 
-    v = sigma^2 + sigma_data^2, F the network. This is the preconditioning of Karras et al. 2022
-    (table 1) solved for the score, without the cancellation that (D - x) / sigma^2 has at small
-    sigma. It reads: the score of a Gaussian with standard deviation sigma_data, plus what the
-    network has learnt; a zero-initialised output layer starts at exactly that Gaussian. The
-    combination is float32, whatever the network computes in.
-    Raises ValueError unless sigma_data > 0.
+    v = sigma^2 + sigma_data^2, F the network. This is the preconditioning of Karras et al. 2022 (table 1)
+    solved for the score, without the cancellation that (D - x) / sigma^2 has at small sigma. The first
+    term is the score of a Gaussian with standard deviation sigma_data, the second one what the network
+    has learnt; a network whose output layer is zero starts at exactly that Gaussian. The sum is float32,
+    whatever the network computes in. Raises ValueError unless sigma_data > 0.
     """
     _require_positive(sigma_data)
 
-    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
+    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
         s = right(sigma, x)
         v = s**2 + sigma_data**2
-        f = net(params, x / jnp.sqrt(v), jnp.log(sigma) / 4).astype(x.dtype)
+        f = _evaluate(net, params, x / jnp.sqrt(v), jnp.log(sigma) / 4, condition)
         return -x / v + sigma_data / (s * jnp.sqrt(v)) * f
 
     return score
 
 
-def preconditioned_log_density(net: NetFn, sigma_data: float) -> Callable[[Params, Array, Array], Array]:
-    """log q(params, x, sigma) = -|x|^2 / 2v + sigma_data / sigma <u, F(u, ln(sigma) / 4)>, u = x / sqrt(v).
+def preconditioned_log_density(net: NetFn, sigma_data: float) -> Callable[..., Array]:
+    """log q(params, x, sigma, condition) = -|x|^2 / 2v + sigma_data / sigma <u, F(u, ln(sigma) / 4)>, [b].
 
-    v = sigma^2 + sigma_data^2, F the network: an energy model, -log q up to its unknown constant, made of
-    any network whose output has its input's shape (Salimans & Ho 2021, the inner-product form). [b]; its
-    gradient has the scale of `preconditioned`, and a zero-initialised output layer starts at the
-    same Gaussian. The score is `from_log_density(partial(log_density, params))`, and a gradient field.
-    Raises ValueError unless sigma_data > 0.
+    u = x / sqrt(v), v = sigma^2 + sigma_data^2, F the network. An energy model, -log q up to its unknown
+    constant, made of any network whose output has the shape of its input (Salimans & Ho 2021, the
+    inner-product form). Its gradient has the scale of `preconditioned`, and with an output layer of zeros
+    it starts at the same Gaussian. The score is `from_log_density(partial(log_density, params))`, a
+    gradient field. Raises ValueError unless sigma_data > 0.
     """
     _require_positive(sigma_data)
 
-    def log_density(params: Params, x: Batch, sigma: Sigma) -> Float[Array, "b"]:
+    def log_density(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Float[Array, "b"]:
         v = sigma**2 + sigma_data**2
         scaled = x / right(jnp.sqrt(v), x)
-        f = net(params, scaled, jnp.log(sigma) / 4).astype(x.dtype)
+        f = _evaluate(net, params, scaled, jnp.log(sigma) / 4, condition)
         event = tuple(range(1, x.ndim))
         return -jnp.sum(x**2, axis=event) / (2 * v) + sigma_data / sigma * jnp.sum(scaled * f, axis=event)
 
     return log_density
 
 
-def over_sigma(net: NetFn) -> Callable[[Params, Array, Array], Array]:
-    """score(params, x, sigma) = F(x) / sigma (Song & Ermon 2020, technique 3).
+def over_sigma(net: NetFn) -> ParametricScore:
+    """score(params, x, sigma, condition) = F(x) / sigma (Song & Ermon 2020, technique 3).
 
-    F may look at its third argument, ln(sigma) / 4; NCSNv2's unconditional network does not.
+    F is also given ln(sigma) / 4, at which NCSNv2's unconditional network does not look.
     """
 
-    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
-        return net(params, x, jnp.log(sigma) / 4).astype(x.dtype) / right(sigma, x)
+    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
+        return _evaluate(net, params, x, jnp.log(sigma) / 4, condition) / right(sigma, x)
 
     return score
 
 
-def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> Callable[[Params, Array, Array], Array]:
-    """score(params, x, sigma) = net(params, x, l), l the number of the level sigmas[l] nearest in ln(sigma).
+def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
+    """score(params, x, sigma, condition) = F(x, l), l the index of the level sigmas[l] nearest in ln(sigma).
 
-    NCSN's network (Song & Ermon 2019), which looks its noise level up by number, counted from 0, and
+    For NCSN's network (Song & Ermon 2019), which is given the index of the noise level, counted from 0, and
     returns the score itself.
     """
 
-    def score(params: Params, x: Batch, sigma: Sigma) -> Batch:
+    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
         distance = jnp.abs(jnp.log(sigma)[:, None] - jnp.log(sigmas)[None])
-        return net(params, x, jnp.argmin(distance, axis=1)).astype(x.dtype)
+        return _evaluate(net, params, x, jnp.argmin(distance, axis=1), condition)
 
     return score
 
@@ -97,10 +97,10 @@ def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> Callable[[Params, Array,
 def vp(score: ScoreFn) -> ScoreFn:
     """s(x, sigma) = score(x / r, sigma) / r, r = sqrt(1 + sigma^2), from a score in VP coordinates.
 
-    The variance-preserving process x' = alpha x0 + sqrt(1 - alpha^2) n is this library's x = x0 +
-    sigma n divided by r = 1 / alpha, sigma being its noise-to-signal ratio; the change of variables
-    divides the gradient by r. So whatever was learnt in VP coordinates (Ho et al. 2020; Song et al.
-    2021, equation 11) is sampled and evaluated here like any other score.
+    The variance-preserving process is x' = alpha x0 + sqrt(1 - alpha^2) n. This library's x = x0 + sigma n,
+    divided by r = 1 / alpha, is x', if sigma is the noise-to-signal ratio of x'. The change of variables
+    divides the gradient by r. A score that was learnt in VP coordinates (Ho et al. 2020; Song et al. 2021,
+    equation 11) is sampled and evaluated here like any other.
     """
 
     def ve_score(x: Batch, sigma: Sigma) -> Batch:
@@ -129,7 +129,7 @@ def from_noise_prediction(noise: ScoreFn) -> ScoreFn:
 def from_log_density(log_density: Callable[[Array, Array], Array]) -> ScoreFn:
     """s(x, sigma) = grad_x log p(x, sigma), from log_density(x[b, ...], sigma[b]) -> [b].
 
-    log_density need not be normalised: an energy model is log_density = -energy.
+    log_density need not be normalised: the log density of an energy model is -energy.
     """
     return jax.grad(lambda x, sigma: jnp.sum(log_density(x, sigma)))
 
@@ -141,6 +141,12 @@ def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
     al. 2021, when sigma is the last level.
     """
     return x + right(sigma, x) ** 2 * score(x, sigma)
+
+
+def _evaluate(net: NetFn, params: Params, x: Batch, c_noise: Array, condition: Condition) -> Batch:
+    """The network's output in the type of x. A network without conditions is not given one."""
+    given = () if condition is None else (condition,)
+    return net(params, x, c_noise, *given).astype(x.dtype)
 
 
 def _require_positive(sigma_data: float) -> None:

@@ -1,7 +1,7 @@
 """Where arrays live: a mesh of devices, over which the batch is split and the state copied or split.
 
     mesh = sharding.mesh(fsdp=8)                        axes `data` x `fsdp`, over all devices
-    places = fully_sharded(mesh, shapes)                or replicated(mesh): data parallel
+    places = fsdp(mesh, shapes)                or replicated(mesh): data parallel
     loss = lambda params, ...: ...gathered(places)(params)...
     batch = place(local, batched(mesh), rows)           of all processes' rows, one array
 
@@ -10,7 +10,7 @@ Nothing else in the library mentions devices: a jitted function follows its argu
 >>> replicated(mesh()).is_fully_replicated
 True
 >>> shapes = {"kernel": np.zeros((3, 512)), "bias": np.zeros(512)}
->>> places = fully_sharded(mesh(fsdp=8), shapes)
+>>> places = fsdp(mesh(fsdp=8), shapes)
 >>> places["kernel"].spec, places["bias"].spec
 (P(None, 'fsdp'), P())
 """
@@ -26,7 +26,7 @@ from jaxtyping import Int
 def mesh(data: int = -1, fsdp: int = 1, *, devices: Sequence | None = None) -> Mesh:
     """The devices (all of them) as a grid with the axes `data` and `fsdp`.
 
-    The batch is split over both; `fully_sharded` splits the state over `fsdp`, and `data` has copies of
+    The batch is split over both; `fsdp` splits the state over `fsdp`, and `data` has copies of
     it. One of the two may be -1: as many as there are devices for. Raises ValueError if the devices
     cannot be laid out so.
     """
@@ -54,7 +54,7 @@ def batched(mesh: Mesh) -> NamedSharding:
 # The state ------------------------------------------------------------------------------------
 
 
-def fully_sharded(mesh: Mesh, tree, *, smallest: int = 1024):
+def fsdp(mesh: Mesh, tree, *, smallest: int = 1024):
     """A sharding for each leaf (an array or its shape): its largest axis split over `fsdp`.
 
     Of the axes that `fsdp` divides, the largest, the last of equals. Leaves of fewer than `smallest`

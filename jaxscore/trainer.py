@@ -1,43 +1,30 @@
 """Training: a state, a step, and a loop that does not run ahead of the device.
 
-The trainer knows optax and a `loss(params, key, batch) -> (value, metrics)`; it never learns what
-a score is.
+The trainer knows optax and a `loss(params, context, batch) -> (value, metrics)`; it never learns what a
+score is. On arrays in memory, `fit` is all that is needed:
 
->>> import itertools, jax, jax.numpy as jnp, optax
->>> def loss(params, key, batch):
-...     return jnp.mean((batch - params) ** 2), {}
->>> key, tx = jax.random.key(0), optax.adam(0.1)
->>> state = init_state(key, lambda key: jnp.zeros(()), tx)
->>> step = jax.jit(make_step(loss, tx), donate_argnums=1)
->>> for state, metrics in fit(key, state, step, itertools.repeat(jnp.ones(8)), steps=100):
-...     pass
+>>> import jax, jax.numpy as jnp, optax
+>>> def loss(params, context, batch):
+...     return jnp.mean((batch["x"] - params) ** 2), {}
+>>> init, tx = lambda key: jnp.zeros(()), optax.adam(0.1)
+>>> state = fit(loss, init, {"x": jnp.ones(64)}, steps=100, batch=8, tx=tx, key=jax.random.key(0))
 >>> bool(abs(state.params - 1) < 0.01), int(state.step)
 (True, 100)
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Int
 
-from jaxscore import ema
-from jaxscore.types import Array, Key, Params
-
-Batch = Any
-Metrics = dict[str, Any]
-Loss = Callable[[Params, Key, Batch], tuple[Array, Metrics]]
-
-
-class Turn(NamedTuple):
-    """One player's part of a step: params[player] goes down the gradient of its own loss, by tx[player]."""
-
-    player: str
-    loss: Callable[[Params, Key, Batch, Array], tuple[Array, Metrics]]
-    """loss(params, key, batch, step) -> (value, metrics), of the parameters of all players"""
+from jaxscore import ema, updates
+from jaxscore.types import Array, Batch, Key, Params
+from jaxscore.updates import Context, Loss, Metrics, Update
 
 
 class TrainState(NamedTuple):
@@ -48,69 +35,69 @@ class TrainState(NamedTuple):
     ema: Params
     opt: optax.OptState
     profiles: tuple[Params, ...] = ()
-    """Further averages of the parameters, of which `ema` makes any other width afterwards."""
+    """Further averages of the parameters, from which `ema` makes the average of any other width."""
 
 
 Step = Callable[[Key, TrainState, Batch], tuple[TrainState, Metrics]]
-Optimizer = optax.GradientTransformation | dict[str, optax.GradientTransformation]
 
 
-def everything(params: Params) -> Params:
-    """Of which the average is kept, if nothing else is said."""
+def identity(params: Params) -> Params:
+    """Returns the parameters: all of them are averaged by default."""
     return params
 
 
 def init_state(
     key: Key,
     init: Callable[[Key], Params],
-    tx: Optimizer,
+    update: Update,
     *,
     profiles: int = 0,
-    averaged: Callable[[Params], Params] = everything,
+    averaged: Callable[[Params], Params] = identity,
 ) -> TrainState:
-    """The state before the first step; the averages start at the initial parameters that are `averaged`.
+    """Returns the state before the first step; the averages are copies of the initial parameters.
 
-    With a dict of optimisers each has the state of its own player's parameters, params[player].
+    Args:
+        key: the key of the initialisation.
+        init: init(key) -> params.
+        update: `updates.descent` or `updates.alternating`.
+        profiles: the number of further averages.
+        averaged: averaged(params) -> the parameters of which averages are kept.
     """
-    # Without weak types, which initialisers may leave and an update takes away: a second compilation.
+    # An initialiser may leave weak types, which the first update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
     # Copies, because the state is donated: two leaves must not share one buffer.
     average, *others = (jax.tree.map(jnp.copy, averaged(params)) for _ in range(1 + profiles))
-    each = {name: tx[name].init(params[name]) for name in tx} if isinstance(tx, dict) else None
-    return TrainState(jnp.zeros((), jnp.int32), params, average, each or tx.init(params), tuple(others))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, update.init(params), tuple(others))
 
 
 def make_step(
-    loss: Loss | tuple[Turn, ...],
-    tx: Optimizer,
+    update: Update,
     *,
     decay: ema.Decay | None = None,
     profiles: tuple[ema.Decay, ...] = (),
-    averaged: Callable[[Params], Params] = everything,
-    microbatches: int = 1,
+    averaged: Callable[[Params], Params] = identity,
     skip_nonfinite: bool = False,
 ) -> Step:
-    """The pure function step(key, state, batch) -> (state, metrics): one optimiser update.
+    """Returns the pure function step(key, state, batch) -> (state, metrics): one update and the averages.
 
-    The step folds its number into the key, so the same key is passed every time. Metrics are
-    those of the loss, and `loss` and `grad_norm` (the global L2 norm, before tx). `decay` defaults
-    to `ema.constant(0.999)`; `profiles` are the decays of `TrainState.profiles`; both are of the parameters
-    that `averaged` picks. `microbatches` is `accumulated`'s. With `skip_nonfinite` a step whose loss,
-    gradient or update is not finite changes nothing but `step`, and has the metric `skipped` = 1, which
-    is 0 of the others.
+    The step folds its number into the key, so the same key is passed every time. The metrics are those of
+    the update: the metrics of the loss, `loss`, and `grad_norm`, the global L2 norm of the gradient
+    before tx.
 
-    With turns in place of a loss, and a dict of optimisers, each turn updates its player's parameters in
-    order, the others' being what earlier turns have left: adversaries' alternating descent. `loss` is then
-    the sum over the turns, and each has its `<player>_loss` and `<player>_grad_norm`.
+    Args:
+        update: `updates.descent` or `updates.alternating`.
+        decay: the decay of the average; `ema.constant(0.999)` by default.
+        profiles: the decays of `TrainState.profiles`.
+        averaged: averaged(params) -> the parameters of which averages are kept.
+        skip_nonfinite: if the loss, the gradient or the change is not finite, keep all but `step` as it
+            was. The metric `skipped` is then 1, and 0 in all other steps.
     """
     decay = decay or ema.constant(0.999)
-    update = (
-        _in_turns(loss, tx, microbatches) if isinstance(loss, tuple) else _at_once(loss, tx, microbatches)
-    )
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         n = state.step
-        params, opt, metrics, size = update(jax.random.fold_in(key, n), state, batch)
+        context = Context(jax.random.fold_in(key, n), n, state.ema)
+        params, opt, metrics, size = update.apply(context, state.params, state.opt, batch)
         average = ema.update(state.ema, averaged(params), decay(n))
         others = zip(state.profiles, profiles, strict=True)
         others = tuple(ema.update(other, averaged(params), decay(n)) for other, decay in others)
@@ -124,81 +111,7 @@ def make_step(
     return step
 
 
-def _at_once(loss: Loss, tx: optax.GradientTransformation, microbatches: int) -> Callable:
-    """update(key, state, batch) -> (params, opt, metrics, norm of the update), of all parameters."""
-    gradient = accumulated(loss, microbatches)
-
-    def update(key: Key, state: TrainState, batch: Batch):
-        (value, metrics), grads = gradient(state.params, key, batch)
-        updates, opt = tx.update(grads, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
-        return params, opt, metrics, optax.tree.norm(updates)
-
-    return update
-
-
-def _in_turns(
-    turns: tuple[Turn, ...], tx: dict[str, optax.GradientTransformation], microbatches: int
-) -> Callable:
-    """As `_at_once`, one player's parameters after the other's."""
-
-    def update(key: Key, state: TrainState, batch: Batch):
-        after, metrics, size = state, {}, 0.0
-        for number, (player, loss) in enumerate(turns):
-            mine = after._replace(params=after.params[player], opt=after.opt[player])
-
-            def own(params, key, batch, loss=loss, player=player, everyone=after.params):
-                return loss({**everyone, player: params}, key, batch, state.step)
-
-            move = _at_once(own, tx[player], microbatches)
-            params, opt, found, moved = move(jax.random.fold_in(key, number), mine, batch)
-            after = after._replace(params={**after.params, player: params}, opt={**after.opt, player: opt})
-            for name in ("loss", "grad_norm"):
-                found[f"{player}_{name}"] = found.pop(name)
-            metrics, size = {**metrics, **found}, size + moved
-        metrics["loss"] = sum(metrics[f"{turn.player}_loss"] for turn in turns)
-        norms = jnp.stack([metrics[f"{turn.player}_grad_norm"] for turn in turns])
-        return after.params, after.opt, {**metrics, "grad_norm": jnp.linalg.norm(norms)}, size
-
-    return update
-
-
-def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:
-    """gradient(params, key, batch) -> ((value, metrics), gradient), `microbatches` parts one after another.
-
-    Means over the parts, in the memory of one of them. Part m has the rows m, m + k, m + 2k, ..., so that
-    rows stay on their devices, and the key folded with m: its random numbers are not those of the whole
-    batch at once. Raises ValueError if microbatches < 1 or if it does not divide the batch.
-    """
-    gradient = jax.value_and_grad(loss, has_aux=True)
-    if microbatches == 1:
-        return gradient
-    if microbatches < 1:
-        raise ValueError(f"microbatches = {microbatches} must be at least 1")
-
-    def split(rows: Array) -> Array:
-        if len(rows) % microbatches:
-            raise ValueError(f"{microbatches} microbatches do not divide a batch of {len(rows)}")
-        parts = rows.reshape(-1, microbatches, *rows.shape[1:])
-        return jnp.moveaxis(parts, 1, 0)
-
-    def mean_gradient(params: Params, key: Key, batch: Batch):
-        def add(total, inputs):
-            number, part = inputs
-            out = gradient(params, jax.random.fold_in(key, number), part)
-            return jax.tree.map(jnp.add, total, out), None
-
-        parts = jax.tree.map(split, batch)
-        shapes = jax.eval_shape(gradient, params, key, jax.tree.map(lambda rows: rows[0], parts))
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        total, _ = jax.lax.scan(add, zero, (jnp.arange(microbatches), parts))
-        return jax.tree.map(lambda leaf: leaf / microbatches, total)
-
-    return mean_gradient
-
-
-def fit(
+def loop(
     key: Key,
     state: TrainState,
     step: Step,
@@ -207,12 +120,18 @@ def fit(
     steps: int,
     in_flight: int = 8,
 ) -> Iterator[tuple[TrainState, Metrics]]:
-    """Train until state.step is `steps`, yielding the state and the metrics after every step.
+    """Trains until state.step is `steps`, yielding the state and the metrics after every step.
 
-    What is yielded may still be computing: at most `in_flight` steps are, so that the host neither
-    waits for each step nor queues work without bound. If `step` donates its state, what was
-    yielded is gone once the next is asked for. `batches` begins with the batch of state.step.
-    Raises ValueError if in_flight < 1.
+    Yields before a step has finished computing; at most `in_flight` steps are unfinished. If `step`
+    donates its state, a yielded state is invalid after the next iteration.
+
+    Args:
+        key: the key of all steps.
+        state: the state to begin with.
+        step: step(key, state, batch) -> (state, metrics), as `make_step` makes it, usually jitted.
+        batches: the batches from number state.step on.
+        steps: the number of steps in all, those before `state` included.
+        in_flight: at least 1, else a ValueError.
     """
     if in_flight < 1:
         raise ValueError(f"in_flight = {in_flight} must be at least 1")
@@ -225,3 +144,44 @@ def fit(
         if len(running) > in_flight:
             jax.block_until_ready(running.popleft())
         yield state, metrics
+
+
+def fit(
+    loss: Loss,
+    init: Callable[[Key], Params],
+    arrays: Batch,
+    *,
+    steps: int,
+    batch: int,
+    tx: optax.GradientTransformation,
+    key: Key,
+    decay: ema.Decay | None = None,
+) -> TrainState:
+    """Trains on arrays in memory, and returns the state after the last step; for notebooks.
+
+    `state.ema` has the averages of the parameters, with which to sample. Files, resumption and several
+    devices are the business of `jaxscore.launch`.
+
+    Args:
+        loss: loss(params, context, batch) -> (value, metrics).
+        init: init(key) -> params, as `networks.init` makes it.
+        arrays: arrays by name, each with the same number of rows: {"x": x} or with a "label".
+        steps: the number of steps.
+        batch: the number of rows in a step, drawn with replacement.
+        tx: the optimiser.
+        key: the key of parameters, rows and noise.
+        decay: the decay of the average; `ema.constant(0.999)` by default.
+    """
+    key_init, key_rows, key_steps = jax.random.split(key, 3)
+    update = updates.descent(loss, tx)
+    step, n = make_step(update, decay=decay), len(next(iter(arrays.values())))
+
+    def drawn(key: Key, state: TrainState, arrays: Batch) -> tuple[TrainState, Metrics]:
+        rows = jax.random.randint(jax.random.fold_in(key_rows, state.step), (batch,), 0, n)
+        return step(key, state, jax.tree.map(lambda array: array[rows], arrays))
+
+    state = jax.jit(lambda key: init_state(key, init, update))(key_init)
+    arrays = jax.tree.map(jnp.asarray, arrays)
+    program = jax.jit(drawn, donate_argnums=1)
+    states = (state for state, _ in loop(key_steps, state, program, itertools.repeat(arrays), steps=steps))
+    return deque(states, maxlen=1).pop()

@@ -52,7 +52,7 @@ def test_the_largest_axis_that_can_be_split_is():
         "step": (),
     }
     tree = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    places = sharding.fully_sharded(sharding.mesh(fsdp=4), tree)
+    places = sharding.fsdp(sharding.mesh(fsdp=4), tree)
     specs = {name: tuple(place.spec) for name, place in places.items()}
     assert specs == {
         "kernel": (None, None, None, "fsdp"),
@@ -62,13 +62,13 @@ def test_the_largest_axis_that_can_be_split_is():
         "small": (),
         "step": (),
     }
-    smaller = sharding.fully_sharded(sharding.mesh(fsdp=4), tree, smallest=512)
+    smaller = sharding.fsdp(sharding.mesh(fsdp=4), tree, smallest=512)
     assert tuple(smaller["small"].spec) == ("fsdp",)
 
 
 def test_nothing_is_split_where_the_mesh_has_no_fsdp():
     tree = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
-    assert sharding.fully_sharded(sharding.mesh(), tree)["w"].is_fully_replicated
+    assert sharding.fsdp(sharding.mesh(), tree)["w"].is_fully_replicated
 
 
 # A step -------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ TX = optax.adam(1e-2)
 def compiled_step(mesh):
     """The state, where it belongs, and the compiled step."""
     shapes = jax.eval_shape(lambda key: trainer.init_state(key, init, TX), jax.random.key(0))
-    places = sharding.fully_sharded(mesh, shapes, smallest=128)
+    places = sharding.fsdp(mesh, shapes, smallest=128)
     make = jax.jit(lambda key: trainer.init_state(key, init, TX), out_shardings=places)
     gather = sharding.gathered(places.params)
     step = trainer.make_step(lambda params, key, x: loss(gather(params), key, x), TX)

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxscore import data, ema, noise, objectives, sharding, trainer
+from jaxscore.updates import descent
 
 S0, SIGMA = 0.8, 0.5
 CLEAN = (S0 * np.random.default_rng(0).standard_normal((4096, 2))).astype(np.float32)
@@ -17,19 +18,22 @@ def init(key):
     return {"gain": jnp.zeros(()), "shift": noise.normal(key, (2,))}
 
 
-def loss(params, key, batch):
+def loss(params, context, batch):
     """Denoising score matching of an affine score; the optimum is gain = 1 / (S0^2 + SIGMA^2)."""
     affine = lambda x, sigma: params["shift"][None] - params["gain"] * x
-    per_example = objectives.noise_conditional(affine, key, batch, jnp.full(len(batch), SIGMA))
+    per_example = objectives.noise_conditional(
+        affine, context.key, batch["x"], jnp.full(len(batch["x"]), SIGMA)
+    )
     return per_example.mean(), {"gain": params["gain"]}
 
 
 def start(tx):
-    return trainer.init_state(jax.random.key(0), init, tx)
+    return trainer.init_state(jax.random.key(0), init, descent(loss, tx))
 
 
 def batches(first=0, size=64):
-    return map(jnp.asarray, data.batches(CLEAN, batch=size, seed=0, start=first))
+    stream = data.batches({"x": CLEAN}, batch=size, seed=0, start=first)
+    return ({"x": jnp.asarray(batch["x"])} for batch in stream)
 
 
 def equal(a, b):
@@ -38,8 +42,8 @@ def equal(a, b):
 
 def test_training_reaches_the_closed_form_optimum():
     tx = optax.adam(optax.cosine_decay_schedule(0.05, 400))
-    step = jax.jit(trainer.make_step(loss, tx), donate_argnums=1)
-    fit = trainer.fit(jax.random.key(1), start(tx), step, batches(size=512), steps=400)
+    step = jax.jit(trainer.make_step(descent(loss, tx)), donate_argnums=1)
+    fit = trainer.loop(jax.random.key(1), start(tx), step, batches(size=512), steps=400)
     losses = []
     for state, metrics in fit:  # noqa: B007
         losses.append(metrics["loss"])
@@ -69,10 +73,10 @@ def test_the_state_before_the_first_step():
 def test_a_step_is_the_optimisers_update_and_the_average_of_what_it_gives():
     tx, decay = optax.sgd(0.1), ema.constant(0.9, warm_up=False)
     # An optimiser can be checked by hand where the gradient is the batch: loss = params . batch.
-    linear = lambda params, key, batch: (jnp.vdot(params, batch), {"seen": batch})
-    step = trainer.make_step(linear, tx, decay=decay)
-    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0, 2.0]), tx)
-    state, metrics = step(jax.random.key(1), state, jnp.array([3.0, -4.0]))
+    linear = lambda params, context, batch: (jnp.vdot(params, batch["x"]), {"seen": batch["x"]})
+    step = trainer.make_step(descent(linear, tx), decay=decay)
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0, 2.0]), descent(loss, tx))
+    state, metrics = step(jax.random.key(1), state, {"x": jnp.array([3.0, -4.0])})
     np.testing.assert_allclose(state.params, [1 - 0.3, 2 + 0.4], rtol=1e-6)
     np.testing.assert_allclose(state.ema, [0.9 + 0.1 * 0.7, 0.9 * 2 + 0.1 * 2.4], rtol=1e-6)
     assert int(state.step) == 1
@@ -83,18 +87,18 @@ def test_a_step_is_the_optimisers_update_and_the_average_of_what_it_gives():
 
 def test_the_default_average_warms_up():
     tx = optax.sgd(1.0)
-    step = trainer.make_step(lambda params, key, batch: (params.sum(), {}), tx)
-    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0]), tx)
-    state, _ = step(jax.random.key(1), state, None)
+    step = trainer.make_step(descent(lambda params, context, batch: (params.sum(), {}), tx))
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0]), descent(loss, tx))
+    state, _ = step(jax.random.key(1), state, {})
     np.testing.assert_allclose(state.ema, 0.1 * 1.0 + 0.9 * 0.0, rtol=1e-6)  # (1 + 0) / (10 + 0)
 
 
 def test_the_step_folds_its_number_into_the_key():
     tx, key = optax.sgd(0.0), jax.random.key(7)
-    draws = lambda params, key, batch: (params.sum(), {"draw": jax.random.normal(key)})
-    step = jax.jit(trainer.make_step(draws, tx))
-    state = trainer.init_state(jax.random.key(0), lambda key: jnp.zeros(1), tx)
-    seen = [float(m["draw"]) for _, m in trainer.fit(key, state, step, itertools.repeat(None), steps=4)]
+    draws = lambda params, context, batch: (params.sum(), {"draw": jax.random.normal(context.key)})
+    step = jax.jit(trainer.make_step(descent(draws, tx)))
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.zeros(1), descent(loss, tx))
+    seen = [float(m["draw"]) for _, m in trainer.loop(key, state, step, itertools.repeat({}), steps=4)]
     expected = [float(jax.random.normal(jax.random.fold_in(key, n))) for n in range(4)]
     np.testing.assert_allclose(seen, expected, rtol=1e-6)
 
@@ -105,91 +109,45 @@ def test_the_step_folds_its_number_into_the_key():
 def test_further_averages_have_their_own_decays():
     tx = optax.sgd(1.0)
     decays = [ema.constant(m, warm_up=False) for m in (0.5, 0.25)]
-    step = trainer.make_step(lambda params, key, batch: (params.sum(), {}), tx, profiles=tuple(decays))
-    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0]), tx, profiles=2)
+    step = trainer.make_step(
+        descent(lambda params, context, batch: (params.sum(), {}), tx), profiles=tuple(decays)
+    )
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([1.0]), descent(loss, tx), profiles=2)
     pointers = [leaf.unsafe_buffer_pointer() for leaf in (state.params, state.ema, *state.profiles)]
     assert len(set(pointers)) == 4
-    state, _ = step(jax.random.key(1), state, None)
+    state, _ = step(jax.random.key(1), state, {})
     np.testing.assert_allclose(np.ravel(state.profiles), [0.5 * 1 + 0.5 * 0, 0.25], rtol=1e-6)
     with pytest.raises(ValueError, match="longer"):  # as many decays as averages
-        step(jax.random.key(1), state._replace(profiles=()), None)
-
-
-def regression(params, key, batch):
-    """A loss without random numbers: parts of the batch add up to the whole."""
-    x, y = batch
-    return jnp.mean((x @ params["w"] - y) ** 2), {"largest": jnp.abs(y).max()}
-
-
-def test_microbatches_have_the_gradient_of_the_whole_batch():
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((24, 3)), rng.standard_normal(24)
-    params, key = {"w": jnp.array([0.1, -0.2, 0.3])}, jax.random.key(0)
-    whole = trainer.accumulated(regression, 1)(params, key, (x, y))
-    for microbatches in (2, 3, 24):
-        parts = jax.jit(trainer.accumulated(regression, microbatches))(params, key, (x, y))
-        (value, metrics), gradient = parts
-        np.testing.assert_allclose(value, whole[0][0], rtol=1e-5)
-        np.testing.assert_allclose(gradient["w"], whole[1]["w"], rtol=1e-5)
-        largest = np.abs(y).reshape(-1, microbatches).max(axis=0)  # part m has the rows m, m + k, ...
-        np.testing.assert_allclose(metrics["largest"], largest.mean(), rtol=1e-5)
-
-
-def test_every_microbatch_has_random_numbers_of_its_own():
-    draw = lambda params, key, batch: (params * jax.random.normal(key), {})
-    key = jax.random.key(3)
-    (value, _), _ = trainer.accumulated(draw, 4)(jnp.ones(()), key, jnp.zeros(8))
-    expected = [jax.random.normal(jax.random.fold_in(key, m)) for m in range(4)]
-    np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
-
-
-def test_microbatches_take_the_memory_of_one():
-    # A wide hidden layer, whose activations are nearly all that a step needs.
-    wide = lambda params, key, x: (jnp.mean(jnp.tanh(x @ params) ** 2), {})
-    params, x = jnp.ones((4, 4096)), jnp.ones((256, 4))
-    size = lambda k: (
-        jax.jit(trainer.accumulated(wide, k))
-        .lower(params, jax.random.key(0), x)
-        .compile()
-        .memory_analysis()
-        .temp_size_in_bytes
-    )
-    assert size(8) < 0.3 * size(1)
-
-
-@pytest.mark.parametrize(("microbatches", "named"), [(0, "at least 1"), (5, "5 microbatches .* of 24")])
-def test_microbatches_that_cannot_be_are_refused(microbatches, named):
-    with pytest.raises(ValueError, match=named):
-        trainer.accumulated(regression, microbatches)(
-            {"w": jnp.ones(3)}, jax.random.key(0), (jnp.ones((24, 3)), jnp.ones(24))
-        )
+        step(jax.random.key(1), state._replace(profiles=()), {})
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient", "update"])
 def test_a_step_that_is_not_finite_may_be_skipped(kind):
     # A batch of 1 spoils the loss alone, the gradient alone, or what the optimiser makes of them.
-    def spoilt(params, key, batch):
+    def spoilt(params, context, batch):
         value = jnp.sum(params**2)
-        bad = jnp.where(batch > 0, 1.0, 0.0)
+        bad = jnp.where(batch["bad"] > 0, 1.0, 0.0)
         if kind == "loss":
-            return value + jnp.where(batch > 0, jnp.nan, 0.0), {}
+            return value + jnp.where(batch["bad"] > 0, jnp.nan, 0.0), {}
         if kind == "gradient":  # the root's slope at 0 is infinite: the value stays, its gradient is inf * 0
-            return value + jax.lax.cond(batch > 0, lambda v: jnp.sqrt(0 * v), lambda v: 0 * v, value), {}
+            return value + jax.lax.cond(
+                batch["bad"] > 0, lambda v: jnp.sqrt(0 * v), lambda v: 0 * v, value
+            ), {}
         return value * (1 + 1e38 * bad), {}
 
     tx = optax.sgd(0.1) if kind != "update" else optax.chain(optax.sgd(0.1), optax.scale(100.0))
-    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([0.3]), tx, profiles=1)
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.array([0.3]), descent(loss, tx), profiles=1)
     options = {"profiles": (ema.constant(0.5),)}
-    step = jax.jit(trainer.make_step(spoilt, tx, skip_nonfinite=True, **options))
-    after, metrics = step(jax.random.key(1), state, jnp.ones(()))
+    step = jax.jit(trainer.make_step(descent(spoilt, tx), skip_nonfinite=True, **options))
+    after, metrics = step(jax.random.key(1), state, {"bad": jnp.ones(())})
     assert float(metrics["skipped"]) == 1
     assert int(after.step) == 1
     equal(after._replace(step=state.step), state)
-    after, metrics = step(jax.random.key(1), after, jnp.zeros(()))
+    after, metrics = step(jax.random.key(1), after, {"bad": jnp.zeros(())})
     assert float(metrics["skipped"]) == 0
     assert float(after.params[0]) < 0.3
-    halting = jax.jit(trainer.make_step(spoilt, tx, **options))
-    ruined, metrics = halting(jax.random.key(1), state, jnp.ones(()))
+    halting = jax.jit(trainer.make_step(descent(spoilt, tx), **options))
+    ruined, metrics = halting(jax.random.key(1), state, {"bad": jnp.ones(())})
     assert "skipped" not in metrics
     assert not np.isfinite(float(metrics["loss"]) + float(ruined.params[0]))
 
@@ -199,7 +157,7 @@ def test_a_step_that_is_not_finite_may_be_skipped(kind):
 
 def test_fit_stops_at_steps_and_draws_no_batch_too_many():
     tx = optax.sgd(0.1)
-    step = jax.jit(trainer.make_step(loss, tx))
+    step = jax.jit(trainer.make_step(descent(loss, tx)))
     drawn = []
 
     def counted():
@@ -207,18 +165,18 @@ def test_fit_stops_at_steps_and_draws_no_batch_too_many():
             drawn.append(1)
             yield batch
 
-    states = [state for state, _ in trainer.fit(jax.random.key(1), start(tx), step, counted(), steps=5)]
+    states = [state for state, _ in trainer.loop(jax.random.key(1), start(tx), step, counted(), steps=5)]
     assert [int(state.step) for state in states] == [1, 2, 3, 4, 5]
     assert len(drawn) == 5
-    assert list(trainer.fit(jax.random.key(1), states[-1], step, counted(), steps=5)) == []
+    assert list(trainer.loop(jax.random.key(1), states[-1], step, counted(), steps=5)) == []
     assert len(drawn) == 5
 
 
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not():
     tx, key = optax.adam(0.05), jax.random.key(1)
-    step = jax.jit(trainer.make_step(loss, tx), donate_argnums=1)
+    step = jax.jit(trainer.make_step(descent(loss, tx)), donate_argnums=1)
     last = lambda state, first, steps: functools.reduce(
-        lambda _, pair: pair[0], trainer.fit(key, state, step, batches(first), steps=steps), None
+        lambda _, pair: pair[0], trainer.loop(key, state, step, batches(first), steps=steps), None
     )
     whole = last(start(tx), 0, 30)
     half = last(start(tx), 0, 13)
@@ -228,14 +186,14 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not():
 
 def test_the_state_may_be_donated():
     tx = optax.adam(0.05)
-    step = jax.jit(trainer.make_step(loss, tx), donate_argnums=1)
+    step = jax.jit(trainer.make_step(descent(loss, tx)), donate_argnums=1)
     state = start(tx)
     before = state.params["gain"]
-    next(trainer.fit(jax.random.key(1), state, step, batches(), steps=1))
+    next(trainer.loop(jax.random.key(1), state, step, batches(), steps=1))
     assert before.is_deleted()
     # And it is the same computation as with no donation.
-    kept = jax.jit(trainer.make_step(loss, tx))
-    run = lambda step: list(trainer.fit(jax.random.key(1), start(tx), step, batches(), steps=5))[-1][0]
+    kept = jax.jit(trainer.make_step(descent(loss, tx)))
+    run = lambda step: list(trainer.loop(jax.random.key(1), start(tx), step, batches(), steps=5))[-1][0]
     equal(run(step), run(kept))
 
 
@@ -259,8 +217,8 @@ def test_the_host_runs_ahead_by_a_bounded_number_of_steps(in_flight):
     step = lambda key, state, batch: (state._replace(step=state.step + 1), {"loss": Pending()})
     unfinished = [
         Pending.running
-        for _ in trainer.fit(
-            jax.random.key(0), state, step, itertools.repeat(None), steps=20, in_flight=in_flight
+        for _ in trainer.loop(
+            jax.random.key(0), state, step, itertools.repeat({}), steps=20, in_flight=in_flight
         )
     ]
     # It runs ahead as far as it may, and no further.
@@ -269,8 +227,8 @@ def test_the_host_runs_ahead_by_a_bounded_number_of_steps(in_flight):
 
 
 def test_no_step_in_flight_is_refused():
-    step = trainer.make_step(loss, optax.sgd(0.1))
-    fit = trainer.fit(jax.random.key(0), start(optax.sgd(0.1)), step, [], steps=1, in_flight=0)
+    step = trainer.make_step(descent(loss, optax.sgd(0.1)))
+    fit = trainer.loop(jax.random.key(0), start(optax.sgd(0.1)), step, [], steps=1, in_flight=0)
     with pytest.raises(ValueError, match="in_flight"):
         next(fit)
 
@@ -278,106 +236,40 @@ def test_no_step_in_flight_is_refused():
 def test_the_loss_curve_is_the_same_on_one_device_and_on_eight():
     tx, curves, traces = optax.adam(0.05), {}, []
 
-    def counted(params, key, batch):
+    def counted(params, context, batch):
         traces.append(1)
-        return loss(params, key, batch)
+        return loss(params, context, batch)
 
     mesh = sharding.mesh()
     assert mesh.size == 8
     for devices in (1, 8):
         traces.clear()
-        step = jax.jit(trainer.make_step(counted, tx), donate_argnums=1)
+        step = jax.jit(trainer.make_step(descent(counted, tx)), donate_argnums=1)
         state, stream = start(tx), batches()
         if devices == 8:
             state = jax.device_put(state, sharding.replicated(mesh))
             stream = (jax.device_put(batch, sharding.batched(mesh)) for batch in stream)
         curves[devices] = [
-            metrics["loss"] for _, metrics in trainer.fit(jax.random.key(1), state, step, stream, steps=50)
+            metrics["loss"] for _, metrics in trainer.loop(jax.random.key(1), state, step, stream, steps=50)
         ]
         assert len(traces) == 1  # traced once, although it ran 50 times
     # Only the order of the sums differs.
     np.testing.assert_allclose(curves[1], curves[8], rtol=1e-5)
 
 
-# Turns --------------------------------------------------------------------------------------------
-
-RATES = {"up": 0.1, "down": 0.05}
-PLAYERS = {name: optax.sgd(rate) for name, rate in RATES.items()}
-
-
-def bilinear(sign):
-    """+-(up * down * mean(batch) + step): a game whose moves can be computed by hand."""
-
-    def loss(params, key, batch, step):
-        return sign * (params["up"] * params["down"] * batch.mean() + step), {f"seen{sign}": params["up"]}
-
-    return loss
+def test_fit_on_arrays_reaches_the_closed_form_optimum():
+    key, tx = jax.random.key(5), optax.adam(optax.cosine_decay_schedule(0.05, 400))
+    state = trainer.fit(loss, init, {"x": CLEAN}, steps=400, batch=512, tx=tx, key=key)
+    assert int(state.step) == 400
+    np.testing.assert_allclose(state.params["gain"], 1 / (S0**2 + SIGMA**2), rtol=0.05)
 
 
-GAME = (trainer.Turn("up", bilinear(-1)), trainer.Turn("down", bilinear(1)))
+def test_fit_draws_the_rows_of_all_arrays_together():
+    def loss(params, context, batch):
+        apart = jnp.abs(batch["x"] - batch["label"]).max()  # 0 if the rows belong together
+        return params * (1 + apart), {}
 
-
-def play(game=GAME, *, averaged=trainer.everything, steps=3, batch=2.0, **options):
-    begin = lambda key: {"up": jnp.asarray(1.0), "down": jnp.asarray(-2.0)}
-    state = trainer.init_state(jax.random.key(0), begin, PLAYERS, averaged=averaged)
-    step = jax.jit(trainer.make_step(game, PLAYERS, averaged=averaged, **options), donate_argnums=1)
-    for _ in range(steps):
-        state, metrics = step(jax.random.key(1), state, jnp.full(4, batch))
-    return state, metrics
-
-
-def test_a_turn_sees_what_the_turn_before_it_has_left():
-    state, metrics = play()
-    up, down = 1.0, -2.0
-    for _ in range(3):
-        before_up, before_down = up, down
-        up += RATES["up"] * 2.0 * down
-        down -= RATES["down"] * 2.0 * up  # the new one
-    np.testing.assert_allclose(state.params["up"], up, rtol=1e-6)
-    np.testing.assert_allclose(state.params["down"], down, rtol=1e-6)
-    np.testing.assert_allclose(metrics["up_loss"], -(2 * before_up * before_down + 2), rtol=1e-6)
-    np.testing.assert_allclose(metrics["down_loss"], 2 * up * before_down + 2, rtol=1e-6)
-    np.testing.assert_allclose(metrics["loss"], metrics["up_loss"] + metrics["down_loss"], rtol=1e-6)
-    np.testing.assert_allclose(metrics["up_grad_norm"], abs(2 * before_down), rtol=1e-6)
-    norm = np.hypot(metrics["up_grad_norm"], metrics["down_grad_norm"])
-    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)
-    np.testing.assert_allclose([metrics["seen-1"], metrics["seen1"]], [before_up, up], rtol=1e-6)
-
-
-def test_each_player_has_its_own_optimiser_and_the_average_is_of_those_asked_for():
-    averaged = lambda params: params["down"]
-    state, _ = play(averaged=averaged, decay=ema.constant(0.0, warm_up=False))
-    assert set(state.opt) == {"up", "down"}
-    np.testing.assert_array_equal(state.ema, state.params["down"])
-
-
-def test_a_step_in_turns_is_the_same_in_microbatches():
-    whole, parts = play(), play(microbatches=2)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), parts, whole)
-
-
-@pytest.mark.parametrize("player", [0, 1])
-def test_a_turn_that_is_not_finite_leaves_all_players_as_they_were(player):
-    def spoilt(params, key, batch, step):
-        value, metrics = GAME[player].loss(params, key, batch, step)
-        return jnp.where(step == 1, jnp.nan, value), metrics
-
-    game = list(GAME)
-    game[player] = game[player]._replace(loss=spoilt)
-    before, _ = play(steps=1, skip_nonfinite=True)
-    state, metrics = play(tuple(game), steps=2, skip_nonfinite=True)
-    assert float(metrics["skipped"]) == 1
-    assert int(state.step) == 2
-    equal(state._replace(step=0), before._replace(step=0))
-
-
-def test_the_turns_of_a_step_have_different_random_numbers():
-    def draw(params, key, batch, step):
-        return params["up"] * 0.0 + params["down"] * 0.0, {"drawn": jax.random.normal(key)}
-
-    def other(params, key, batch, step):
-        value, metrics = draw(params, key, batch, step)
-        return value, {"drawn_next": metrics["drawn"]}
-
-    _, metrics = play((trainer.Turn("up", draw), trainer.Turn("down", other)), steps=1)
-    assert float(metrics["drawn"]) != float(metrics["drawn_next"])
+    arrays = {"x": np.arange(50.0, dtype=np.float32), "label": np.arange(50)}
+    begin, key = lambda key: jnp.zeros(()), jax.random.key(0)
+    state = trainer.fit(loss, begin, arrays, steps=3, batch=20, tx=optax.sgd(1.0), key=key)
+    assert float(state.params) == -3.0

@@ -123,11 +123,11 @@ def input_wait(experiment, mesh, step, latest: list, repeats: int, step_seconds:
     batches = train.Batches(experiment, mesh, 0)
     begin, steps = time.perf_counter(), max(2, repeats)
     start = int(latest[0].step)
-    for state, metrics in trainer.fit(jax.random.key(1), latest[0], step, batches, steps=start + steps):
+    for state, metrics in trainer.loop(jax.random.key(1), latest[0], step, batches, steps=start + steps):
         latest[0], batches.running = state, metrics["loss"]
     jax.block_until_ready(metrics)
     total = time.perf_counter() - begin
-    source, fetched = experiment.batches(0), []
+    source, fetched = experiment.batches(batch=experiment.config.batch, seed=0), []
     for _ in range(steps):
         begin = time.perf_counter()
         next(source)

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.plan import recipes as plan_recipes
-from jaxscore import data, noise, objectives, samplers
+from experiments import digits as digits_experiment
+from experiments import ncsn
+from experiments.plan import recipes
+from jaxscore import data, networks, noise, objectives, samplers
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
@@ -37,21 +37,21 @@ class Workload(NamedTuple):
 
 
 def digits() -> Workload:
-    """The residual network of `experiments.digits`, sampled by Heun's method."""
-    recipe, config = plan_recipes.recipe("digits", None)
-    experiment = recipe.build(config)
-    evaluations = 2 * config.heun.levels - 1
+    """Returns the residual network of `experiments.digits`, sampled by Heun's method."""
+    config = digits_experiment.Config()
+    experiment = digits_experiment.build(config)
+    evaluations = samplers.evaluations(samplers.heun(), config.heun.levels)
     return Workload(experiment, "float32", experiment, "heun", evaluations, evaluations)
 
 
 def ncsn_workload(preset: str, **changes) -> Workload:
-    """NCSN or NCSNv2 on random images of the preset's size; two levels of its annealed Langevin dynamics."""
-    recipe, config = plan_recipes.recipe("ncsn", preset)
+    """Returns NCSN or NCSNv2 on random images of the preset's size, timed with two levels of its sampler."""
+    config = recipes.without_data(ncsn.PRESETS[preset])
     config = dataclasses.replace(config, ablate=False, **changes)
     short = dataclasses.replace(config, levels=2, samples=config.batch, sample_batch=config.batch)
     count = lambda config: config.levels * config.langevin_steps + 1
-    built = recipe.build(config)
-    return Workload(built, config.precision, recipe.build(short), "langevin", count(short), count(config))
+    built, sampled = ncsn.build(config), ncsn.build(short)
+    return Workload(built, config.precision, sampled, "langevin", count(short), count(config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,34 +73,24 @@ def unet(config: UNetConfig | None = None) -> Workload:
     network = UNet(channels=config.channels, multipliers=(1, 2, 2), blocks=2, attention=(1,))
     score = preconditioned(network.apply, 0.5)
 
-    def loss(params, key, x):
-        key_sigma, key_noise = jax.random.split(key)
-        sigma = noise.lognormal(-1.2, 1.2)(noise.stratified(key_sigma, len(x)))
-        weight = objectives.edm(0.5)
-        return objectives.noise_conditional(
-            partial(score, params), key_noise, x, sigma, weight=weight
-        ).mean(), {}
+    objective = objectives.over_levels(
+        objectives.noise_conditional, noise.lognormal(-1.2, 1.2), weight=objectives.edm(0.5)
+    )
 
-    def heun(levels, params, keys):
-        sigmas = noise.levels(noise.karras(0.002, 80.0), levels)
-        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 32, 32, 3), sigmas[0])
-        bound = partial(score, params)
-        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, samplers.heun())[0]
+    def loss(params, context, batch):
+        return objective(partial(score, params), context.key, batch["x"]).mean(), {}
 
-    nothing = lambda *arguments: {}
+    def heun(params, keys):
+        sigmas = noise.levels(noise.karras(0.002, 80.0), 2)
+        return samplers.generate(keys, (32, 32, 3), sigmas, partial(score, params), samplers.heun())
+
     experiment = Experiment(
         name="unet",
         config=config,
-        init=lambda key: network.init(key, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)),
+        init=networks.init(network, (32, 32, 3)),
         loss=loss,
-        batches=lambda first, rows=None: data.batches(
-            images, batch=config.batch, seed=config.seed, start=first, rows=rows
-        ),
-        samplers={"heun": partial(heun, 2)},
-        evaluate=nothing,
-        table=nothing,
-        report=nothing,
-        event=jax.ShapeDtypeStruct((32, 32, 3), jnp.float32),
+        batches=partial(data.batches, {"x": images}),
+        samplers={"heun": heun},
         compiler_options=compiler_options(),
     )
     return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.levels - 1)

@@ -1,6 +1,6 @@
 """python -m experiments.digits"""
 
-from experiments.digits.experiment import Config, build
+from experiments.digits import Config, build
 from jaxscore.launch import main
 
 main(build, Config())

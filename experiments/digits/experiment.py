@@ -1,166 +1,191 @@
 """The main job: a noise-conditional score network on real handwritten digits.
 
     python -m experiments.digits
+    python -m experiments.digits --conditional --label 3 --workdir runs/digits-conditional
 
-One residual network learns the score of 1,797 digits of 8x8 pixels at every noise level, and is
-sampled in two ways: by Heun's method on the probability flow, and by annealed Langevin dynamics.
-Both are held against the real digits: Frechet distance, precision, recall and class frequencies in
-the features of a classifier, and the distance to the nearest training digit, which shows that the
-samples are no copies.
+One residual network learns the score of 1,797 digits of 8x8 pixels at every noise level. Two samplers draw
+from it: Heun's method on the probability flow, and annealed Langevin dynamics. The samples of both are
+compared with the real digits: Frechet distance, precision, recall and class frequencies in the features of
+a classifier, and the distance to the nearest training digit, which shows whether the samples are copies.
+With --conditional the network is given the class of each digit, and samples have the classes that are
+asked for.
 """
 
-import dataclasses
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.digits import report
-from jaxscore import data, diagnostics, noise, objectives, samplers
-from jaxscore.launch.config import Config as BaseConfig
-from jaxscore.launch.config import Optimizer
-from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require, require_sigmas
+from experiments.digits.config import Config, Heun, Langevin
+from jaxscore import data, diagnostics, guidance, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment, Units, balanced
+from jaxscore.launch.flags import require
 from jaxscore.networks import MLP
 from jaxscore.score import denoise, preconditioned
+from jaxscore.types import Array, Condition, Key, ParametricScore, Params, ScoreFn
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Heun:
-    """Heun's method on the probability flow, over the levels of Karras et al. 2022 (rho = 7)."""
+class Digits(NamedTuple):
+    """The data of the experiment, as all its functions see them."""
 
-    levels: int = 9
-    """Steps; all but the last cost two evaluations."""
-    sigma_min: float = 0.02
-    """The last level before zero, in units of centred pixels (-1..1)."""
-    sigma_max: float = 20.0
-    """The first level."""
+    images: np.ndarray
+    """[n, h, w, c] in 0..1."""
+    labels: np.ndarray
+    condition: np.ndarray
+    """What each image is conditioned on: its class [n], or a vector [n, k]."""
+    classes: int
+    """The number of classes, if the condition is the class; 0 otherwise."""
+    sigma_data: float
 
-    def __post_init__(self):
-        require(self.levels >= 2, "heun.levels", self.levels, "must be at least 2")
-        require_sigmas(self.sigma_min, self.sigma_max, prefix="heun.")
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of an image."""
+        return self.images.shape[1:]
 
+    def centred(self, images: np.ndarray) -> np.ndarray:
+        """Returns images in the units of the network: twice their difference from the mean image."""
+        return 2 * (images - self.images.mean(axis=0, keepdims=True))
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Langevin:
-    """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
+    def pixels(self, x: Array) -> Array:
+        """Returns the images in 0..1 that `centred` has made x of."""
+        return jnp.clip(x / 2 + self.images.mean(axis=0, keepdims=True), 0, 1)
 
-    levels: int = 150
-    """How many levels, L."""
-    steps: int = 2
-    """Langevin steps at each level, T."""
-    step_size: float = 0.065
-    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
-    sigma_min: float = 0.1
-    """The last level, sigma_L, in units of centred pixels (-1..1)."""
-    sigma_max: float = 2.0
-    """The first level, sigma_1."""
-
-    def __post_init__(self):
-        require(self.levels >= 2, "langevin.levels", self.levels, "must be at least 2")
-        require(self.steps >= 1, "langevin.steps", self.steps, "must be at least 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "langevin.step-size", self.step_size, remedy)
-        require_sigmas(self.sigma_min, self.sigma_max, prefix="langevin.")
+    @property
+    def none(self) -> float:
+        """The condition that means "no condition": the number of classes, or a vector of zeros."""
+        return self.classes or 0.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    """A noise-conditional score network on small images, sampled by Heun's method and by Langevin."""
-
-    workdir: Path = Path("runs/digits")
-    steps: int = 2000
-    batch: int = 256
-    optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
-    ema_decay: float = 0.988
-    save_every: int = 500
-    samples: int = 1797
-    data: str = "digits"
-    """`digits`, or `npz:PATH` for a file with `images` and `labels`."""
-    grey_values: int = 16
-    """Samples are rounded to this many parts of 1 before they are evaluated."""
-    classifiers: int = 3
-    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
-    width: int = 512
-    """Width of the network."""
-    depth: int = 4
-    """Residual blocks of the network."""
-    dropout: float = 0.0
-    """Share of hidden units dropped in training; against memorisation."""
-    sigma_mean: float = -0.5
-    """Mean of ln sigma in training; sigma in units of centred pixels (-1..1)."""
-    sigma_std: float = 1.3
-    """Standard deviation of ln sigma in training."""
-    heun: Heun = dataclasses.field(default_factory=Heun)
-    langevin: Langevin = dataclasses.field(default_factory=Langevin)
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("grey_values", "classifiers", "width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(
-            self.samples >= 4, "samples", self.samples, "must be at least 4: recall looks at 3 neighbours"
-        )
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "must lie in 0..1, below 1")
-        require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")
+def load(config: Config) -> Digits:
+    """Returns the data. Raises data.DataError if they are absent, FlagError for a label that they lack."""
+    images, labels, further = data.load(config.data, conditions=config.conditions)
+    images, n = images[:], len(images)  # small enough for an array
+    found = Digits(images, labels, labels, int(labels.max()) + 1, 0.0)
+    if further:
+        vectors = [array.reshape(n, -1).astype(np.float32) for array in further.values()]
+        found = found._replace(condition=np.concatenate(vectors, axis=1), classes=0)
+    sigma_data = float(found.centred(images).std())
+    if sigma_data == 0:
+        raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
+    inside = config.label is None or 0 <= config.label < found.classes
+    require(inside, "label", config.label, f"must lie in 0..{found.classes - 1}, the classes of --data")
+    return found._replace(sigma_data=sigma_data)
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
-    images, labels = data.load(config.data)
-    images = images[:]  # small enough for an array
-    event, mean = images.shape[1:], images.mean(axis=0, keepdims=True)
-    centred = 2 * (images - mean)
-    pixels = lambda x: jnp.clip(x / 2 + mean, 0, 1)
-    network = MLP(width=config.width, depth=config.depth, dropout=config.dropout, remat=config.remat)
-    sigma_data = float(centred.std())
-    if sigma_data == 0:
-        raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
-    score = preconditioned(network.apply, sigma_data)
+    """Returns the experiment that the flags describe. Raises what `load` raises."""
+    digits = load(config)
+    classes = digits.classes if config.conditional else 0
+    network = MLP(
+        width=config.width, depth=config.depth, dropout=config.dropout, classes=classes, remat=config.remat
+    )
+    score = preconditioned(network.apply, digits.sigma_data)
+    given = conditions(config, digits) if config.conditional else None
+
+    def score_of(params: Params, numbers: Array) -> ScoreFn:
+        return bound(config, score, digits, params, given and given(numbers))
+
     return Experiment(
         name="digits",
         config=config,
-        init=lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1)),
-        loss=partial(loss, config, network, sigma_data),
-        batches=lambda first, rows=None: data.batches(
-            centred, batch=config.batch, seed=config.seed, start=first, rows=rows
-        ),
+        init=networks.init(network, digits.event, digits.condition if config.conditional else None),
+        loss=partial(loss, config, network, digits),
+        batches=partial(data.batches, {"x": digits.centred(digits.images), "condition": digits.condition}),
         samplers={
-            "heun": partial(sample_heun, config.heun, score, pixels, event),
-            "langevin": partial(sample_langevin, config.langevin, score, pixels, event),
+            "heun": partial(sample_heun, config, score, digits),
+            "langevin": partial(sample_langevin, config, score, digits),
         },
-        evaluate=partial(report.evaluate, config, images, labels),
+        score=score,
+        units=Units(digits.centred, digits.pixels),
+        conditions=given,
+        evaluate=lambda *found: report.evaluate(config, digits, evaluations(config), *found),
         table=report.table,
-        report=partial(report.report, config, score, pixels, images),
+        report=partial(report.report, config, digits, score_of, sigma_grid(config.heun)),
     )
 
 
-def loss(config: Config, network: MLP, sigma_data: float, params, key, x):
+def loss(config: Config, network: MLP, digits: Digits, params: Params, context, batch):
     """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), with EDM's weight."""
-    key_sigma, key_noise, key_dropout = jax.random.split(key, 3)
-    sigma = noise.lognormal(config.sigma_mean, config.sigma_std)(noise.stratified(key_sigma, len(x)))
+    key, key_dropout, key_drop = jax.random.split(context.key, 3)
     net = partial(network.apply, train=True, rngs={"dropout": key_dropout})
-    score = partial(preconditioned(net, sigma_data), params)
-    weight = objectives.edm(sigma_data)
-    losses = objectives.noise_conditional(score, key_noise, x, sigma, weight=weight)
+    score = partial(preconditioned(net, digits.sigma_data), params)
+    if config.conditional:
+        kept = guidance.drop(key_drop, batch["condition"], none=digits.none, probability=config.p_uncond)
+        score = partial(score, condition=kept)
+    schedule = noise.lognormal(config.sigma_mean, config.sigma_std)
+    objective = objectives.over_levels(
+        objectives.noise_conditional, schedule, weight=objectives.edm(digits.sigma_data)
+    )
+    losses, sigma = objective(score, key, batch["x"], with_sigma=True)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, report.BIN_EDGES)}
 
 
-def sample_heun(recipe: Heun, score, pixels, event, params, keys) -> dict[str, jax.Array]:
-    """Heun's method on the probability flow, a sample for each key."""
-    sigmas = noise.levels(noise.karras(recipe.sigma_min, recipe.sigma_max), recipe.levels)
-    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
-    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), samplers.heun())
-    return {"samples": pixels(x)}
+def conditions(config: Config, digits: Digits):
+    """Returns conditions(numbers[b]): the class of each sample, or the condition of an image of the data."""
+    if digits.classes:
+        return balanced(digits.classes, config.label)
+    return lambda numbers: jnp.asarray(digits.condition)[numbers % len(digits.condition)]
 
 
-def sample_langevin(recipe: Langevin, score, pixels, event, params, keys) -> dict[str, jax.Array]:
-    """Annealed Langevin dynamics with and without the final denoising, a sample for each key."""
+def bound(
+    config: Config, score: ParametricScore, digits: Digits, params: Params, condition: Condition
+) -> ScoreFn:
+    """Returns the score with parameters and condition, guided if --guidance-scale is not 1."""
+    if condition is None:
+        return partial(score, params)
+    conditional = partial(score, params, condition=condition)
+    if config.guidance_scale == 1:
+        return conditional
+    unconditional = partial(score, params, condition=jnp.full_like(condition, digits.none))
+    return guidance.classifier_free(conditional, unconditional, config.guidance_scale)
+
+
+def sample_heun(
+    config: Config,
+    score: ParametricScore,
+    digits: Digits,
+    params: Params,
+    keys: Key,
+    condition: Condition = None,
+) -> dict[str, Array]:
+    """Returns images by Heun's method on the probability flow, one for each key."""
+    guided, sigmas = bound(config, score, digits, params, condition), sigma_grid(config.heun)
+    return {"heun": digits.pixels(samplers.generate(keys, digits.event, sigmas, guided, samplers.heun()))}
+
+
+def sample_langevin(
+    config: Config,
+    score: ParametricScore,
+    digits: Digits,
+    params: Params,
+    keys: Key,
+    condition: Condition = None,
+) -> dict[str, Array]:
+    """Returns images by annealed Langevin dynamics with and without the final denoising, one for each key."""
+    recipe, guided = config.langevin, bound(config, score, digits, params, condition)
     sigmas = noise.levels(noise.geometric(recipe.sigma_min, recipe.sigma_max), recipe.levels)
+    keys = noise.fold_in(keys, 2)  # not the noise of Heun's method
+    x = samplers.generate(keys, digits.event, sigmas, guided, annealed(recipe))
+    denoised = denoise(guided, x, jnp.full(len(x), recipe.sigma_min))
+    return {"langevin": digits.pixels(denoised), "langevin_without_denoising": digits.pixels(x)}
+
+
+def evaluations(config: Config) -> dict[str, int]:
+    """Returns the evaluations of the score for each array of samples."""
+    heun = samplers.evaluations(samplers.heun(), config.heun.levels)
+    langevin = samplers.evaluations(annealed(config.langevin), config.langevin.levels)
+    return {"heun": heun, "langevin": langevin + 1, "langevin_without_denoising": langevin}
+
+
+def sigma_grid(recipe: Heun) -> Array:
+    """Returns the levels of Heun's method, sigma_1 > ... > sigma_n > 0."""
+    return noise.levels(noise.karras(recipe.sigma_min, recipe.sigma_max), recipe.levels)
+
+
+def annealed(recipe: Langevin) -> samplers.Sampler:
+    """Returns T Langevin steps at each level."""
     step_size = samplers.annealed(recipe.step_size * recipe.sigma_min**2, recipe.sigma_min)
-    annealed = samplers.repeat(samplers.langevin(step_size), recipe.steps)
-    x = samplers.prior(noise.fold_in(keys, 2), (len(keys), *event), sigmas[0])
-    x, _ = samplers.sample(noise.fold_in(keys, 3), x, sigmas, partial(score, params), annealed)
-    denoised = denoise(partial(score, params), x, jnp.full(len(x), recipe.sigma_min))
-    return {"langevin": pixels(denoised), "langevin_without_denoising": pixels(x)}
+    return samplers.repeat(samplers.langevin(step_size), recipe.steps)

@@ -2,19 +2,21 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 
 from experiments.families import family
 from experiments.families.setting import Setting
 from jaxscore import adversarial
-from jaxscore.launch.config import Optimizer
+from jaxscore.launch import Optimizer, Player
 from jaxscore.launch.flags import require
 from jaxscore.networks import DenseDiscriminator, Discriminator
+from jaxscore.updates import Loss
 
 
 def adam(rate: float) -> Optimizer:
-    """That of Xiao et al. 2022: Adam(0.5, 0.9)."""
+    """Returns the optimiser of Xiao et al. 2022, Adam(0.5, 0.9)."""
     return Optimizer(learning_rate=rate, warm_up=0, decay=0.7, b1=0.5, b2=0.9)
 
 
@@ -61,7 +63,7 @@ class Config(family.Config):
 
 
 def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Discriminator:
-    """The network; examples beside each other in its input are so in their last axis."""
+    """Returns the network; a pair of examples is concatenated along the last axis."""
     if setting.dense:
         return DenseDiscriminator(
             config.discriminator_width,
@@ -74,14 +76,18 @@ def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Disc
     return Discriminator(config.discriminator_channels, multipliers, config.group, remat=config.remat)
 
 
-def parts(config: Config) -> dict:
-    """The Experiment's fields that a game has, and a single loss has not."""
-    optimizers = {"discriminator": config.discriminator_optimizer, "generator": config.optimizer}
-    return {"optimizers": optimizers, "averaged": lambda params: params["generator"]}
+def players(config: Config, discriminator_loss: Loss, generator_loss: Loss) -> dict[str, Any]:
+    """Returns the Experiment's `players`, the discriminator first, and whose average is kept."""
+    discriminator = Player(discriminator_loss, config.discriminator_optimizer)
+    generator = Player(generator_loss, config.optimizer)
+    return {
+        "players": {"discriminator": discriminator, "generator": generator},
+        "averaged": lambda params: params["generator"],
+    }
 
 
 def penalised(config: Config, step, losses: jnp.ndarray, penalty) -> jnp.ndarray:
-    """The mean of the losses, with gamma R1 at the steps that have it."""
+    """Returns the mean of the losses, with gamma R1 at the steps that have it."""
     if config.penalty == 0:
         return losses.mean()
     lazily = partial(adversarial.lazy, step, config.interval)

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
-from jaxscore import data, launch, noise, samplers, trainer
+from jaxscore import data, launch, noise, samplers
 from jaxscore.adversarial import denoising
 from jaxscore.launch import flags
 from jaxscore.launch.config import Optimizer
@@ -57,12 +57,12 @@ class Config(adversaries.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
+    """Returns the evaluations of the network for a sample, by sampler."""
     return {f"T = {config.denoising_steps}": config.denoising_steps}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     if config.bounded:
         require(setting.grey_values is not None, "bounded", "", f"--data {config.data} has no pixels")
@@ -76,38 +76,33 @@ def build(config: Config) -> Experiment:
     )
 
     def random_pair(key, x):
-        x = data.flip(jax.random.fold_in(key, 2), x) if config.flip else x
+        x = data.pixels.flip(jax.random.fold_in(key, 2), x) if config.flip else x
         step = denoising.step(noise.stratified(jax.random.fold_in(key, 3), len(x)), sigmas, weights)
         return denoising.pair(jax.random.fold_in(key, 0), x, *step)
 
-    def discriminator_loss(params, key, x, step):
-        pair = random_pair(key, x)
-        key = jax.random.fold_in(key, 1)
+    def discriminator_loss(params, context, batch):
+        pair = random_pair(context.key, batch["x"])
+        key = jax.random.fold_in(context.key, 1)
         losses = denoising.discriminator_loss(*of(params), key, pair, latent=config.latent)
         penalty = lambda: denoising.gradient_penalty(of(params)[0], pair)
-        return adversaries.penalised(config, step, losses, penalty), {}
+        return adversaries.penalised(config, context.step, losses, penalty), {}
 
-    def generator_loss(params, key, x, step):
-        pair = random_pair(key, x)
-        key = jax.random.fold_in(key, 1)
+    def generator_loss(params, context, batch):
+        pair = random_pair(context.key, batch["x"])
+        key = jax.random.fold_in(context.key, 1)
         return denoising.generator_loss(*of(params), key, pair, latent=config.latent).mean(), {}
 
     def sample(params, keys):
-        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *setting.event), sigmas[0])
         sampler = denoising.sampler(latent=config.latent)
-        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(generate, params), sampler)[0]
+        return samplers.generate(keys, setting.event, sigmas, partial(generate, params), sampler)
 
     return family.experiment(
         "families.ddgan",
         config,
         setting,
         init=init,
-        loss=(
-            trainer.Turn("discriminator", discriminator_loss),
-            trainer.Turn("generator", generator_loss),
-        ),
         samplers=dict.fromkeys(evaluations(config), sample),
-        **adversaries.parts(config),
+        **adversaries.players(config, discriminator_loss, generator_loss),
     )
 
 
@@ -124,7 +119,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     else:
         size = dataclasses.asdict(config.convolutions)
         generator = UNet(**size, mapping=config.mapping, remat=config.remat)
-        inputs = lambda x, c_noise, z: (x, c_noise, z)
+        inputs = lambda x, c_noise, z: (x, c_noise, None, z)
     bound = jnp.tanh if config.bounded else lambda x: x
 
     def generate(params, x, sigma, z):

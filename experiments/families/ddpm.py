@@ -7,15 +7,13 @@ probability flow.
 """
 
 import dataclasses
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from experiments.families import family
 from experiments.families import setting as settings
-from jaxscore import launch, noise, objectives, samplers
-from jaxscore.launch.experiment import Experiment
+from jaxscore import launch, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment
 from jaxscore.launch.flags import require
 from jaxscore.score import from_noise_prediction
 from jaxscore.types import right
@@ -40,48 +38,40 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
-    return {"ancestral": config.ancestral_steps, "DDIM": config.ddim_steps}
+    """Returns the evaluations of the network for a sample, by sampler."""
+    return {label: samplers.evaluations(*recipe) for label, recipe in recipes(config).items()}
+
+
+def recipes(config: Config) -> dict[str, tuple[samplers.Sampler, int]]:
+    """Returns each sampler, and the number of its steps."""
+    ancestral = samplers.ancestral(), config.ancestral_steps
+    return {"ancestral": ancestral, "DDIM": (samplers.euler(), config.ddim_steps)}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     network, schedule = family.score_network(config, setting), noise.vp_linear(t_min=config.t_min)
 
     def score(params, x, sigma):
-        predict = lambda x, sigma: network.apply(
-            params, x / right(jnp.sqrt(1 + sigma**2), x), jnp.log(sigma) / 4
-        )
+        scaled = lambda x, sigma: x / right(jnp.sqrt(1 + sigma**2), x)
+        predict = lambda x, sigma: network.apply(params, scaled(x, sigma), jnp.log(sigma) / 4)
         return from_noise_prediction(predict)(x, sigma)
 
-    draw = partial(sample, schedule, score, setting.event)
+    # With the weight sigma^2 the loss is 1/2 |eps(x, sigma) - n|^2 (Ho et al. 2020, equation 14).
+    objective = objectives.over_levels(objectives.noise_conditional, schedule)
     return family.experiment(
         "families.ddpm",
         config,
         setting,
-        init=lambda key: network.init(key, *family.zeros(setting)),
-        loss=partial(loss, schedule, score),
+        init=networks.init(network, setting.event),
+        loss=family.averaged(objective, score),
         samplers={
-            "ancestral": partial(draw, config.ancestral_steps, samplers.ancestral()),
-            "DDIM": partial(draw, config.ddim_steps, samplers.euler()),
+            label: family.drawn(score, setting.event, noise.levels(schedule, n), sampler)
+            for label, (sampler, n) in recipes(config).items()
         },
+        score=score,
     )
-
-
-def loss(schedule, score, params, key, x):
-    """1/2 |eps(x, sigma) - n|^2 (Ho et al. 2020, equation 14): the weight sigma^2 on the score's error."""
-    key_sigma, key_noise = jax.random.split(key)
-    sigma = schedule(noise.stratified(key_sigma, len(x)))
-    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
-    return losses.mean(), {}
-
-
-def sample(schedule, score, event, steps, sampler, params, keys) -> jax.Array:
-    """So many steps of the sampler from t = 1 to t_min, and one to 0; a sample for each key."""
-    sigmas = noise.levels(schedule, steps)
-    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
-    return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), sampler)[0]
 
 
 if __name__ == "__main__":

@@ -4,15 +4,11 @@ python -m experiments.families.edm --data digits
 """
 
 import dataclasses
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 
 from experiments.families import family
 from experiments.families import setting as settings
-from jaxscore import launch, noise, objectives, samplers
-from jaxscore.launch.experiment import Experiment
+from jaxscore import launch, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment
 from jaxscore.launch.flags import require, require_sigmas
 from jaxscore.score import preconditioned
 
@@ -41,43 +37,32 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
-    return {f"Heun, {levels} levels": 2 * levels - 1 for levels in config.levels}
+    """Returns the evaluations of the network for a sample, by sampler."""
+    return {f"Heun, {n} levels": samplers.evaluations(samplers.heun(), n) for n in config.levels}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     network = family.score_network(config, setting)
     score = preconditioned(network.apply, sigma_data=1.0)
-    draw = partial(sample, config, score, setting.event)
+    training, grid = (
+        noise.lognormal(config.sigma_mean, config.sigma_std),
+        noise.karras(config.sigma_min, config.sigma_max),
+    )
+    objective = objectives.over_levels(objectives.noise_conditional, training, weight=objectives.edm(1.0))
     return family.experiment(
         "families.edm",
         config,
         setting,
-        init=lambda key: network.init(key, *family.zeros(setting)),
-        loss=partial(loss, noise.lognormal(config.sigma_mean, config.sigma_std), score),
+        init=networks.init(network, setting.event),
+        loss=family.averaged(objective, score),
         samplers={
-            label: partial(draw, levels)
-            for label, levels in zip(evaluations(config), config.levels, strict=True)
+            f"Heun, {n} levels": family.drawn(score, setting.event, noise.levels(grid, n), samplers.heun())
+            for n in config.levels
         },
+        score=score,
     )
-
-
-def loss(schedule, score, params, key, x):
-    """Denoising score matching with EDM's weight, sigma stratified over the schedule."""
-    key_sigma, key_noise = jax.random.split(key)
-    sigma = schedule(noise.stratified(key_sigma, len(x)))
-    weight = objectives.edm(1.0)
-    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma, weight=weight)
-    return losses.mean(), {}
-
-
-def sample(config: Config, score, event, levels, params, keys) -> jnp.ndarray:
-    """Heun's method on the probability flow, over Karras's levels, a sample for each key."""
-    sigmas = noise.levels(noise.karras(config.sigma_min, config.sigma_max), levels)
-    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
-    return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), samplers.heun())[0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the families share: flags, networks by the kind of data, and how an Experiment is put together."""
+"""What the families share: flags, networks by the kind of data, and the parts of an Experiment."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.families import judging
 from experiments.families.setting import Setting
-from jaxscore import data, trainer
+from jaxscore import data, samplers
+from jaxscore.launch import Config as BaseConfig
+from jaxscore.launch import Experiment, Optimizer, Player, Units
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.config import Config as BaseConfig
-from jaxscore.launch.config import Optimizer
-from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import require
 from jaxscore.networks import MLP, UNet
+from jaxscore.types import Array, Key, ParametricScore, Params
+from jaxscore.updates import Loss
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convolutions:
-    """A U-Net's size; for images of more than 192 numbers. Smaller ones, and points, have dense layers."""
+    """The size of a U-Net, for images of more than 192 numbers; smaller examples get dense layers."""
 
     channels: int = 32
-    """Of the largest images."""
+    """Channels at the full resolution."""
     multipliers: tuple[int, ...] = (1, 2, 2)
-    """Of the channels, for each level; each has half the side of the one before."""
+    """Multiples of these channels, one for each level; a level has half the side of the one before."""
     blocks: int = 1
     """Residual blocks of each level."""
     attention: tuple[int, ...] = ()
@@ -74,7 +74,7 @@ class Config(BaseConfig):
 
 
 def score_network(config: Config, setting: Setting) -> MLP | UNet:
-    """The network that DDPM, NCSN and EDM have in common."""
+    """Returns the network that DDPM, NCSN and EDM have in common."""
     if setting.dense:
         return MLP(width=config.width, depth=config.depth, octaves=config.octaves, remat=config.remat)
     return UNet(**dataclasses.asdict(config.convolutions), remat=config.remat)
@@ -85,42 +85,64 @@ def experiment(
     config: Config,
     setting: Setting,
     *,
-    init: Callable[[Any], Any],
-    loss: Callable | tuple[trainer.Turn, ...],
-    samplers: dict[str, Callable[[Any, Any], jax.Array]],
-    bits: Callable[[Any], float] | None = None,
+    samplers: dict[str, Callable[[Params, Key], Array]],
+    loss: Loss | None = None,
+    players: dict[str, Player] | None = None,
+    bits: Callable[[Params], float] | None = None,
     **rest: Any,
 ) -> Experiment:
-    """The Experiment of a family. `loss` and `samplers` are in scaled coordinates.
+    """Returns the Experiment of a family, whose losses and samplers work in scaled coordinates.
 
-    `bits(params)` are bits per dimension of what was held out, where the family has them.
+    Args:
+        name: of the experiment.
+        config, setting: flags and data.
+        samplers: sampler(params, keys) -> samples, by the name in the table.
+        loss, players: one of both, as an Experiment has it.
+        bits: bits(params) -> held-out bits per dimension, if the family has a likelihood.
+        rest: further fields of the Experiment.
     """
-    scale = lambda loss: lambda params, key, x, *step: loss(params, key, setting.scaled(x), *step)
-    turns = isinstance(loss, tuple)
-    loss = tuple(turn._replace(loss=scale(turn.loss)) for turn in loss) if turns else scale(loss)
 
-    def drawn(draw, label, params, keys):
+    def scaled(loss: Loss) -> Loss:
+        return lambda params, context, batch: loss(
+            params, context, {**batch, "x": setting.scaled(batch["x"])}
+        )
+
+    def restored(draw, label, params, keys):
         return {label: setting.restored(draw(params, keys))}
 
-    dtype = np.float32 if isinstance(setting.train, np.ndarray) else np.uint8
+    if players is not None:
+        players = {who: player._replace(loss=scaled(player.loss)) for who, player in players.items()}
     return Experiment(
         name=name,
         config=config,
-        init=init,
-        loss=loss,
-        batches=lambda first, rows=None: data.batches(
-            setting.train, batch=config.batch, seed=config.seed, start=first, rows=rows
-        ),
-        samplers={label: partial(drawn, draw, label) for label, draw in samplers.items()},
+        loss=loss and scaled(loss),
+        players=players,
+        batches=partial(data.batches, {"x": setting.train}),
+        units=Units(setting.scaled, setting.restored),
+        samplers={label: partial(restored, draw, label) for label, draw in samplers.items()},
         evaluate=partial(judging.evaluate, setting, bits),
         table=judging.table,
         report=partial(judging.report, setting),
-        event=jax.ShapeDtypeStruct(setting.event, dtype),
         compiler_options=None if setting.dense else compiler_options(),
         **rest,
     )
 
 
+def averaged(objective: Callable, score: ParametricScore) -> Loss:
+    """Returns the loss of an objective of `objectives.over_levels`: its mean over the batch."""
+    return lambda params, context, batch: (
+        objective(partial(score, params), context.key, batch["x"]).mean(),
+        {},
+    )
+
+
+def drawn(
+    score: ParametricScore, event: tuple[int, ...], sigmas: Array, sampler: samplers.Sampler
+) -> Callable[[Params, Key], Array]:
+    """Returns sampler(params, keys) of an Experiment, a sample for each key."""
+    return lambda params, keys: samplers.generate(keys, event, sigmas, partial(score, params), sampler)
+
+
 def zeros(setting: Setting, n: int = 1) -> tuple[jax.Array, jax.Array]:
-    """n examples and their c_noise, for the initialisation of a network."""
+    """Returns n examples and their c_noise, for the initialisation of a network."""
     return jnp.zeros((n, *setting.event)), jnp.zeros(n)

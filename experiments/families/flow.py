@@ -43,12 +43,12 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
+    """Returns the evaluations of the network for a sample, by sampler."""
     return {"one pass": 1}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     size = int(np.prod(setting.event))
     make, join = flow(config, size)
@@ -59,8 +59,9 @@ def build(config: Config) -> Experiment:
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (size,), minval=-0.5, maxval=0.5))(keys)
         return join(params).log_prob(x.reshape(len(x), size) + cell * uniform)
 
-    def loss(params, key, x):
-        return -log_density(params, noise.row_keys(key, len(x)), x).mean(), {}
+    def loss(params, context, batch):
+        x = batch["x"]
+        return -log_density(params, noise.row_keys(context.key, len(x)), x).mean(), {}
 
     def sample(params, keys):
         z = noise.normal(keys, (len(keys), size))
@@ -111,8 +112,8 @@ def flow(config: Config, size: int):
     trainable = lambda leaf: isinstance(leaf, paramax.NonTrainable)
     learned = lambda tree: equinox.partition(tree, equinox.is_inexact_array, is_leaf=trainable)
     # Without arrays of its own, the structure: permutations, activations, what is not learned.
-    _, fixed = learned(whole(jax.random.key(config.seed)))
-    structure = jax.tree.structure(learned(whole(jax.random.key(config.seed)))[0])
+    _, fixed = learned(whole(keys.stream(config.seed, Stream.INIT)))
+    structure = jax.tree.structure(learned(whole(keys.stream(config.seed, Stream.INIT)))[0])
 
     def make(key):
         leaves = jax.tree.leaves(learned(whole(key))[0])

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 
 from experiments.families import adversaries, family
 from experiments.families import setting as settings
-from jaxscore import adversarial, launch, noise, trainer
+from jaxscore import adversarial, launch, noise
 from jaxscore.launch.experiment import Experiment
 from jaxscore.networks import Decoder, DenseGenerator
 
 
 def evaluations(config) -> dict[str, int]:
-    """Of each sampler."""
+    """Returns the evaluations of the network for a sample, by sampler."""
     return {"one pass": 1}
 
 
@@ -29,7 +29,7 @@ class Config(adversaries.Config):
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     generator, discriminator = generator_of(config, setting), adversaries.discriminator(config, setting)
 
@@ -48,12 +48,10 @@ def build(config: Config) -> Experiment:
         config,
         setting,
         init=init,
-        loss=(
-            trainer.Turn("discriminator", partial(discriminator_loss, config, fake, logits)),
-            trainer.Turn("generator", partial(generator_loss, fake, logits)),
-        ),
         samplers={"one pass": fake},
-        **adversaries.parts(config),
+        **adversaries.players(
+            config, partial(discriminator_loss, config, fake, logits), partial(generator_loss, fake, logits)
+        ),
     )
 
 
@@ -64,17 +62,18 @@ def generator_of(config: Config, setting: settings.Setting) -> DenseGenerator | 
     return Decoder(setting.event, config.convolutions.channels, config.convolutions.multipliers)
 
 
-def discriminator_loss(config, fake, logits, params, key, x, step):
+def discriminator_loss(config, fake, logits, params, context, batch):
     """softplus(-D(x)) + softplus(D(G(z))) + gamma R1."""
-    drawn = jax.lax.stop_gradient(fake(params["generator"], noise.row_keys(key, len(x))))
+    x = batch["x"]
+    drawn = jax.lax.stop_gradient(fake(params["generator"], noise.row_keys(context.key, len(x))))
     losses = adversarial.discriminator_loss(logits(params, x), logits(params, drawn))
     penalty = lambda: adversarial.gradient_penalty(partial(logits, params), x)
-    return adversaries.penalised(config, step, losses, penalty), {}
+    return adversaries.penalised(config, context.step, losses, penalty), {}
 
 
-def generator_loss(fake, logits, params, key, x, step):
+def generator_loss(fake, logits, params, context, batch):
     """softplus(-D(G(z)))."""
-    drawn = fake(params["generator"], noise.row_keys(key, len(x)))
+    drawn = fake(params["generator"], noise.row_keys(context.key, len(batch["x"])))
     return adversarial.generator_loss(logits(params, drawn)).mean(), {}
 
 

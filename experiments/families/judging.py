@@ -69,7 +69,7 @@ def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> 
 
 def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
     """A classifier of single digits looks at each channel; how often it is right was seen on a fifth."""
-    digits, classes = data.digits()
+    digits, classes, _ = data.digits()
     held = np.arange(len(digits)) % 5 == 0
     _, predict = classifier(digits[~held], classes[~held])
     accuracy = float(np.mean(predict(digits[held]) == classes[held]))

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.families.setting import Setting
-from jaxscore import noise
+from jaxscore import keys, noise
+from jaxscore.keys import Stream
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
@@ -56,10 +57,10 @@ def bits_held_out(
     values, or a lower bound of either.
     """
     x = setting.scaled(jnp.asarray(setting.held_out))
-    keys = noise.row_keys(jax.random.key(seed), len(x))
+    rows = noise.row_keys(keys.stream(seed, Stream.EVALUATE), len(x))
     # The examples are an argument: as a constant XLA would spend longer folding them than computing.
     mean = jax.jit(lambda params, keys, x, n: log_density(params, noise.fold_in(keys, n), x).mean())
-    nats = np.mean([float(mean(params, keys, x, number)) for number in range(draws)])
+    nats = np.mean([float(mean(params, rows, x, number)) for number in range(draws)])
     return per_dimension(setting, nats)
 
 

@@ -9,13 +9,12 @@ Levels in geometric progression, all equally likely in training, lambda = sigma^
 import dataclasses
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from experiments.families import family
 from experiments.families import setting as settings
-from jaxscore import launch, noise, objectives, samplers
-from jaxscore.launch.experiment import Experiment
+from jaxscore import launch, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment
 from jaxscore.launch.flags import require, require_sigmas
 from jaxscore.score import denoise, preconditioned
 
@@ -45,41 +44,38 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
-    return {"annealed Langevin": config.levels * config.langevin_steps + 1}
+    """Returns the evaluations of the network for a sample; the denoising at the end is one."""
+    return {"annealed Langevin": samplers.evaluations(annealed(config), config.levels) + 1}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     network = family.score_network(config, setting)
     score = preconditioned(network.apply, sigma_data=1.0)
     sigmas = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
+    objective = objectives.over_levels(objectives.noise_conditional, noise.uniform_over(sigmas[:-1]))
+    draw = family.drawn(score, setting.event, sigmas, annealed(config))
+
+    def denoised(params, keys):
+        x = draw(params, keys)
+        return denoise(partial(score, params), x, jnp.full(len(x), config.sigma_min))
+
     return family.experiment(
         "families.ncsn",
         config,
         setting,
-        init=lambda key: network.init(key, *family.zeros(setting)),
-        loss=partial(loss, sigmas[:-1], score),
-        samplers=dict.fromkeys(evaluations(config), partial(sample, config, sigmas, score, setting.event)),
+        init=networks.init(network, setting.event),
+        loss=family.averaged(objective, score),
+        samplers={"annealed Langevin": denoised},
+        score=score,
     )
 
 
-def loss(sigmas, score, params, key, x):
-    """1/2 |sigma s(x + sigma n, sigma) + n|^2, sigma one of the levels."""
-    key_level, key_noise = jax.random.split(key)
-    number = jnp.floor(noise.stratified(key_level, len(x)) * len(sigmas)).astype(int)
-    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigmas[number])
-    return losses.mean(), {}
-
-
-def sample(config: Config, sigmas, score, event, params, keys) -> jax.Array:
-    """Annealed Langevin dynamics and a denoising step, a sample for each key."""
+def annealed(config: Config) -> samplers.Sampler:
+    """Returns T Langevin steps at each level."""
     step_size = samplers.annealed(config.step_size * config.sigma_min**2, config.sigma_min)
-    annealed = samplers.repeat(samplers.langevin(step_size), config.langevin_steps)
-    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), *event), sigmas[0])
-    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), annealed)
-    return denoise(partial(score, params), x, jnp.full(len(x), config.sigma_min))
+    return samplers.repeat(samplers.langevin(step_size), config.langevin_steps)
 
 
 if __name__ == "__main__":

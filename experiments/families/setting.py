@@ -56,7 +56,7 @@ class Setting(NamedTuple):
 
     def scaled(self, x: Array) -> Array:
         """(x - mean) / std, of examples as bytes or as they are."""
-        return (data.unit(x) - self.mean) / self.std
+        return (data.pixels.unit(x) - self.mean) / self.std
 
     def restored(self, x: Array) -> Array:
         """What `scaled` was made of, pixels clipped to 0..1."""
@@ -71,9 +71,9 @@ def of(name: str, folder: Path | None = None, size: int | None = None) -> Settin
     Examples are held out at random, the same ones always.
     """
     if name == "25gaussians":
-        examples, labels = data.toy(GRID(), DRAWN[name], seed=0)
+        examples, labels, _ = data.toy(GRID(), DRAWN[name], seed=0)
     elif name == "stacked_digits":
-        examples, labels = data.stacked_digits(DRAWN[name], seed=0)
+        examples, labels, _ = data.stacked_digits(DRAWN[name], seed=0)
     else:
         examples, labels = _load(name, folder, size)
     order = np.random.default_rng(0).permutation(len(examples))

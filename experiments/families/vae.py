@@ -41,12 +41,12 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Of each sampler."""
+    """Returns the evaluations of the network for a sample, by sampler."""
     return {"mean": 1, "drawn": 1}
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes. Raises data.DataError if the data are absent."""
+    """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
     setting = settings.of(config.data, config.data_dir, config.size)
     encoder, decoder = networks(config, setting)
 
@@ -70,8 +70,9 @@ def build(config: Config) -> Experiment:
         decoded = decoder.apply(params["decoder"], code)
         return likelihood.log_normal(setting, x, decoded, log_scale) - divergence
 
-    def loss(params, key, x):
-        return -bound(params, noise.row_keys(key, len(x)), x).mean(), {}
+    def loss(params, context, batch):
+        x = batch["x"]
+        return -bound(params, noise.row_keys(context.key, len(x)), x).mean(), {}
 
     def sample(spread, params, keys):
         z = noise.normal(noise.fold_in(keys, 0), (len(keys), config.latent))

@@ -18,12 +18,12 @@ import numpy as np
 
 from experiments.ncsn import ablation, report
 from experiments.ncsn.config import PRESETS, Config
-from jaxscore import data, diagnostics, launch, noise, objectives, samplers
-from jaxscore.launch import flags
+from jaxscore import data, diagnostics, launch, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment, flags
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.experiment import Experiment
 from jaxscore.networks import NCSN, NCSNv2, refinenet
 from jaxscore.score import at_levels, denoise, over_sigma
+from jaxscore.types import Array, Key, ParametricScore, Params
 
 STAGES = {
     "compact": refinenet.COMPACT,
@@ -34,7 +34,7 @@ STAGES = {
 
 
 def build(config: Config) -> Experiment:
-    """The experiment that the configuration describes.
+    """Returns the experiment that the flags describe.
 
     Raises data.DataError if the data are absent, FlagError if the network cannot halve their images.
     """
@@ -42,43 +42,33 @@ def build(config: Config) -> Experiment:
 
 
 def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Experiment:
-    """The experiment on these images [n, h, w, c] in 0..1, of classes labels [n]."""
+    """Returns the experiment on images [n, h, w, c] in 0..1, of classes labels [n]."""
     event = images.shape[1:]
     config = dataclasses.replace(config, shape=event)  # so that config.json has it
-    sigmas = levels(config)
     network, score = score_network(config)
-    edges = tuple(np.geomspace(config.sigma_min, config.sigma_max, 6)[1:-1].tolist())
+    way = jax.jit(partial(annealing, config, score, event), compiler_options=compiler_options())
     return Experiment(
         name="ncsn",
         config=config,
-        init=lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1)),
-        loss=partial(loss, config, score, sigmas[:-1], edges),
-        batches=lambda first, rows=None: data.batches(
-            images, batch=config.batch, seed=config.seed, start=first, rows=rows
-        ),
-        samplers={"langevin": partial(sample, config, score, sigmas, event)},
-        evaluate=partial(report.evaluate, config, images, labels),
+        init=networks.init(network, event),
+        loss=partial(loss, config, score),
+        batches=partial(data.batches, {"x": images}),
+        samplers={"langevin": partial(sample, config, score, event)},
+        score=score,
+        evaluate=partial(report.evaluate, config, evaluations(config), images, labels),
         table=report.table,
-        report=partial(
-            report.report,
-            config,
-            jax.jit(partial(annealing, config, score, sigmas, event), compiler_options=compiler_options()),
-            images,
-            edges,
-        ),
-        event=jax.ShapeDtypeStruct(event, np.float32 if isinstance(images, np.ndarray) else np.uint8),
+        report=partial(report.report, config, way, images),
         compiler_options=compiler_options(),
     )
 
 
 def load(config: Config) -> tuple[data.Examples, np.ndarray]:
-    """Images and labels; no images where none are needed and none are there.
+    """Returns images and labels; without data, no images if --mode sample needs none.
 
-    Raises DataError if they are absent though they are needed, FlagError if their sides are odd where
-    the network halves them.
+    Raises DataError if data are needed and absent, FlagError if a side is odd where the network halves it.
     """
     try:
-        images, labels = data.load(config.data, config.data_dir, size=config.size)
+        images, labels, _ = data.load(config.data, config.data_dir, size=config.size)
     except data.DataError:
         if config.mode != "sample":
             raise
@@ -90,13 +80,13 @@ def load(config: Config) -> tuple[data.Examples, np.ndarray]:
     return images, labels
 
 
-def levels(config: Config) -> jax.Array:
-    """sigma_1 > ... > sigma_L > 0."""
+def sigma_grid(config: Config) -> Array:
+    """Returns the levels sigma_1 > ... > sigma_L > 0."""
     return noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
 
 
-def score_network(config: Config):
-    """The Flax module, and score(params, x, sigma) made of it."""
+def score_network(config: Config) -> tuple[NCSN | NCSNv2, ParametricScore]:
+    """Returns the network, and the score made of it."""
     shared = {
         "channels": config.channels,
         "stages": STAGES[config.stages],
@@ -105,52 +95,62 @@ def score_network(config: Config):
     }
     if config.network == "ncsn":
         network = NCSN(levels=config.levels, **shared)
-        return network, at_levels(network.apply, levels(config)[:-1])
+        return network, at_levels(network.apply, sigma_grid(config)[:-1])
     network = NCSNv2(**shared)
     return network, over_sigma(network.apply)
 
 
-def loss(config: Config, score, sigmas, edges, params, key, x):
+def loss(config: Config, score: ParametricScore, params: Params, context, batch):
     """1/2 |sigma s(x + sigma n, sigma) + n|^2, sigma one of the levels, all equally likely."""
-    key_level, key_noise, key_flip = jax.random.split(key, 3)
-    x = data.unit(x)
-    # Stratified, so that a batch meets the levels evenly; each example's is uniform among them.
-    number = jnp.floor(noise.stratified(key_level, len(x)) * config.levels).astype(int)
-    sigma = sigmas[number]
-    if config.flip:
-        x = data.flip(key_flip, x)
-    losses = objectives.noise_conditional(partial(score, params), key_noise, x, sigma)
+    key, key_flip = jax.random.split(context.key)
+    x = data.pixels.unit(batch["x"])
+    x = data.pixels.flip(key_flip, x) if config.flip else x
+    schedule = noise.uniform_over(sigma_grid(config)[:-1])
+    objective = objectives.over_levels(objectives.noise_conditional, schedule)
+    losses, sigma = objective(partial(score, params), key, x, with_sigma=True)
+    edges = np.geomspace(config.sigma_min, config.sigma_max, 6)[1:-1]
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, edges)}
 
 
 def dynamics(config: Config) -> samplers.Sampler:
-    """T Langevin steps at a level."""
+    """Returns T Langevin steps at a level."""
     step = samplers.langevin(samplers.annealed(config.epsilon, config.sigma_min))
     return samplers.repeat(step, config.langevin_steps)
 
 
-def starting_point(config: Config, keys, event) -> jax.Array:
-    """Where sampling starts."""
+def evaluations(config: Config) -> dict[str, int]:
+    """Returns the evaluations of the score for each array of samples; the denoising at the end is one."""
+    steps = samplers.evaluations(dynamics(config), config.levels)
+    return {"samples": steps + 1, "without_denoising": steps}
+
+
+def starting_point(config: Config, keys: Key, event: tuple[int, ...]) -> Array:
+    """Draws the start of sampling, for each key."""
     if config.start == "normal":
         return samplers.prior(keys, (len(keys), *event), config.sigma_max)
     return jax.vmap(lambda key: jax.random.uniform(key, event))(keys)
 
 
-def sample(config: Config, score, sigmas, event, params, keys) -> dict[str, jax.Array]:
-    """Annealed Langevin dynamics, with and without the final denoising, an image for each key."""
+def sample(
+    config: Config, score: ParametricScore, event: tuple[int, ...], params: Params, keys: Key
+) -> dict[str, Array]:
+    """Returns images by annealed Langevin dynamics, with and without denoising at the end, by key."""
     x = starting_point(config, noise.fold_in(keys, 0), event)
     bound = partial(score, params)
-    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, dynamics(config))
+    x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigma_grid(config), bound, dynamics(config))
     denoised = denoise(bound, x, jnp.full(len(x), config.sigma_min))
     return {"samples": jnp.clip(denoised, 0, 1), "without_denoising": jnp.clip(x, 0, 1)}
 
 
-def annealing(config: Config, score, sigmas, event, params, keys) -> tuple[jax.Array, samplers.Statistics]:
-    """The images at the end of every level, [L, k, h, w, c], and the figures of every level."""
+def annealing(
+    config: Config, score: ParametricScore, event: tuple[int, ...], params: Params, keys: Key
+) -> tuple[Array, samplers.Statistics]:
+    """Returns the images at the end of every level, [L, k, h, w, c], and the statistics of every level."""
     x = starting_point(config, noise.fold_in(keys, 0), event)
     each = samplers.per_level(dynamics(config))
     keep = lambda x, memory: (x, jax.tree.map(jnp.mean, memory))
-    return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), each, collect=keep)[1]
+    bound = partial(score, params)
+    return samplers.sample(noise.fold_in(keys, 1), x, sigma_grid(config), bound, each, collect=keep)[1]
 
 
 def main() -> None:

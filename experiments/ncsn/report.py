@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from experiments.common.features import classifier
-from jaxscore import data, metrics, noise
+from jaxscore import data, keys, metrics, noise
+from jaxscore.keys import Stream
 from jaxscore.launch import plots
 
 ROWS = {"samples": "annealed Langevin", "without_denoising": "  without denoising"}
@@ -16,7 +17,7 @@ SHOWN = 100
 """Images in a grid."""
 
 
-def evaluate(config, images, labels, params, samples) -> dict:
+def evaluate(config, evaluations, images, labels, params, samples) -> dict:
     """Samples, with and without the final denoising, against images: in features and in pixels.
 
     Features are the last hidden layer of a classifier fitted to all images; where there are no
@@ -39,12 +40,11 @@ def evaluate(config, images, labels, params, samples) -> dict:
             )
         },
     }
-    evaluations = config.levels * config.langevin_steps
     for name, x in samples.items():
         x = metrics.round_to(x, config.grey_values)
         rows = [metrics.compare(x, reference, classes, features, predict) for features, predict, _ in judges]
         means = {column: _mean(row[column] for row in rows) for column in rows[0]}
-        result[name] = {"evaluations": evaluations + (name == "samples"), **means, "by_judge": rows}
+        result[name] = {"evaluations": evaluations[name], **means, "by_judge": rows}
     return result
 
 
@@ -77,7 +77,7 @@ def table(results: dict) -> list[tuple[str, ...]]:
     return [*lines, ("real, half to half", "", f"{results['real']['halves_frechet']:.3f}", "", "", "", "")]
 
 
-def report(config, annealing, images, edges, params, samples, history, folder: Path) -> list[Path]:
+def report(config, annealing, images, params, samples, history, folder: Path) -> list[Path]:
     """Samples beside real images, their nearest ones, the way through the levels, and the losses."""
     rng = np.random.default_rng(config.seed)
     real = images[rng.choice(len(images), SHOWN, replace=len(images) < SHOWN)]
@@ -96,14 +96,14 @@ def report(config, annealing, images, edges, params, samples, history, folder: P
         plots.pairs(axes, shown, reference[nearest], title=title)
     _draw_annealing(config, annealing, params, folder / "annealing.png")
     with plots.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
-        plots.loss_by_sigma(axes, history, edges)
+        plots.loss(axes, history)
     return [folder / f"{name}.png" for name in ("samples", "nearest", "annealing", "loss")]
 
 
 def _draw_annealing(config, annealing, params, path: Path) -> None:
     """Six samples on their way through the levels, and how the dynamics fares at each."""
-    keys = noise.row_keys(jax.random.key(config.seed + 1), 6)
-    frames, at_level = jax.device_get(annealing(params, keys))
+    rows = noise.row_keys(keys.stream(config.seed, Stream.REPORT), 6)
+    frames, at_level = jax.device_get(annealing(params, rows))
     sigmas = np.geomspace(config.sigma_max, config.sigma_min, config.levels)
     kept = np.linspace(0, config.levels - 1, min(10, config.levels)).round().astype(int)
     way = np.clip(frames[kept].swapaxes(0, 1).reshape(-1, *frames.shape[2:]), 0, 1)

@@ -1,58 +1,65 @@
-"""Experiments by name, without data: for what only compiles or times their programs.
+"""Experiments by name, without their data: for programs that only compile or time them.
 
-`plan` and `bench` need an experiment's functions and the shapes of its examples, not its images.
+Planning and timing need the functions of an experiment and the shapes of its examples, not its images. Random
+images of the same size stand in for a data set that is absent.
 """
 
 import dataclasses
-import tempfile
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from experiments.digits import experiment as digits
-from experiments.ncsn import config as ncsn_config
-from experiments.ncsn import experiment as ncsn
-from jaxscore.launch import flags
-from jaxscore.launch.config import Config
-from jaxscore.launch.experiment import Experiment
+from jaxscore.data import DataError
+from jaxscore.launch import Config, Experiment, flags
 
 
 class Recipe(NamedTuple):
-    """The presets of an experiment, which of them it has by itself, and the way to build it on no data."""
+    """An experiment's `build`, and the configurations to choose from by name, the first by default."""
 
-    presets: dict[str, Any]
-    default: str
     build: Callable[[Any], Experiment]
-
-
-def _ncsn(config: ncsn_config.Config) -> Experiment:
-    images = np.random.default_rng(0).random((config.batch, *config.shape), np.float32)
-    return ncsn.assemble(config, images, np.zeros(len(images), np.int32))
-
-
-def _digits(config: digits.Config) -> Experiment:
-    try:
-        return digits.build(config)
-    except ImportError:  # scikit-learn has the digits; random images of their size take as long
-        images = np.random.default_rng(0).random((1797, 8, 8, 1), np.float32)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "random.npz"
-            np.savez(path, images=images, labels=np.zeros(len(images), np.int32))
-            return digits.build(dataclasses.replace(config, data=f"npz:{path}"))
-
-
-RECIPES: dict[str, Recipe] = {
-    "ncsn": Recipe(ncsn_config.PRESETS, ncsn_config.Config.preset, _ncsn),
-    "digits": Recipe({"digits": digits.Config()}, "digits", _digits),
-}
+    presets: dict[str, Config]
 
 
 def recipe(name: str, preset: str | None) -> tuple[Recipe, Config]:
-    """The recipe and its preset's configuration. Raises FlagError, naming the choices, for unknown ones."""
-    flags.require(name in RECIPES, "experiment", name, f"is not known; use {', '.join(RECIPES)}")
-    found = RECIPES[name]
-    known = preset is None or preset in found.presets
-    flags.require(known, "preset", preset, f"is not known; use {', '.join(found.presets)}")
-    return found, found.presets[preset or found.default]
+    """Returns the recipe of experiments.NAME, or of another module, and the configuration of the preset.
+
+    Raises FlagError, naming the choices, for a name or a preset that is not known.
+    """
+    module = _module(name)
+    presets = getattr(module, "PRESETS", None) or {name.split(".")[-1]: module.Config()}
+    default = getattr(module.Config, "preset", None)
+    chosen = preset or (default if default in presets else next(iter(presets)))
+    flags.require(chosen in presets, "preset", preset, f"is not known; use {', '.join(presets)}")
+    return Recipe(lambda config: built(module.build, config), presets), presets[chosen]
+
+
+def _module(name: str) -> Any:
+    for path in (f"experiments.{name}", name):
+        try:
+            module = importlib.import_module(path)
+        except ImportError as error:
+            if error.name is None or not path.startswith(error.name):
+                raise
+            continue
+        if hasattr(module, "build") and hasattr(module, "Config"):
+            return module
+    folder = Path(__file__).parents[1]
+    known = sorted(path.parent.name for path in folder.glob("*/experiment.py"))
+    families = f"families.NAME, {', '.join(known)}, toy2d"
+    raise flags.FlagError(f"--experiment {name}: is no module with `build` and `Config`; use {families}")
+
+
+def built(build: Callable[[Any], Experiment], config: Config) -> Experiment:
+    """Returns the experiment, on random images if data are absent. Raises DataError without their size."""
+    try:
+        return build(config)
+    except DataError as error:
+        if not hasattr(config, "shape"):
+            raise DataError(f"{error}; to plan without the data: --data random:HxWxC") from None
+        return build(without_data(config))
+
+
+def without_data(config: Config) -> Config:
+    """Returns the configuration with random images of its `shape` in place of its data."""
+    return dataclasses.replace(config, data=f"random:{'x'.join(map(str, config.shape))}", size=None)

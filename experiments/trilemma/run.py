@@ -240,7 +240,7 @@ def rows_of(name: str, runs: list[dict[str, Any]]) -> list[report.Row]:
 def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
     """Examples of the data, and the first samples of each family's first seed, by sampler."""
     few = lambda x: x[: 2000 if x.ndim == 2 else SHOWN]
-    found = {"data": few(data.unit(np.asarray(settings.of(config.data, config.data_dir).held_out)))}
+    found = {"data": few(data.pixels.unit(np.asarray(settings.of(config.data, config.data_dir).held_out)))}
     for name, runs in outcomes.items():
         if "diverged" in runs[0]:
             continue

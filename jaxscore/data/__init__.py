@@ -5,19 +5,22 @@
     data.load("celeb_a", "/data/tfds")            too large for that: Images, read when asked for
     data.load("folder:ffhq256", size=64)
 
-Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`, and `x[:]` where `fits(x)`. Batches of
-Images are bytes until `unit` scales them, on the device.
+Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`, and `x[:]` where `fits(x)`. A batch
+is a dictionary, {"x": ..., "label": ...}; images in it may be bytes, which `pixels.unit` scales on the
+device.
 
 >>> examples = load("digits").examples
 >>> examples.shape, float(examples.max())
 ((1797, 8, 8, 1), 1.0)
->>> next(batches(examples, batch=32, seed=0, start=7)).shape
+>>> next(batches(load("digits"), batch=32, seed=0, start=7))["x"].shape
 (32, 8, 8, 1)
 """
 
+from jaxscore.data import pixels as pixels
 from jaxscore.data.arrays import Dataset as Dataset
 from jaxscore.data.arrays import digits as digits
 from jaxscore.data.arrays import from_npz as from_npz
+from jaxscore.data.arrays import random_images as random_images
 from jaxscore.data.arrays import stacked_digits as stacked_digits
 from jaxscore.data.arrays import toy as toy
 from jaxscore.data.images import DataError as DataError
@@ -27,6 +30,4 @@ from jaxscore.data.images import fits as fits
 from jaxscore.data.images import held as held
 from jaxscore.data.load import load as load
 from jaxscore.data.load import splits as splits
-from jaxscore.data.pixels import flip as flip
-from jaxscore.data.pixels import unit as unit
 from jaxscore.data.stream import batches as batches

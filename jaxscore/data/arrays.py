@@ -1,32 +1,49 @@
-"""Data sets that are arrays: digits, draws from a mixture, and a file of one's own.
+"""Data sets that are arrays: digits, draws from a mixture, and your own file.
 
 >>> data = digits()
 >>> data.examples.shape, float(data.examples.max())
 ((1797, 8, 8, 1), 1.0)
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxscore import mixtures
+from jaxscore import keys, mixtures
 from jaxscore.data import images
 from jaxscore.data.formats import numpy_files
 from jaxscore.data.images import DataError, Examples, Images
+from jaxscore.keys import Stream
 
 
 class Dataset(NamedTuple):
-    """Examples, in 0..1 if they are images, and a class label for each, 0 where there are no classes."""
+    """Examples, a class label for each, and further arrays with a row for each example."""
 
     examples: Examples
+    """[n, *event]; images as bytes or as floats in 0..1."""
     labels: Int[np.ndarray, "n"]
+    """The number of the class; 0 where there are no classes."""
+    conditions: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Arrays by name, [n, ...]."""
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of an example."""
+        return self.examples.shape[1:]
+
+    @property
+    def columns(self) -> dict[str, Examples]:
+        """All arrays by the names that they have in a batch: x, label, and the names of the conditions."""
+        return {"x": self.examples, "label": self.labels, **self.conditions}
 
 
 def digits() -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn's load_digits: [8, 8, 1], in 0..1, 17 grey values.
+    """Returns the 1,797 handwritten digits of scikit-learn's load_digits: [8, 8, 1], in 0..1, 17 grey values.
 
     From the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
     """
@@ -36,11 +53,18 @@ def digits() -> Dataset:
     return Dataset((bunch.images[..., None] / 16).astype(np.float32), bunch.target.astype(np.int32))
 
 
-def stacked_digits(n: int, *, seed: int) -> Dataset:
-    """n images [8, 8, 3] whose channels are three digits drawn with replacement, labelled 0 to 999.
+def random_images(shape: tuple[int, int, int], n: int = 1024) -> Dataset:
+    """Returns n images [h, w, c] of random bytes, always the same: to plan runs without their data."""
+    pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
+    return Dataset(images.held(pixels), np.zeros(n, np.int32))
 
-    The first channel's digit is the label's hundreds. A test of mode coverage: 1,000 modes, all about as
-    likely (Metz et al. 2017, section 3.3.1, there of MNIST). The same n, seed: the same images.
+
+def stacked_digits(n: int, *, seed: int) -> Dataset:
+    """Returns n images [8, 8, 3] whose channels are three digits drawn with replacement, labelled 0 to 999.
+
+    The digit in the first channel is the hundreds of the label. The set tests mode coverage: it has 1,000
+    modes with about equal probabilities (Metz et al. 2017, section 3.3.1, with MNIST). The images depend
+    on n and seed.
     """
     single = digits()
     chosen = np.random.default_rng(seed).integers(len(single.labels), size=(n, 3))
@@ -49,25 +73,25 @@ def stacked_digits(n: int, *, seed: int) -> Dataset:
 
 
 def toy(mixture: mixtures.Mixture, n: int, *, seed: int) -> Dataset:
-    """n draws from a Gaussian mixture, labelled by the component that most likely made each."""
-    key = jax.random.key(seed)
-    x = mixtures.draw(key, mixture, n)
+    """Returns n draws from a Gaussian mixture, each with the label of its most likely component."""
+    x = mixtures.draw(keys.stream(seed, Stream.DATA), mixture, n)
     owner = mixtures.responsibilities(mixture, x, jax.numpy.zeros(n)).argmax(axis=1)
     return Dataset(np.asarray(x), np.asarray(owner, np.int32))
 
 
-def from_npz(path: str | Path) -> Dataset:
-    """Images from an .npz file: `images` [n, h, w] or [n, h, w, c], 8-bit or floats in 0..1; `labels` [n].
+def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
+    """Returns the arrays of an .npz file: `images` [n, h, w(, c)], 8-bit or floats in 0..1, and `labels` [n].
 
-    Or from an .npy file, which is an array of images alone. Without labels all are 0. What is too large
-    to be held in memory is mapped, so that it is read as it is used, if it is not compressed. Nothing in
-    the file is executed (allow_pickle=False). Raises DataError if there is no such file, if it is damaged,
-    or if it does not hold such arrays.
+    Without `labels` all labels are 0. `conditions` names further arrays of numbers, [n, ...]. An .npy
+    file is an array of images alone. Uncompressed arrays that are too large for the memory are mapped,
+    and read as they are used. Nothing in the file is executed (allow_pickle=False). Raises DataError if
+    there is no such file, if it is damaged, or if it lacks an array or holds one of another kind.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise DataError(f"no data at {path}: save it there with numpy.savez(path, images=..., labels=...)")
-    found = numpy_files.load(path, mapped_from=images.RESIDENT_BYTES // 4 + 1)
+    names = ("images", "labels", *conditions)
+    found = numpy_files.load(path, names, mapped_from=images.RESIDENT_BYTES // 4 + 1)
     if "images" not in found:
         raise DataError(f"{path} cannot be used: it has no array `images`")
     pixels = found["images"]
@@ -77,11 +101,25 @@ def from_npz(path: str | Path) -> Dataset:
     if labels.dtype.kind not in "uif" or labels.shape != pixels.shape[:1]:
         raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
-    return Dataset(_examples(path, pixels), labels.astype(np.int32))
+    further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
+    return Dataset(_examples(path, pixels), labels.astype(np.int32), further)
+
+
+def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
+    """Returns that array as int32 or float32. Raises DataError unless it has n rows of numbers."""
+    if name not in found:
+        raise DataError(f"{path} cannot be used: it has no array `{name}`, which --conditions names")
+    array = found[name]
+    if array.dtype.kind not in "uif" or array.ndim < 1 or len(array) != n:
+        raise DataError(f"{path}: {name} is {array.dtype}{list(array.shape)}, not numbers [{n}, ...]")
+    array = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+    if not np.isfinite(array).all():
+        raise DataError(f"{path}: {name} has numbers that are not finite")
+    return array
 
 
 def _examples(path: Path, pixels: np.ndarray) -> Examples:
-    """Bytes as they are, floats as float32; read already, or mapped, if they are too many to be held."""
+    """Returns bytes as they are and floats as float32, in memory or, if they are too many, mapped."""
     of_bytes = pixels.dtype == np.uint8
     if not of_bytes:
         ranges = [(part.min(), part.max()) for part in numpy_files.chunks(pixels)]

@@ -1,4 +1,4 @@
-"""Data sets by name: where each is looked for, and how its authors cut it.
+"""Data sets by name: where each is looked for, and how its images are cropped.
 
 >>> load("digits").examples.shape
 (1797, 8, 8, 1)
@@ -15,24 +15,27 @@ from jaxscore.data.images import DataError
 
 NAMES = (
     "digits, fashion_mnist, mnist, cifar10, imagenet_resized/64x64, celeb_a, lsun/church_outdoor, "
-    "lsun/bedroom, lsun/tower, npz:FILE, folder:PATH, tfds:NAME"
+    "lsun/bedroom, lsun/tower, npz:FILE, folder:PATH, tfds:NAME, random:HxWxC"
 )
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts it."""
+"""The folder of Debian's package dataset-fashion-mnist."""
 
 
 class Cut(NamedTuple):
-    """The square of an image that is learned: `images.fit`'s arguments."""
+    """The arguments of `pictures.fit`: the square of each image that is learned."""
 
     crop: int | None = None
     size: int | None = None
 
 
+WHOLE = ("npz", "folder", "random")
+"""Kinds of data sets without splits."""
+
 IMAGENET = tuple(f"imagenet_resized/{side}x{side}" for side in (8, 16, 32, 64))
 
 UNSIZED = ("digits", "mnist", "fashion_mnist", "cifar10", *IMAGENET)
-"""Small images, which are learned as they are."""
+"""Sets of small images, which are not resized."""
 
 TFDS = {
     **dict.fromkeys(UNSIZED[1:], Cut()),
@@ -41,13 +44,18 @@ TFDS = {
     "lsun/bedroom": Cut(size=128),
     "lsun/tower": Cut(size=128),
 }
-"""tensorflow-datasets' own names, and the resolutions of Song & Ermon 2020."""
+"""The names of tensorflow-datasets, with the crops and resolutions of Song & Ermon 2020."""
 
 
 def load(
-    name: str, folder: str | Path | None = None, *, split: str = "train", size: int | None = None
+    name: str,
+    folder: str | Path | None = None,
+    *,
+    split: str = "train",
+    size: int | None = None,
+    conditions: tuple[str, ...] = (),
 ) -> Dataset:
-    """The data set of that name: images, which are indexed as an array of floats in 0..1, and their labels.
+    """Returns the data set of that name: images, which are indexed as an array of floats in 0..1, and labels.
 
     | name                   | images (in all splits)             | without `folder`      |
     |------------------------|------------------------------------|-----------------------|
@@ -63,21 +71,27 @@ def load(
     | npz:FILE               | your own .npz or .npy: `from_npz`  |                       |
     | folder:PATH            | your own, .png and .jpg            |                       |
     | tfds:NAME              | any that TFDS has prepared         | TFDS's                |
+    | random:HxWxC           | 1,024 of random bytes, to plan     |                       |
 
     `folder` holds MNIST's four IDX files, or is a data folder of tensorflow-datasets (TFDS), whose own is
     TFDS_DATA_DIR or ~/tensorflow_datasets. NAME may be NAME/CONFIG. `split` is train, test or all; digits
     and your own files are all train. `size` chooses another resolution for celeb_a, lsun, folder: and
-    tfds:. Sets of more than 1 GiB as float32 are read when asked for (`Images`). Nothing is downloaded:
-    what is not there is a DataError that says how to get it.
+    tfds:. `conditions` names further arrays of an npz: file. Sets of more than 1 GiB as float32 are read
+    when asked for (`Images`). Nothing is downloaded: for a set that is absent, the DataError says how to
+    get it.
     """
     folder = None if folder is None else Path(folder).expanduser()
     kind, rest = _parts(name)
-    if size is not None and (name in UNSIZED or kind == "npz"):
+    if size is not None and (name in UNSIZED or kind in ("npz", "random")):
         raise DataError(f"the images of {name} have one size; size={size} cannot be chosen")
     if size is not None and size < 1:
         raise DataError(f"size={size} must be at least 1")
-    if name == "digits" or kind in ("npz", "folder"):
-        return _whole(name, kind, rest, folder, split, size)
+    if conditions and kind != "npz":
+        raise DataError(
+            f"--conditions {' '.join(conditions)}: only npz: files have further arrays, not {name}"
+        )
+    if name == "digits" or kind in WHOLE:
+        return _whole(name, kind, rest, folder, split, size, conditions)
     if name in ("mnist", "fashion_mnist"):
         found = _idx_folder(name, folder)
         if found is not None:
@@ -87,13 +101,13 @@ def load(
 
 
 def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
-    """The splits that the data set has, as far as it is there: `train`, most often `test`, or others.
+    """Returns the splits of the data set that are there: `train`, most often `test`, or others.
 
     Raises DataError as `load` does.
     """
     folder = None if folder is None else Path(folder).expanduser()
     kind, rest = _parts(name)
-    if name == "digits" or kind in ("npz", "folder"):
+    if name == "digits" or kind in WHOLE:
         return ("train",)
     if name in ("mnist", "fashion_mnist"):
         found = _idx_folder(name, folder)
@@ -103,26 +117,48 @@ def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """What is before the colon of a known name, and after it."""
+    """Returns what stands before and after the colon of a known name."""
     kind, _, rest = name.partition(":")
-    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds") and rest):
+    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds", "random") and rest):
         raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
     return kind, rest
 
 
-def _whole(name: str, kind: str, path: str, folder: Path | None, split: str, size: int | None) -> Dataset:
-    """The data sets that have no splits and no other place."""
+def _whole(
+    name: str,
+    kind: str,
+    path: str,
+    folder: Path | None,
+    split: str,
+    size: int | None,
+    conditions: tuple[str, ...],
+) -> Dataset:
+    """Returns a data set that has no splits and one place."""
     if folder is not None:
         raise DataError(f"{name} is not looked for in another folder; leave {folder} out")
     if split not in ("train", "all"):
         raise DataError(f"{name} has no split {split!r}; it is all train")
     if name == "digits":
         return arrays.digits()
-    return arrays.from_npz(path) if kind == "npz" else load_folder(Path(path).expanduser(), size=size)
+    if kind == "random":
+        return arrays.random_images(_shape(path))
+    return (
+        arrays.from_npz(path, conditions=conditions)
+        if kind == "npz"
+        else load_folder(Path(path).expanduser(), size=size)
+    )
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """Returns the sizes in HxWxC. Raises DataError if there are not three of them."""
+    sizes = text.split("x")
+    if len(sizes) != 3 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise DataError(f"random:{text} is no size of images: use random:HxWxC, such as random:32x32x3")
+    return tuple(map(int, sizes))
 
 
 def _idx_folder(name: str, folder: Path | None) -> Path | None:
-    """Where MNIST's own files are. Raises DataError if Fashion-MNIST is nowhere at all."""
+    """Returns the folder of MNIST's own files, or None. Raises DataError if Fashion-MNIST is nowhere."""
     debian = name == "fashion_mnist" and folder is None
     place = FASHION_MNIST if debian else folder
     if place is not None and any(idx.has(place, split) for split in ("train", "test")):

@@ -21,8 +21,13 @@ from jaxscore.launch.config import Config as Config
 from jaxscore.launch.config import Mesh as Mesh
 from jaxscore.launch.config import Optimizer as Optimizer
 from jaxscore.launch.experiment import Experiment as Experiment
+from jaxscore.launch.experiment import Player as Player
+from jaxscore.launch.experiment import Units as Units
+from jaxscore.launch.experiment import balanced as balanced
 from jaxscore.launch.flags import FlagError as FlagError
 from jaxscore.launch.metrics_log import NonFinite as NonFinite
+from jaxscore.launch.open_run import Run as Run
+from jaxscore.launch.open_run import open_run as open_run
 from jaxscore.launch.run import main as main
 from jaxscore.launch.run import one_line_errors as one_line_errors
 from jaxscore.launch.run import run as run

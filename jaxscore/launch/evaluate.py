@@ -1,29 +1,90 @@
-"""The launcher's evaluation: metrics.json, the table and the pictures, from the samples in the folder."""
+"""Evaluation: metrics.json, the table and the pictures, from the samples in the folder.
 
+An experiment without `evaluate`, `table` or `report` of its own gets those of this module, which fit
+samples in the units of the data: images in 0..1, or points.
+"""
+
+import itertools
 from pathlib import Path
 from typing import Any
 
-from jaxscore.launch import console, metrics_log, workdir
+import numpy as np
+
+from jaxscore import data, metrics
+from jaxscore.launch import console, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.workdir import Refusal
 
+REFERENCE = 2000
+"""Examples, at most, with which samples are compared by default."""
+
 
 def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[str, Any]:
-    """metrics.json, the table and the pictures, made again only if they are out of date."""
-    path, report = folder / "metrics.json", folder / "report"
+    """Returns the metrics and prints the table; writes metrics.json and pictures if they are out of date."""
+    path, place = folder / "metrics.json", folder / "report"
     found = workdir.read_json(path)
-    pictures = sorted(report.glob("*.png"))
+    pictures = sorted(place.glob("*.png"))
     if found is None or found.get("stamp") != stamp or not pictures:
         samples, made_from = workdir.read_samples(folder / "samples.npz")
         if made_from != stamp:
             raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
-        metrics = experiment.evaluate(params, samples)
-        report.mkdir(exist_ok=True)
-        pictures = experiment.report(params, samples, metrics_log.read(folder / "metrics.jsonl"), report)
+        judge = experiment.evaluate or (lambda params, samples: compare(experiment, samples))
+        draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
+        measured = judge(params, samples)
+        place.mkdir(exist_ok=True)
+        pictures = draw(params, samples, metrics_log.read(folder / "metrics.jsonl"), place)
         sampling = workdir.read_json(folder / "sampling.json")
-        found = {**metrics, "sampling": sampling, "stamp": stamp}
+        found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
-    console.say("\n" + console.table(experiment.table(found)) + "\n")
+    console.say("\n" + console.table((experiment.table or table)(found)) + "\n")
     for picture in pictures:
         console.say(f"picture: {picture}")
     return found
+
+
+# By default ---------------------------------------------------------------------------------------
+
+
+def compare(experiment: Experiment, samples: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the distances of each array of samples from training examples, by principal components."""
+    reference = examples(experiment, REFERENCE)
+    features = metrics.principal_components(reference)
+    # The coverage of an example looks at 5 neighbours.
+    fits = lambda x: x.shape[1:] == reference.shape[1:] and min(len(x), len(reference)) > 5
+    compared = lambda x: metrics.compare(np.asarray(x), reference, None, features, None)
+    found = {name: compared(x) for name, x in samples.items() if fits(x)}
+    components = features(reference[:1]).shape[1]
+    about = {"reference_n": len(reference), "features": f"{components} principal components"}
+    return {"settings": about, "samplers": found}
+
+
+def examples(experiment: Experiment, most: int) -> np.ndarray:
+    """Returns up to `most` different training examples, float32: those of the first batches of the run."""
+    config = experiment.config
+    source = experiment.batches(batch=config.batch, seed=config.seed)
+    batches = itertools.islice(source, -(-most // config.batch))
+    found = np.concatenate([data.pixels.unit(np.asarray(batch["x"])) for batch in batches])[:most]
+    _, first = np.unique(found.reshape(len(found), -1), axis=0, return_index=True)
+    return found[np.sort(first)].astype(np.float32)
+
+
+def table(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for each array of samples."""
+    columns = ("frechet", "precision", "recall", "density", "coverage", "nearest_neighbour_ratio")
+    titles = ("Frechet", "precision", "recall", "density", "coverage", "neighbour ratio")
+    cells = lambda row: (f"{row[column]:.3f}" for column in columns)
+    return [("sampler", *titles), *((name, *cells(row)) for name, row in results["samplers"].items())]
+
+
+def report(
+    experiment: Experiment, samples: dict[str, np.ndarray], history: list[dict[str, Any]], place: Path
+) -> list[Path]:
+    """Draws the samples of each sampler beside examples, and the loss against the step."""
+    real = examples(experiment, REFERENCE)
+    alike = {name: x for name, x in samples.items() if x.shape[1:] == real.shape[1:]}
+    with plots.page(place / "samples.png", columns=1 + len(alike), size=4.0) as axes:
+        for each, (name, x) in zip(axes, {"data": real, **alike}.items(), strict=True):
+            plots.examples(each, x, name)
+    with plots.page(place / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
+        plots.loss(axes, history)
+    return [place / "samples.png", place / "loss.png"]

@@ -1,40 +1,76 @@
-"""What an experiment is: pure functions, its data, and a Config of flags."""
+"""What an experiment is: pure functions, data, and a Config of flags; the launcher does the rest."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxscore import trainer
+from jaxscore import trainer, updates
 from jaxscore.launch.config import Config, Optimizer
+from jaxscore.types import Array, Batch, Condition, Key, ParametricScore, Params
+
+
+class Player(NamedTuple):
+    """One of several adversaries: its loss, and the optimiser of its parameters, params[player]."""
+
+    loss: updates.Loss
+    optimizer: Optimizer
+
+
+class Units(NamedTuple):
+    """How the data and the score's x are made of each other; both are images in 0..1 by default."""
+
+    encode: Callable[[Array], Array] = lambda data: data
+    """encode(data[b, ...]) -> x, of data in 0..1 if they are images."""
+    decode: Callable[[Array], Array] = lambda x: x
+    """decode(x[b, ...]) -> data."""
 
 
 class Experiment(NamedTuple):
-    """Pure functions, and the data as a function of the step; `run` does the rest."""
+    """Pure functions, and the data as a function of the step.
+
+    An experiment has a `loss`, or it has `players` who take turns (`updates.alternating`).
+    """
 
     name: str
+    """The name in config.json, by which a folder belongs to an experiment."""
     config: Config
-    init: Callable[[Any], Any]
-    """init(key) -> params"""
-    loss: trainer.Loss | tuple[trainer.Turn, ...]
-    """loss(params, key, batch) -> (value, metrics), or the turns of players who have one each"""
-    batches: Callable[..., Iterator[np.ndarray]]
-    """batches(first step, rows=None) -> its batch and all that follow, or those rows of them"""
-    samplers: dict[str, Callable[[Any, Any], Any]]
-    """sampler(params, keys) -> array, or dict of arrays, with a row for each key"""
-    evaluate: Callable[[Any, dict[str, np.ndarray]], dict[str, Any]]
-    """evaluate(params, samples) -> metrics"""
-    table: Callable[[dict[str, Any]], list[tuple[str, ...]]]
-    """table(metrics) -> rows of text, the first a heading"""
-    report: Callable[[Any, dict[str, np.ndarray], list[dict], Path], list[Path]]
-    """report(params, samples, history, folder) -> the pictures it has made"""
-    event: jax.ShapeDtypeStruct | None = None
-    """Shape and type of an example, where they are known without a batch."""
+    init: Callable[[Key], Params]
+    """init(key) -> params; `networks.init` makes it."""
+    batches: Callable[..., Iterator[Batch]]
+    """batches(batch=, seed=, start=, rows=) -> batches from `start` on; partial(data.batches, source)."""
+    samplers: dict[str, Callable[..., Any]]
+    """sampler(params, keys) -> array, or dict of arrays, with a row for each key.
+
+    With `conditions` it is sampler(params, keys, condition). Samples are in the units of the data: images
+    in 0..1, as `data.pixels.unit` makes them.
+    """
+    loss: updates.Loss | None = None
+    """loss(params, context, batch) -> (value, metrics)."""
+    players: dict[str, Player] | None = None
+    """The adversaries, in the order of their turns."""
+    score: ParametricScore | None = None
+    """The score that the network makes, for `open_run`."""
+    units: Units = Units()
+    """The units of the score's x."""
+    conditions: Callable[[Array], Condition] | None = None
+    """conditions(numbers[b]) -> the conditions of the samples with these numbers; see `balanced`."""
+    evaluate: Callable[[Params, dict[str, np.ndarray]], dict[str, Any]] | None = None
+    """evaluate(params, samples) -> metrics; distances to the data by default."""
+    table: Callable[[dict[str, Any]], list[tuple[str, ...]]] | None = None
+    """table(metrics) -> rows of text, the first a heading."""
+    report: Callable[[Params, dict[str, np.ndarray], list[dict], Path], list[Path]] | None = None
+    """report(params, samples, history, folder) -> the pictures drawn; samples and the loss by default."""
     compiler_options: dict[str, str] | None = None
     """What the training step and the samplers are compiled with, beside XLA's defaults."""
-    optimizers: dict[str, Optimizer] | None = None
-    """With turns, each player's optimiser; without, it is the configuration's."""
-    averaged: Callable[[Any], Any] = trainer.everything
-    """averaged(params) -> those of which the average is kept, which is what is sampled from"""
+    averaged: Callable[[Params], Params] = trainer.identity
+    """averaged(params) -> the parameters of which the average is kept; samplers get this average."""
+
+
+def balanced(n_classes: int, label: int | None = None) -> Callable[[Array], Array]:
+    """Returns `conditions` that give sample i the class i mod n_classes, or all samples the class `label`."""
+    if label is None:
+        return lambda numbers: numbers % n_classes
+    return lambda numbers: jnp.full_like(numbers, label)

@@ -94,6 +94,7 @@ class Logbook:
         if bins:
             total, count = (sum(b[name] for b in bins) for name in ("total", "count"))
             row["loss_by_sigma"] = [float(t / c) if c else None for t, c in zip(total, count, strict=True)]
+            row["sigma_edges"] = [float(f"{edge:.6g}") for edge in bins[0]["edges"]]
         return row
 
     def write(self, row: dict[str, Any]) -> None:

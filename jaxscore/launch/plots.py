@@ -42,11 +42,15 @@ def fields(axes: Axes, at: AnyArray, learned: AnyArray, exact: AnyArray, title: 
     axes.set_title(title, fontsize=10)
 
 
-def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -> None:
-    """The loss of each bin of noise levels against the step; `edges` is where the bins meet."""
-    edges = [0.0, *(float(edge) for edge in edges), np.inf]
-    history = [row for row in history if "loss_by_sigma" in row]  # not where all steps were skipped
-    steps = [row["step"] for row in history]
+def loss(axes: Axes, history: Sequence[dict]) -> None:
+    """Draws the loss against the step, in each bin of noise levels if the log has them."""
+    history = [row for row in history if row.get("loss") is not None]  # None where all steps were skipped
+    steps, edges = [row["step"] for row in history], history[-1].get("sigma_edges") if history else None
+    if edges is None:
+        axes.plot(steps, [row["loss"] for row in history], color=BLUE)
+        axes.set(xlabel="step", ylabel="loss", title="loss")
+        return
+    edges = [0.0, *edges, np.inf]
     for number, shade in enumerate(np.linspace(0.1, 0.95, len(edges) - 1)):
         curve = [row["loss_by_sigma"][number] for row in history]
         curve = [np.nan if value is None else value for value in curve]
@@ -56,6 +60,18 @@ def loss_by_sigma(axes: Axes, history: Sequence[dict], edges: Sequence[float]) -
     axes.set(xlabel="step", ylabel="loss per example", yscale="log")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     axes.set_title("loss by noise level", fontsize=10)
+
+
+def examples(axes: Axes, x: AnyArray, title: str) -> None:
+    """Draws examples [n, ...]: 64 images, points of the plane, or else numbers as curves."""
+    x = np.asarray(x)
+    if x.ndim == 4:
+        images(axes, x[:64], rows=8, title=title)
+    elif x.ndim == 2 and x.shape[1] == 2:
+        points(axes, x[:2000], title, reach=1.1 * float(np.quantile(np.abs(x), 0.995)))
+    else:
+        axes.plot(x[:64].reshape(len(x[:64]), -1).T, color=BLUE, alpha=0.3, linewidth=0.8)
+        axes.set_title(title, fontsize=10)
 
 
 def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:

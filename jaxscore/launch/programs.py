@@ -1,28 +1,28 @@
-"""The three jits, init, step and sample: with their shardings, and the donation of the state.
+"""The three jits, init, step and sample, with their shardings and the donation of the state.
 
-Each is a function of an experiment and a mesh, which may be one of devices that are not there: `plan`
-compiles the very same programs for a pod.
+Each is made of an experiment and a mesh. The devices of the mesh need not exist: `plan` compiles the same
+programs for a pod.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from jaxscore import data, ema, noise, sharding, trainer
+from jaxscore import ema, noise, sharding, trainer, updates
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
-
-INIT, TRAIN, SAMPLE = range(3)
-"""The streams of randomness: each is the seed's key folded with its number."""
+from jaxscore.types import Batch, Key, Params
 
 PROFILES = (0.05, 0.10)
 """Relative widths of the two averages that snapshots keep (Karras et al. 2024, section 3.2)."""
 
 
-def mesh_of(config: Config, devices=None) -> jax.sharding.Mesh:
-    """The mesh that the configuration asks for. Raises FlagError if the devices or the batch do not fit."""
+def mesh_of(config: Config, devices=None) -> Mesh:
+    """Returns the mesh that the flags ask for. Raises FlagError if the devices or the batch do not fit."""
     try:
         mesh = sharding.mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
     except ValueError as error:
@@ -34,66 +34,60 @@ def mesh_of(config: Config, devices=None) -> jax.sharding.Mesh:
     return mesh
 
 
-def init_state(experiment: Experiment) -> Callable[[Any], trainer.TrainState]:
-    """key -> the state before the first step."""
-    profiles = len(decays(experiment.config))
+def init_state(experiment: Experiment) -> Callable[[Key], trainer.TrainState]:
+    """Returns key -> the state before the first step."""
+    profiles, how = len(decays(experiment.config)), update(experiment)
     return lambda key: trainer.init_state(
-        key, experiment.init, optimizer(experiment), profiles=profiles, averaged=experiment.averaged
+        key, experiment.init, how, profiles=profiles, averaged=experiment.averaged
     )
 
 
-def optimizer(experiment: Experiment) -> trainer.Optimizer:
-    """The optimiser of the configuration, or the experiment's one for each player."""
-    build = lambda recipe: recipe.build(experiment.config.steps)
-    players = experiment.optimizers
-    if players is None:
-        return build(experiment.config.optimizer)
-    return {player: build(recipe) for player, recipe in players.items()}
+def update(experiment: Experiment, gather: Callable[[Params], Params] = trainer.identity) -> updates.Update:
+    """Returns the update of the experiment; its losses see the parameters through `gather`."""
+    config = experiment.config
+    bind = lambda loss: lambda params, context, batch: loss(gather(params), context, batch)
+    if experiment.players is None:
+        tx = config.optimizer.build(config.steps)
+        return updates.descent(bind(experiment.loss), tx, microbatches=config.microbatches)
+    turns = (
+        updates.Turn(name, bind(player.loss), player.optimizer.build(config.steps))
+        for name, player in experiment.players.items()
+    )
+    return updates.alternating(tuple(turns), microbatches=config.microbatches)
 
 
 def decays(config: Config) -> tuple[ema.Decay, ...]:
-    """Those of the averages that snapshots keep; none if there are no snapshots."""
+    """Returns the decays of the averages that snapshots keep; none if there are no snapshots."""
     return tuple(ema.power(ema.gamma(width)) for width in PROFILES) if config.snapshot_every else ()
 
 
-def abstract_state(experiment: Experiment, mesh) -> trainer.TrainState:
-    """Shapes first, then shardings: what the state will be, before any array is made."""
+def abstract_state(experiment: Experiment, mesh: Mesh) -> trainer.TrainState:
+    """Returns shapes, types and shardings of the state, before any array is made."""
     shapes = jax.eval_shape(init_state(experiment), jax.random.key(0))
-    return _abstract(shapes, sharding.fully_sharded(mesh, shapes))
+    return _abstract(shapes, sharding.fsdp(mesh, shapes))
 
 
-def abstract_batch(experiment: Experiment, mesh) -> jax.ShapeDtypeStruct:
-    """Shape, type and sharding of a batch, without one if the experiment knows its `event`."""
-    event, config = experiment.event, experiment.config
-    if event is None:
-        first = next(experiment.batches(0))
-        event = jax.ShapeDtypeStruct(first.shape[1:], first.dtype)
-    shape = (config.batch, *event.shape)
-    return jax.ShapeDtypeStruct(shape, event.dtype, sharding=sharding.batched(mesh))
+def abstract_batch(experiment: Experiment, mesh: Mesh) -> Batch:
+    """Returns shapes, types and shardings of a batch, as the first one has them."""
+    config = experiment.config
+    first = next(experiment.batches(batch=config.batch, seed=config.seed))
+    where = sharding.batched(mesh)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), first)
 
 
-def make_init(experiment: Experiment, mesh) -> Callable[[Any], trainer.TrainState]:
-    """key -> the state, jitted, each array made where it belongs: no device ever holds the whole."""
+def make_init(experiment: Experiment, mesh: Mesh) -> Callable[[Key], trainer.TrainState]:
+    """Returns key -> the state, jitted. Each array is made in its place; no device holds the whole state."""
     return jax.jit(init_state(experiment), out_shardings=places(abstract_state(experiment, mesh)))
 
 
-def make_step(experiment: Experiment, mesh) -> trainer.Step:
-    """The training step of the experiment, jitted, its state donated."""
+def make_step(experiment: Experiment, mesh: Mesh) -> trainer.Step:
+    """Returns the training step of the experiment, jitted, its state donated."""
     config, where = experiment.config, places(abstract_state(experiment, mesh))
-    gather = _gather(mesh, where.params)
-    # Pixels travel to the devices as bytes, and are scaled there.
-    bind = lambda loss: lambda params, key, batch, *step: loss(gather(params), key, data.unit(batch), *step)
-    if isinstance(experiment.loss, tuple):
-        loss = tuple(turn._replace(loss=bind(turn.loss)) for turn in experiment.loss)
-    else:
-        loss = bind(experiment.loss)
     step = trainer.make_step(
-        loss,
-        optimizer(experiment),
+        update(experiment, _gather(mesh, where.params)),
         decay=ema.constant(config.ema_decay),
         averaged=experiment.averaged,
         profiles=decays(config),
-        microbatches=config.microbatches,
         skip_nonfinite=config.nonfinite == "skip",
     )
     return jax.jit(
@@ -104,25 +98,29 @@ def make_step(experiment: Experiment, mesh) -> trainer.Step:
     )
 
 
-def make_sampler(experiment: Experiment, name: str, mesh, rows: int) -> Callable[..., Any]:
-    """(params, root key, number of the first row) -> `rows` samples, jitted, split over the devices."""
+def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Callable[..., Any]:
+    """Returns (params, root key, number of the first row) -> `rows` samples, jitted, split over devices."""
     sampler, where = experiment.samplers[name], sharding.batched(mesh)
     gather = _gather(mesh, places(abstract_state(experiment, mesh)).ema)
+    split = lambda tree: jax.lax.with_sharding_constraint(tree, where)
 
     def program(params, root, start):
-        keys = noise.row_keys(root, rows, start=start)
-        return sampler(gather(params), jax.lax.with_sharding_constraint(keys, where))
+        keys = split(noise.row_keys(root, rows, start=start))
+        if experiment.conditions is None:
+            return sampler(gather(params), keys)
+        condition = experiment.conditions(start + jnp.arange(rows))
+        return sampler(gather(params), keys, split(condition))
 
     return jax.jit(program, out_shardings=where, compiler_options=experiment.compiler_options)
 
 
 def places(abstract: Any) -> Any:
-    """The shardings of an abstract tree."""
+    """Returns the shardings of an abstract tree."""
     return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
-def whole(params: Any, mesh) -> Any:
-    """The parameters with a copy on every device."""
+def whole(params: Params, mesh: Mesh) -> Params:
+    """Returns the parameters with a copy on every device."""
     return jax.jit(lambda params: params, out_shardings=sharding.replicated(mesh))(params)
 
 
@@ -131,5 +129,5 @@ def _abstract(shapes: Any, where: Any) -> Any:
     return jax.tree.map(struct, shapes, where)
 
 
-def _gather(mesh, where: Any) -> Callable[[Any], Any]:
+def _gather(mesh: Mesh, where: Any) -> Callable[[Any], Any]:
     return sharding.gathered(where) if mesh.shape["fsdp"] > 1 else lambda params: params

@@ -1,12 +1,13 @@
-"""The launcher: flags -> Config -> build -> Experiment -> train, sample, evaluate, report.
+"""From flags to a finished run: parse, build, train, sample, evaluate, report.
 
-An experiment is one file with a frozen dataclass `Config(config.Config)`, whose defaults are the
-recipe, and `build(config) -> Experiment`. `main` parses flags and exits with a status; `run` does
-the work, and is what tests and notebooks call:
+An experiment is a frozen dataclass of flags, whose defaults are the recipe, and `build(config) ->
+Experiment`. `main` parses flags and exits with a status. `run` does the work; tests and notebooks call
+it:
 
-    launch.run(build(Config(steps=200)), workdir)
+    run(build(Flowers(steps=200)), "runs/flowers")
 
-The way of a batch goes on in train.py and sample.py; the three jits are in programs.py.
+Training goes on in train.py, sampling in sample.py, evaluation in evaluate.py; the three jits are in
+programs.py.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ MODES = ("train", "sample", "evaluate")
 
 
 def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
-    """Parse flags, build, run. Bad input is one line on standard error and exit status 2."""
+    """Parses flags, builds and runs. Bad input is one line on standard error and exit status 2."""
     with one_line_errors():
         config = flags.parse(defaults)
         with running(config):
@@ -48,18 +49,18 @@ def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
 
 @contextlib.contextmanager
 def running(config: Config) -> Iterator[None]:
-    """Within, this is one of the run's processes, if there are several, and errors are one line."""
+    """Within, this process has joined the other processes of the run, and errors are one line."""
     with processes.joined(config.distributed, config.heartbeat), one_line_errors(config.workdir):
         yield
 
 
 @contextlib.contextmanager
 def one_line_errors(folder: Path | None = None) -> Iterator[None]:
-    """What goes wrong within is one line on standard error, and the process exits.
+    """Within, an error becomes one line on standard error, and the process exits.
 
-    With status 2 for bad input, data that are absent and a full disk; 130 for an interruption that
-    nothing listened for, and 0 for one after which the run can go on. An error of the operating
-    system that names no file is put down to the folder.
+    The status is 2 for bad input, absent data and a full disk. It is 0 after a signal that the run has
+    handled, so that it can resume, and 130 after any other interruption. An error of the operating system
+    that names no file is reported with the folder.
     """
     # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
     for name in ("absl", "asyncio"):
@@ -80,10 +81,10 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
 
 
 def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dict[str, Any]:
-    """Train, sample, evaluate and report in the folder; returns the metrics.
+    """Trains, samples, evaluates and reports in the folder; returns the metrics.
 
-    What an earlier run has finished is not done again. Raises FlagError or Refusal for what cannot
-    be done as asked, CheckpointError, NonFinite, and Interrupted after a signal.
+    Skips stages that an earlier run in this folder has completed. Raises FlagError for an invalid flag,
+    Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
@@ -119,7 +120,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
 
 
 def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.ExitStack) -> list[str]:
-    """Claim the folder, lock it until the stack ends; returns what has changed in the configuration."""
+    """Claims the folder and locks it until the stack ends; returns what has changed in the configuration."""
     if "train" not in modes and not (folder / "checkpoints").is_dir():
         raise Refusal(f"--mode {modes[0]}: no checkpoint in {folder}; train first")
     changed = workdir.claim(folder, description, needed)
@@ -128,7 +129,7 @@ def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.
 
 
 def _restore(folder: Path, checkpoints, abstract, changed: list[str]):
-    """The newest good state, or None. What the first process finds out of the files, all go by."""
+    """Returns the newest intact state, or None. All processes restore the step that the first one chooses."""
     try:
         step = processes.on_first(lambda: checkpoint.newest_good(checkpoints, tell=console.say))
         return None if step is None else checkpoint.restore(checkpoints, step, abstract)
@@ -150,7 +151,7 @@ def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:
 
 
 def _bytes_needed(abstract: Any, config: Config) -> int:
-    """The checkpoints that are kept and one being written, snapshots; room for samples and pictures."""
+    """Returns the size of all checkpoints, one being written included, of snapshots, samples and pictures."""
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
     averages = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract.profiles))
     for_ever = config.steps // config.keep_every if config.keep_every else 0

@@ -1,4 +1,4 @@
-"""The launcher's sampling: every sampler's samples, in parts, split over the devices."""
+"""Sampling: every sampler's samples, in parts, split over the devices."""
 
 import time
 from pathlib import Path
@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxscore import keys
+from jaxscore.keys import Stream
 from jaxscore.launch import console, processes, programs, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.signals import Interrupted, Signals
 
 
 def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
-    """Every sampler's samples into samples.npz, and how long they took, unless they are there."""
+    """Writes the samples of every sampler to samples.npz, and how long they took, unless they are there."""
     path = folder / "samples.npz"
     if processes.on_first(lambda: workdir.read_samples(path)[1] == stamp):
         return
@@ -26,12 +28,12 @@ def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signa
 def draw(
     experiment: Experiment, params, mesh, signals: Signals | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The samples of every sampler by name, and the seconds that drawing and compiling them took.
+    """Returns the samples of every sampler by name, and the seconds that drawing and compiling took.
 
     Sample i depends on (seed, i) alone. Raises Interrupted after a signal.
     """
     config = experiment.config
-    root = jax.random.fold_in(jax.random.key(config.seed), programs.SAMPLE)
+    root = keys.stream(config.seed, Stream.SAMPLE)
     samples, seconds = {}, {}
     for name in experiment.samplers:
         compiled, rows, compile_seconds = compile_sampler(experiment, name, params, mesh)
@@ -49,7 +51,7 @@ def draw(
 
 
 def compile_sampler(experiment: Experiment, name: str, params, mesh):
-    """The compiled program of `programs.make_sampler`, its rows, and the seconds that compiling took."""
+    """Returns the compiled program of `programs.make_sampler`, its rows, and the seconds to compile it."""
     config = experiment.config
     wanted = min(config.sample_batch, config.samples)
     rows = -(-wanted // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off

@@ -1,4 +1,4 @@
-"""The launcher's training: batches onto the devices, steps, and what is logged and saved between them."""
+"""Training: batches onto the devices, steps, and what is logged and saved between them."""
 
 import contextlib
 import time
@@ -6,49 +6,52 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 import jaxscore
-from jaxscore import checkpoint, sharding, trainer
+from jaxscore import checkpoint, keys, sharding, trainer
+from jaxscore.keys import Stream
 from jaxscore.launch import console, metrics_log, programs, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
+from jaxscore.types import Batch
 
 
 class Batches:
-    """The experiment's batches from a step on, on the devices; each process reads its own rows of them.
+    """The experiment's batches from a step on, on the devices; each process reads its own rows.
 
-    The loop queues some steps before it waits for one, so that batches are fetched and on their way while
-    the devices compute. `waited` is for how many seconds they had nothing to compute: the time of those
-    fetches at whose end `running`, a metric of the newest step, was there already (an upper bound).
+    The loop queues some steps before it waits for one, so batches are read and copied while the devices
+    compute. `waited` counts the seconds in which the devices had nothing to compute, an upper bound: the
+    time of those reads at whose end `running`, a metric of the newest step, was there already.
     """
 
-    def __init__(self, experiment: Experiment, mesh, start: int):
-        self.where, self.n = sharding.batched(mesh), experiment.config.batch
-        self.rows = sharding.rows_here(self.where, self.n)
-        alone = len(self.rows) == self.n
-        self.source = experiment.batches(start) if alone else experiment.batches(start, self.rows)
+    def __init__(self, experiment: Experiment, mesh: Mesh, start: int):
+        config, self.where = experiment.config, sharding.batched(mesh)
+        self.n, self.rows = config.batch, sharding.rows_here(self.where, config.batch)
+        rows = None if len(self.rows) == self.n else self.rows
+        self.source = experiment.batches(batch=self.n, seed=config.seed, start=start, rows=rows)
         self.running: jax.Array | None = None
         self.waited = 0.0
 
-    def __iter__(self) -> Iterator[jax.Array]:
+    def __iter__(self) -> Iterator[Batch]:
+        place = lambda local: sharding.place(local, self.where, self.rows, self.n)
         while True:
             begin = time.perf_counter()
-            local = next(self.source)
-            batch = sharding.place(local, self.where, self.rows, self.n)
+            batch = jax.tree.map(place, next(self.source))
             if self.running is None or self.running.is_ready():
                 self.waited += time.perf_counter() - begin
             yield batch
 
 
-def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signals: Signals):
-    """The state after config.steps steps, from `state`, or from the beginning if that is None.
+def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals):
+    """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
 
     Raises NonFinite, Interrupted after a signal, and CheckpointError.
     """
-    config, root = experiment.config, jax.random.key(experiment.config.seed)
+    config = experiment.config
     if state is None:
-        state = programs.make_init(experiment, mesh)(jax.random.fold_in(root, programs.INIT))
+        state = programs.make_init(experiment, mesh)(keys.stream(config.seed, Stream.INIT))
     start = int(state.step)
     if start == config.steps:
         return state
@@ -59,10 +62,10 @@ def train(experiment: Experiment, folder: Path, state, mesh, checkpoints, signal
         writes=jax.process_index() == 0,
     )
     batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
-    key, saver = jax.random.fold_in(root, programs.TRAIN), Saver(experiment, folder, checkpoints, start)
+    key, saver = keys.stream(config.seed, Stream.TRAIN), Saver(experiment, folder, checkpoints, start)
     try:
         with console.TrainingDisplay(start, config.steps) as display:
-            for state, metrics in trainer.fit(key, state, step, batches, steps=config.steps):  # noqa: B020
+            for state, metrics in trainer.loop(key, state, step, batches, steps=config.steps):  # noqa: B020
                 number, batches.running = book.append(metrics), metrics["loss"]
                 display.advance(number)
                 stop = signals.stop()
@@ -98,7 +101,7 @@ def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, numb
 
 
 class Saver:
-    """Checkpoints of what is finite, and snapshots of the averages, if the run keeps some."""
+    """Saves checkpoints of finite states, and snapshots of the averages if the run keeps snapshots."""
 
     def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int):
         self.about = workdir.describe(experiment.name, experiment.config) | {"jaxscore": jaxscore.__version__}
@@ -115,11 +118,11 @@ class Saver:
         checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
 
     def snapshot(self, state: trainer.TrainState, number: int, *, last: bool) -> None:
-        """Keep the averages, if it is time to, and at the last step. Raises CheckpointError."""
+        """Saves the averages if it is time to, and after the last step. Raises CheckpointError."""
         if self.every and (number % self.every == 0 or last):
             metrics_log.require_finite(state)
             checkpoint.save_snapshot(self.snapshots, state, about=self.about)
 
     def close(self) -> None:
-        """Wait for the snapshots that are being written."""
+        """Waits for the snapshots that are being written."""
         self.stack.close()

@@ -1,16 +1,21 @@
 """Networks, as Flax Linen modules; their `apply` is the `NetFn` that `jaxscore.score` takes.
 
-    network = MLP(width=128, depth=4)
-    params = network.init(key, x, c_noise)                          # a pytree
-    score = preconditioned(network.apply, sigma_data)               # score(params, x, sigma)
+    network = MLP(width=128, depth=4, classes=10)
+    params = init(network, (8, 8, 1), condition=labels)(key)        # a pytree
+    score = preconditioned(network.apply, sigma_data)               # score(params, x, sigma, condition)
     noisy = functools.partial(network.apply, train=True, rngs={"dropout": key})
 
-Parameters are float32. `dtype` is what a network computes in (bfloat16 on TPU and GPU); the result
-is float32 again before it is combined with anything. UNet and MLP also take a latent, as a generator does:
-`apply(params, x, c_noise, latent)`; discriminators return logits [b]. Score functions, and so everything
-outside this folder, see only `(params, x[b, ...], c_noise[b]) -> [b, ...]`, so a module of any other
-library plugs in as well.
+Parameters are float32. `dtype` is the type in which a network computes (bfloat16 on TPU and GPU); the
+result is float32 again before it is combined with anything. Score functions, and with them everything
+outside of this folder, see only apply(params, x[b, ...], c_noise[b], condition) -> like x, so that a
+module of any other library plugs in as well. UNet and MLP also take a `latent`, as a generator does;
+discriminators return logits [b].
 """
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 
 from jaxscore.networks.autoencoder import Decoder as Decoder
 from jaxscore.networks.autoencoder import Encoder as Encoder
@@ -21,3 +26,14 @@ from jaxscore.networks.mlp import MLP as MLP
 from jaxscore.networks.ncsn import NCSN as NCSN
 from jaxscore.networks.ncsn import NCSNv2 as NCSNv2
 from jaxscore.networks.unet import UNet as UNet
+from jaxscore.types import Condition, Key, Params
+
+
+def init(network, event: tuple[int, ...], condition: Condition = None) -> Callable[[Key], Params]:
+    """Returns init(key) -> params of a network that takes x[b, *event], c_noise[b] and the condition.
+
+    `condition` is any example of it, with the rows first; only its shape and type count.
+    """
+    row = lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
+    given = () if condition is None else (jax.tree.map(row, condition),)
+    return lambda key: network.init(key, jnp.zeros((1, *event)), jnp.zeros(1), *given)

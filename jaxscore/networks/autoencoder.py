@@ -41,9 +41,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A code z[b, n] -> images [b, *event], event = (height, width, channels), float32.
 
-    `Encoder` the other way round: a dense layer to the smallest image, then for each multiplier, the last one
-    first, a convolution with SiLU after each pixel has become four, but for the first; a last convolution.
-    Sides that are no multiple are cut at the end.
+    `Encoder` the other way round: a dense layer to the smallest image, then for each multiplier, the last
+    one first, a convolution with SiLU after each pixel has become four, but for the first; a last
+    convolution. Sides that are no multiple are cut at the end.
     """
 
     event: tuple[int, int, int]

@@ -27,11 +27,11 @@ activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
 class Discriminator(nn.Module):
     """Images [b, height, width, channels], c_noise[b] or None -> logits[b], float32.
 
-    A convolution to `channels * multipliers[0]` channels, then for each further multiplier a residual block
-    that halves the sides; the deviation over groups of `group`; a convolution, the sum over all pixels, and a
-    dense layer. Of a denoising diffusion GAN (Xiao et al. 2022, appendix), with average pooling in
-    place of their filter; x_next and x go in as channels side by side. Raises ValueError if a side is not
-    divisible by 2^(len(multipliers) - 1).
+    A convolution to `channels * multipliers[0]` channels, then for each further multiplier a residual
+    block that halves the sides; the deviation over groups of `group`; a convolution, the sum over all
+    pixels, and a dense layer. Of a denoising diffusion GAN (Xiao et al. 2022, appendix), with average
+    pooling in place of their filter; x_next and x go in as channels side by side. Raises ValueError if a
+    side is not divisible by 2^(len(multipliers) - 1).
     """
 
     channels: int = 32
@@ -79,8 +79,9 @@ class HalvingBlock(nn.Module):
 class DenseDiscriminator(nn.Module):
     """x[b, ...] flattened, c_noise[b] or None -> logits[b], float32: `depth` dense layers of `width`.
 
-    For points and for images of few pixels. The noise level is added to what each layer makes; the deviation
-    over groups of `group` goes into the last. The input is seen through `layers.waves` of so many `octaves`.
+    For points and for images of few pixels. The noise level is added to what each layer makes; the
+    deviation over groups of `group` goes into the last. The input is seen through `layers.waves` of so
+    many `octaves`.
     """
 
     width: int = 128

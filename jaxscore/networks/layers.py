@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.types import Array, DTypeLike, right
+from jaxscore.types import AnyArray, Array, DTypeLike, right
 
 
 class NoiseEmbedding(nn.Module):
@@ -43,8 +43,8 @@ def waves(x: Float[Array, "b d"], octaves: int) -> Float[Array, "b e"]:
 class Mapping(nn.Module):
     """A latent z[b, latent] -> [b, width], `depth` layers with SiLU, each z first scaled to |z|^2 = latent.
 
-    StyleGAN's mapping network (Karras et al. 2019, section 2; the scaling of 2018, section 4.2): what follows
-    is modulated by what it makes of z.
+    StyleGAN's mapping network (Karras et al. 2019, section 2; the scaling of 2018, section 4.2): what
+    follows is modulated by what it makes of z.
     """
 
     width: int
@@ -57,6 +57,42 @@ class Mapping(nn.Module):
         for _ in range(self.depth):
             h = nn.silu(nn.Dense(self.width, dtype=self.dtype)(h))
         return h
+
+
+class ConditionEmbedding(nn.Module):
+    """Class numbers [b], or vectors [b, n] and other arrays [b, ...], -> [b, width].
+
+    With `classes`, the condition is class numbers, looked up in a table of classes + 1 rows; the last row
+    means "no class". A traced number out of range gives zeros; a known one raises ValueError, which names
+    it. Without `classes`, the condition is floats, which are flattened and go through a layer and SiLU.
+    """
+
+    width: int
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: Array) -> Float[Array, "b width"]:
+        if self.classes:
+            require_classes(condition, self.classes)
+            rows = jax.nn.one_hot(condition, self.classes + 1, dtype=self.dtype)
+            return nn.Dense(self.width, use_bias=False, dtype=self.dtype)(rows)
+        if not jnp.issubdtype(condition.dtype, jnp.floating):
+            raise ValueError(f"the condition is {condition.dtype}: give the network its number of classes")
+        return nn.silu(nn.Dense(self.width, dtype=self.dtype)(condition.reshape(len(condition), -1)))
+
+
+def require_classes(labels: AnyArray, n_classes: int) -> None:
+    """Raises ValueError, naming label and range, unless all labels lie in 0..n_classes.
+
+    The number n_classes means "no class". Traced labels cannot be looked at; a network then treats a
+    label out of range as no class at all.
+    """
+    if isinstance(labels, jax.core.Tracer):
+        return
+    outside = [int(label) for label in labels.reshape(-1) if not 0 <= label <= n_classes]
+    if outside:
+        raise ValueError(f"label {outside[0]} is not in 0..{n_classes - 1} (or {n_classes}, for no class)")
 
 
 class MinibatchDeviation(nn.Module):

@@ -6,25 +6,39 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised, waves
+from jaxscore.networks.layers import (
+    ConditionEmbedding,
+    Mapping,
+    Modulation,
+    NoiseEmbedding,
+    rematerialised,
+    waves,
+)
 from jaxscore.types import Array, DTypeLike
 
 
 class MLP(nn.Module):
-    """Residual blocks of two dense layers, told the noise level by Fourier features of c_noise.
+    """x[b, ...] -> the same shape, float32, by residual blocks of two dense layers on x flattened.
 
-    `width` is that of the blocks, of which there are `depth`, `embedding` that of the noise level.
-    x[b, ...] is flattened and comes back in its own shape, as float32. The output layer starts at
-    zero, so that `score.preconditioned` starts at the score of a Gaussian. `dropout` acts when
-    train=True, and then needs rngs={"dropout": key}. Objectives with a trace need a smooth `activation`.
-    With a `latent` z[b, n] the blocks are modulated by what a `Mapping` of `mapping` layers makes of it, too.
-    The input is seen through `layers.waves` of so many `octaves`.
-    `remat` keeps the blocks' inputs alone for the gradient.
+    The blocks are modulated by the noise level, by the `condition` and by the `latent` z[b, n], as far as
+    they are given. The output layer starts at zero, so that `score.preconditioned` starts at the score of
+    a Gaussian. Objectives with a trace need a smooth `activation`.
+
+    Args:
+        width, depth: of the residual blocks.
+        embedding: the width of the embeddings of noise level, condition and latent.
+        classes: the number of classes, if the condition is class numbers (`layers.ConditionEmbedding`).
+        dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
+        mapping: the number of layers of the `layers.Mapping` of a latent.
+        octaves: how many octaves of Fourier features of x the first layer sees (`layers.waves`).
+        dtype: the type in which the network computes.
+        remat: keep only the inputs of the blocks for the gradient.
     """
 
     width: int = 128
     depth: int = 4
     embedding: int = 128
+    classes: int = 0
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.silu
     mapping: int = 4
@@ -37,12 +51,16 @@ class MLP(nn.Module):
         self,
         x: Float[Array, "b *event"],
         c_noise: Float[Array, "b"],
+        condition: Array | None = None,
         latent: Float[Array, "b n"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b *event"]:
         flat = x.reshape(x.shape[0], -1)
         embedding = NoiseEmbedding(self.embedding, dtype=self.dtype)(c_noise)
+        if condition is not None:
+            given = ConditionEmbedding(self.embedding, self.classes, self.dtype)(condition)
+            embedding = jnp.concatenate([embedding, given], axis=1)
         if latent is not None:
             style = Mapping(self.embedding, self.mapping, self.dtype)(latent)
             embedding = jnp.concatenate([embedding, style], axis=1)

@@ -7,28 +7,41 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.layers import Mapping, Modulation, NoiseEmbedding, rematerialised
+from jaxscore.networks.layers import ConditionEmbedding, Mapping, Modulation, NoiseEmbedding, rematerialised
 from jaxscore.types import Array, DTypeLike
 
 
 class UNet(nn.Module):
     """Images [b, height, width, channels] -> the same shape, float32.
 
-    Level i (of len(multipliers)) has `channels * multipliers[i]` channels and half the side of the
-    level above, and `blocks` residual blocks on the way down and one more on the way up; those in
-    `attention` (numbers of levels) attend over all their pixels. The output layer starts at zero.
-    `dropout` acts when train=True, and then needs rngs={"dropout": key}. A form of the DDPM network
-    (Ho et al. 2020, appendix B).
-    With a `latent` z[b, n] the blocks are modulated by what a `Mapping` of `mapping` layers makes of it, too:
-    the generator of a denoising diffusion GAN (Xiao et al. 2022, appendix).
-    `remat` keeps the blocks' inputs alone for the gradient. Raises ValueError if a side is not divisible
-    by 2^(len(multipliers) - 1).
+    Level i (of len(multipliers)) has `channels * multipliers[i]` channels and half the side of the level
+    above. It has `blocks` residual blocks on the way down and one more on the way up. The output layer
+    starts at zero. A form of the DDPM network (Ho et al. 2020, appendix B).
+
+    The blocks are modulated by the noise level, by the `condition` and by the `latent` z[b, n], as far as
+    they are given. A condition of images [b, height, width, k] is appended to the channels of the input
+    instead. With a latent the network is the generator of a denoising diffusion GAN (Xiao et al. 2022,
+    appendix).
+
+    Args:
+        channels: of the first level.
+        multipliers: of the channels, for each level.
+        blocks: the number of residual blocks of each level.
+        attention: the levels whose blocks attend over all their pixels.
+        classes: the number of classes, if the condition is class numbers (`layers.ConditionEmbedding`).
+        dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
+        mapping: the number of layers of the `layers.Mapping` of a latent.
+        dtype: the type in which the network computes.
+        remat: keep only the inputs of the blocks for the gradient.
+
+    Raises ValueError if a side is not divisible by 2^(len(multipliers) - 1).
     """
 
     channels: int = 32
     multipliers: tuple[int, ...] = (1, 2)
     blocks: int = 1
     attention: tuple[int, ...] = ()
+    classes: int = 0
     dropout: float = 0.0
     mapping: int = 4
     dtype: DTypeLike = jnp.float32
@@ -39,6 +52,7 @@ class UNet(nn.Module):
         self,
         x: Float[Array, "b h w c"],
         c_noise: Float[Array, "b"],
+        condition: Array | None = None,
         latent: Float[Array, "b n"] | None = None,
         *,
         train: bool = False,
@@ -46,7 +60,12 @@ class UNet(nn.Module):
         factor = 2 ** (len(self.multipliers) - 1)
         if x.shape[1] % factor or x.shape[2] % factor:
             raise ValueError(f"image sides {x.shape[1:3]} must be divisible by {factor}")
-        embedding = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise)
+        embedding, wide = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise), x
+        if condition is not None and condition.ndim == 4:
+            wide = jnp.concatenate([x, condition], axis=-1)
+        elif condition is not None:
+            given = ConditionEmbedding(4 * self.channels, self.classes, self.dtype)(condition)
+            embedding = jnp.concatenate([embedding, given], axis=1)
         if latent is not None:
             style = Mapping(4 * self.channels, self.mapping, self.dtype)(latent)
             embedding = jnp.concatenate([embedding, style], axis=1)
@@ -58,7 +77,7 @@ class UNet(nn.Module):
             h = residual(width, self.dropout, self.dtype, name=name)(h, embedding, train)
             return SelfAttention(self.dtype)(h) if level in self.attention else h
 
-        h = _conv(self.channels, self.dtype)(x.astype(self.dtype))
+        h = _conv(self.channels, self.dtype)(wide.astype(self.dtype))
         skips = [h]
         for level in range(len(self.multipliers)):
             if level:

@@ -18,17 +18,22 @@ they are those of each level by itself. In a chain the memory is a tuple, one fo
 >>> from jaxscore import mixtures, noise
 >>> score = functools.partial(mixtures.score, mixtures.ring())
 >>> sigmas = noise.levels(noise.karras(0.01, 10.0), 18)
->>> x = prior(jax.random.key(0), (100, 2), sigmas[0])
->>> x, _ = sample(jax.random.key(1), x, sigmas, score, heun())
->>> x.shape
+>>> generate(jax.random.key(0), (100, 2), sigmas, score, heun()).shape
 (100, 2)
+>>> evaluations(heun(), 18)
+35
 """
 
+from jaxscore.samplers.base import Moments as Moments
 from jaxscore.samplers.base import Sampler as Sampler
+from jaxscore.samplers.base import at as at
 from jaxscore.samplers.base import chain as chain
 from jaxscore.samplers.base import churn as churn
 from jaxscore.samplers.base import denoise_last as denoise_last
+from jaxscore.samplers.base import evaluations as evaluations
+from jaxscore.samplers.base import generate as generate
 from jaxscore.samplers.base import memoryless as memoryless
+from jaxscore.samplers.base import moments as moments
 from jaxscore.samplers.base import prior as prior
 from jaxscore.samplers.base import repeat as repeat
 from jaxscore.samplers.base import sample as sample

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, ScoreFn
+from jaxscore.types import AnyArray, Array, Key, ScoreFn, right
 
 Batch = Float[Array, "b *event"]
 Scalar = Float[Array, ""]
@@ -16,13 +16,13 @@ Memory = Any
 
 
 class Sampler(NamedTuple):
-    """A pair of pure functions.
+    """A pair of pure functions:
 
-    init(x) -> memory
-    step(key, x, memory, score, sigma, sigma_next) -> (x, memory)
+        init(x) -> memory
+        step(key, x, memory, score, sigma, sigma_next) -> (x, memory)
 
-    x[b, ...] is at the scalar noise level sigma and is taken to the scalar sigma_next. The key is
-    one per row (or one for all), the memory any pytree: () for most.
+    The step takes x[b, ...] from the scalar noise level sigma to the scalar sigma_next. `key` is one key
+    for each row, or one for all rows. The memory is any pytree; most samplers have none, ().
     """
 
     init: Callable[[Array], Memory]
@@ -30,7 +30,7 @@ class Sampler(NamedTuple):
 
 
 def memoryless(move: Callable[[Key, Array, ScoreFn, Array, Array], Array]) -> Sampler:
-    """The sampler that remembers nothing: move(key, x, score, sigma, sigma_next) -> x."""
+    """Returns the sampler without memory whose step is move(key, x, score, sigma, sigma_next) -> x."""
 
     def step(key, x, memory, score, sigma, sigma_next):
         return move(key, x, score, sigma, sigma_next), memory
@@ -47,12 +47,12 @@ def sample(
     *,
     collect: Callable[[Array, Memory], Any] | None = None,
 ) -> tuple[Batch, Any]:
-    """Take x along sigmas[0] > sigmas[1] > ... by the sampler's step, in one `lax.scan`.
+    """Takes x along sigmas[0] > sigmas[1] > ... by the sampler's step, in one `lax.scan`.
 
-    Returns the last x, and `collect(x, memory)` after every step, stacked along a new first axis
-    (None when nothing is asked for: memory is then constant in the number of steps). Row i of the
-    result depends on row i of x and on (key, i) alone; pass an array of keys, one per row (see
-    `noise.row_keys`), when the batch is a part of a larger one.
+    Returns the last x, and `collect(x, memory)` after every step, stacked along a new first axis (None
+    without `collect`: the memory used is then constant in the number of steps). Row i of the result
+    depends on row i of x and on (key, i) alone. If the batch is a part of a larger one, pass an array of
+    keys, one for each row (see `noise.row_keys`).
     """
     keys = noise.row_keys(key, x.shape[0])
 
@@ -67,17 +67,84 @@ def sample(
     return x, collected
 
 
-def prior(key: Key, shape: tuple[int, ...], sigma: float | Array) -> Batch:
-    """Where sampling starts: N(0, sigma^2 I), sigma the largest noise level."""
-    return sigma * noise.normal(key, shape)
+class Moments(NamedTuple):
+    """The mean of the data [*event], and the variance of one number about it, averaged over the event."""
+
+    mean: Array
+    variance: Array
+
+
+def moments(x: Float[AnyArray, "n *event"]) -> Moments:
+    """Returns the moments of the data x[n, ...], for `prior`."""
+    mean = x.mean(axis=0)
+    return Moments(jnp.asarray(mean), jnp.asarray(((x - mean[None]) ** 2).mean()))
+
+
+def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Moments | None = None) -> Batch:
+    """Draws the start of sampling: N(0, sigma^2 I), sigma the largest noise level.
+
+    With the moments of the data it is N(mean, (variance + sigma^2) I), the Gaussian of the same mean and
+    total variance as p_sigma. The first leaves out the data, an error that falls as 1 / sigma.
+    """
+    z = noise.normal(key, shape)
+    if moments is None:
+        return sigma * z
+    return moments.mean[None] + jnp.sqrt(moments.variance + sigma**2) * z
+
+
+def generate(
+    key: Key,
+    shape: tuple[int, ...],
+    sigmas: Float[Array, "n_plus_1"],
+    score: ScoreFn,
+    sampler: Sampler,
+    *,
+    moments: Moments | None = None,
+) -> Batch:
+    """Draws samples [b, *event]: `prior` at sigmas[0], then `sample` along the levels.
+
+    Sample i depends on (key, i) alone, or on key[i].
+
+    Args:
+        key: one key, or an array of b keys, one for each sample.
+        shape: [b, *event] with one key; the event alone with an array of keys.
+        sigmas: the levels sigma_1 > ... > sigma_n > 0, as `noise.levels` makes them.
+        score: the score, with parameters and condition bound.
+        sampler: any sampler of `jaxscore.samplers`.
+        moments: of the data, for a better start; see `prior`.
+    """
+    shape = (len(key), *shape) if key.ndim else shape
+    keys = noise.row_keys(key, shape[0])
+    x = prior(noise.fold_in(keys, 0), shape, sigmas[0], moments)
+    return sample(noise.fold_in(keys, 1), x, sigmas, score, sampler)[0]
+
+
+def evaluations(sampler: Sampler, n: int) -> int:
+    """Counts the evaluations of the score in n steps of the sampler, from sigma_1 to sigma = 0.
+
+    The sampler runs once, on one number, with a score that counts its calls. Raises ValueError if n < 2.
+    """
+    if n < 2:
+        raise ValueError(f"n = {n} levels: at least 2 are needed")
+    calls = []
+
+    def score(x, sigma):
+        jax.debug.callback(lambda: calls.append(1))
+        return -x / right(1 + sigma**2, x)
+
+    sigmas = jnp.append(jnp.linspace(2.0, 1.0, n), 0.0)
+    x, _ = sample(jax.random.key(0), jnp.ones((1, 1)), sigmas, score, sampler)
+    jax.block_until_ready(x)
+    jax.effects_barrier()
+    return len(calls)
 
 
 def chain(*samplers: Sampler) -> Sampler:
-    """Each step is a step of every sampler in turn, all of them told the same sigma, sigma_next.
+    """Returns the sampler whose step is a step of each sampler in turn, at the same sigma and sigma_next.
 
-    `chain(langevin(...), heun())` is predictor-corrector sampling (Song et al. 2021, algorithm 1):
-    the corrector first, at sigma, and then the predictor to sigma_next. The other order corrects at
-    the sigma that the predictor has just left, and is measurably worse.
+    `chain(langevin(...), heun())` is predictor-corrector sampling (Song et al. 2021, algorithm 1): the
+    corrector at sigma comes first, then the predictor to sigma_next. The other order corrects at the
+    sigma that the predictor has just left, and is measurably worse.
     """
 
     def init(x):
@@ -95,11 +162,11 @@ def chain(*samplers: Sampler) -> Sampler:
 
 
 def repeat(sampler: Sampler, times: int) -> Sampler:
-    """Each step is `times` steps of the sampler at the same sigma.
+    """Returns the sampler whose step is `times` steps of the given one at the same sigma.
 
-    `repeat(langevin(...), T)` is annealed Langevin dynamics (Song & Ermon 2019, algorithm 1). For
-    samplers that stay at sigma: a step that has already gone to sigma_next cannot be repeated.
-    Raises ValueError if times < 1.
+    `repeat(langevin(...), T)` is annealed Langevin dynamics (Song & Ermon 2019, algorithm 1). Only for
+    samplers that stay at sigma: a step that has already gone to sigma_next cannot be repeated. Raises
+    ValueError if times < 1.
     """
     if times < 1:
         raise ValueError(f"times = {times} must be at least 1")
@@ -123,12 +190,20 @@ def churn(
     sigma_max: float = float("inf"),
     noise_scale: float = 1.0,
 ) -> Sampler:
-    """Before each step raise the noise to sigma_hat = (1 + gamma) sigma, then step from there.
+    """Returns the sampler that raises the noise to sigma_hat = (1 + gamma) sigma, and steps from there.
 
-    gamma = min(amount / steps, sqrt(2) - 1) where sigma_min <= sigma <= sigma_max, else 0; the
-    noise added is N(0, noise_scale^2 (sigma_hat^2 - sigma^2) I). With `heun()` this is the
-    stochastic sampler of Karras et al. 2022, algorithm 2: `amount` is their S_churn, `steps` their
-    N, the other three S_tmin, S_tmax and S_noise. Raises ValueError if amount < 0 or steps < 1.
+    gamma = min(amount / steps, sqrt(2) - 1) where sigma_min <= sigma <= sigma_max, else 0. The noise
+    added is N(0, noise_scale^2 (sigma_hat^2 - sigma^2) I). With `heun()` it is the stochastic sampler of
+    Karras et al. 2022, algorithm 2.
+
+    Args:
+        amount: S_churn of the paper.
+        sampler: takes the step from sigma_hat to sigma_next.
+        steps: N of the paper, the number of steps.
+        sigma_min, sigma_max: S_tmin and S_tmax, between which noise is added.
+        noise_scale: S_noise.
+
+    Raises ValueError if amount < 0 or steps < 1.
     """
     if amount < 0 or steps < 1:
         raise ValueError(f"need amount >= 0 and steps >= 1, not {amount} and {steps}")
@@ -147,10 +222,10 @@ def churn(
 
 
 def denoise_last() -> Sampler:
-    """x + sigma^2 s(x, sigma) on the step to sigma_next = 0, nothing on the others.
+    """x <- x + sigma^2 s(x, sigma) on the step to sigma_next = 0; other steps leave x as it is.
 
-    The final denoising of annealed Langevin dynamics, as the last member of a chain (Song & Ermon
-    2020, section 4; Jolicoeur-Martineau et al. 2021).
+    The final denoising of annealed Langevin dynamics, as the last member of a chain (Song & Ermon 2020,
+    section 4; Jolicoeur-Martineau et al. 2021).
     """
 
     def move(key, x, score, sigma, sigma_next):

@@ -19,7 +19,7 @@ def main(port, process, directory):
         f"localhost:{port}", num_processes=2, process_id=int(process), shutdown_timeout_seconds=20
     )
     state = jax.device_get(make_state(4, params=PARAMS))
-    places = sharding.fully_sharded(sharding.mesh(fsdp=4), state, smallest=100)
+    places = sharding.fsdp(sharding.mesh(fsdp=4), state, smallest=100)
     whole = lambda leaf, place: jax.make_array_from_callback(leaf.shape, place, lambda index: leaf[index])
     placed = jax.tree.map(whole, jax.tree.map(np.asarray, state), places)
     abstract = jax.tree.map(

@@ -8,21 +8,21 @@ BYTES = np.arange(256, dtype=np.uint8)
 
 
 def test_bytes_become_floats_in_zero_to_one():
-    scaled = data.unit(BYTES)
+    scaled = data.pixels.unit(BYTES)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, np.arange(256) / 255, rtol=1e-7)  # rounded once, to float32
 
 
 def test_the_device_scales_as_numpy_does_to_the_bit():
-    for function in (data.unit, jax.jit(data.unit)):
+    for function in (data.pixels.unit, jax.jit(data.pixels.unit)):
         scaled = function(jnp.asarray(BYTES))
         assert isinstance(scaled, jax.Array)
-        np.testing.assert_array_equal(scaled, data.unit(BYTES))
+        np.testing.assert_array_equal(scaled, data.pixels.unit(BYTES))
 
 
 def test_floats_are_left_alone():
     for floats in (np.array([0.3, 2.0]), jnp.array([0.3, -1.0])):
-        assert data.unit(floats) is floats
+        assert data.pixels.unit(floats) is floats
 
 
 # Mirror images ------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (400, 3, 4, 2)).astype(np.uin
 
 def mirrored(key, images=IMAGES):
     """Which of the images are mirrored; fails if one is neither mirrored nor itself."""
-    found = np.asarray(jax.jit(data.flip)(key, images))
+    found = np.asarray(jax.jit(data.pixels.flip)(key, images))
     turned, same = (found == images[:, :, ::-1]), (found == images)
     turned, same = turned.all(axis=(1, 2, 3)), same.all(axis=(1, 2, 3))
     np.testing.assert_array_equal(turned, ~same)
@@ -46,9 +46,12 @@ def test_half_of_the_images_are_mirrored_left_to_right():
 
 def test_bytes_and_floats_are_mirrored_alike():
     key = jax.random.key(1)
-    of_bytes, of_floats = data.flip(key, IMAGES), data.flip(jax.random.clone(key), data.unit(IMAGES))
+    of_bytes, of_floats = (
+        data.pixels.flip(key, IMAGES),
+        data.pixels.flip(jax.random.clone(key), data.pixels.unit(IMAGES)),
+    )
     assert of_bytes.dtype == np.uint8
-    np.testing.assert_array_equal(data.unit(of_bytes), of_floats)
+    np.testing.assert_array_equal(data.pixels.unit(of_bytes), of_floats)
 
 
 def test_an_image_is_mirrored_by_its_own_key():

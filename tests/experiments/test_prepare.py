@@ -80,7 +80,7 @@ def test_grey_floats_are_rounded_to_the_nearest_byte_and_that_is_said(tmp_path, 
 
 
 def test_floats_that_are_multiples_of_1_255_are_not_rounded(tmp_path, capsys):
-    np.save(tmp_path / "a.npy", data.unit(PIXELS[:9]))
+    np.save(tmp_path / "a.npy", data.pixels.unit(PIXELS[:9]))
     run(data=f"npz:{tmp_path / 'a.npy'}", out=tmp_path)
     np.testing.assert_array_equal(back(tmp_path, "a").examples.take(np.arange(9)), PIXELS[:9])
     assert "rounded" not in capsys.readouterr().out

@@ -15,7 +15,8 @@ def metrics(loss, grad_norm=1.0, **more):
 
 
 def bins(total, count):
-    return {"total": jnp.array(total, jnp.float32), "count": jnp.array(count, jnp.float32)}
+    edges = jnp.arange(1.0, len(total))
+    return {"total": jnp.array(total, jnp.float32), "count": jnp.array(count, jnp.float32), "edges": edges}
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_the_loss_of_a_bin_is_its_mean_over_all_examples_of_the_interval(book):
     row = book.close_interval()
     # Totals over counts: the mean of the two steps' means would be 2 and 2.
     assert row["loss_by_sigma"] == [2.0, 2.5, None]
+    assert row["sigma_edges"] == [1.0, 2.0]
     assert "by_sigma" not in row
 
 

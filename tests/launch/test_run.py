@@ -99,7 +99,7 @@ def test_every_interval_has_a_row_with_a_loss_for_every_bin_of_sigma(finished, e
     found = rows(finished.folder)
     assert [row["step"] for row in found] == [4, 8, 12]
     for row in found:
-        assert set(row) == {"step", "loss", "grad_norm", "loss_by_sigma"}
+        assert set(row) == {"step", "loss", "grad_norm", "loss_by_sigma", "sigma_edges"}
         assert len(row["loss_by_sigma"]) == 3
         assert all(0 < loss < 10 for loss in row["loss_by_sigma"])
         interval = [each["loss"] for each in every_step if row["step"] - 4 < each["step"] <= row["step"]]

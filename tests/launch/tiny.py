@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,31 +69,29 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
             "out": {"kernel": jax.random.normal(key_out, (config.width, 2)) / 10},
         }
 
-    def loss(params, key, batch):
-        x, planted = batch[:, :2], batch[:, 2].max()
-        key_sigma, key_noise = jax.random.split(key)
-        sigma = schedule(noise.stratified(key_sigma, len(x)))
-        losses = objectives.noise_conditional(lambda x, sigma: score(params, x, sigma), key_noise, x, sigma)
+    objective = objectives.over_levels(objectives.noise_conditional, schedule)
+
+    def loss(params, context, batch):
+        planted = batch["planted"].max()
+        losses, sigma = objective(partial(score, params), context.key, batch["x"], with_sigma=True)
         value = losses.mean() + jnp.where(planted == BAD_LOSS, jnp.nan, 0.0)
         # The root's slope at 0 is infinite: the value stays, its gradient is inf * 0.
         spoil = lambda value: value + jnp.sqrt(0 * value)
         value = jax.lax.cond(planted == BAD_GRADIENT, spoil, lambda value: value, value)
         return value, {"by_sigma": diagnostics.by_sigma(losses, sigma, EDGES)}
 
-    def batches(first, rows=None):
-        for step in itertools.count(first):
+    def batches(*, batch, seed, start=0, rows=None):
+        rows = np.arange(batch) if rows is None else rows
+        for step in itertools.count(start):
             hooks.before.get(step, lambda: None)()
-            x = np.random.default_rng([config.seed, step]).standard_normal((config.batch, 2))
-            flag = np.full((config.batch, 1), hooks.plant.get(step, FINE))
-            whole = np.concatenate([x, flag], axis=1).astype(np.float32)
-            yield whole if rows is None else whole[rows]
+            x = np.random.default_rng([seed, step]).standard_normal((batch, 2)).astype(np.float32)
+            planted = np.full(batch, hooks.plant.get(step, FINE), np.float32)
+            yield {"x": x[rows], "planted": planted[rows]}
 
     def one(params, keys):
         hooks.calls["sampler"] += 1
-        x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), 3.0)
-        sigmas = noise.levels(schedule, 3)
-        bound = lambda x, sigma: score(params, x, sigma)
-        return samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, samplers.heun())[0]
+        sigmas, bound = noise.levels(schedule, 3), partial(score, params)
+        return samplers.generate(keys, (2,), sigmas, bound, samplers.heun())
 
     def two(params, keys):
         hooks.calls["sampler"] += 1

@@ -12,7 +12,7 @@ from jaxscore import data, metrics
 
 compare = sys.modules["jaxscore.metrics.compare"]  # `metrics.compare` is the function
 
-IMAGES, LABELS = data.digits()
+IMAGES, LABELS, _ = data.digits()
 
 
 @pytest.fixture(scope="module")

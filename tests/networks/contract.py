@@ -112,9 +112,9 @@ def check_latent(network, event):
     x, c_noise = inputs(event)
     z = noise.normal(jax.random.key(2), (3, 5))
     shapes = lambda *more: jax.eval_shape(network.init, jax.random.key(0), x, c_noise, *more)["params"]
-    assert set(shapes(z)) == set(shapes()) | {"Mapping_0"}
-    with_latent = lambda params, z: network.apply(params, x, c_noise, z)
-    params = parameters(network, x, c_noise, z)
+    assert set(shapes(None, z)) == set(shapes()) | {"Mapping_0"}
+    with_latent = lambda params, z: network.apply(params, x, c_noise, None, z)
+    params = parameters(network, x, c_noise, None, z)
     apply = jax.jit(with_latent)
     out, others = apply(params, z), apply(params, z.at[0].multiply(-1.0))
     np.testing.assert_allclose(others[1:], out[1:], rtol=1e-5, atol=1e-5)

@@ -75,3 +75,17 @@ def test_minibatch_deviation_is_that_of_neighbours():
     same = jnp.ones((4, 2))
     slope = jax.grad(lambda h: layers.MinibatchDeviation().apply({}, h)[:, 2].sum())(same)
     np.testing.assert_allclose(slope, np.zeros((4, 2)), atol=1e-6)  # finite where all are alike
+
+
+# Labels -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [-1, 11])
+def test_a_label_out_of_range_is_named(label):
+    with pytest.raises(ValueError, match=rf"label {label} is not in 0\.\.9"):
+        layers.require_classes(jnp.array([3, label]), 10)
+
+
+def test_the_number_of_classes_means_no_class():
+    layers.require_classes(np.array([0, 9, 10]), 10)
+    jax.jit(lambda labels: layers.require_classes(labels, 10))(jnp.array([99]))  # traced: not looked at

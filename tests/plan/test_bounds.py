@@ -21,7 +21,7 @@ def compiled_step(devices, *, fsdp=1, effort=None):
     tx = optax.adam(1e-3)
     shapes = jax.eval_shape(lambda key: trainer.init_state(key, init, tx), jax.random.key(0))
     struct = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-    places = sharding.fully_sharded(mesh, shapes)
+    places = sharding.fsdp(mesh, shapes)
     gather = sharding.gathered(places.params)
 
     def loss(params, key, x):

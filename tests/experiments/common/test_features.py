@@ -8,7 +8,7 @@ import sklearn.neural_network
 from experiments.common.features import classifier
 from jaxscore import data
 
-IMAGES, LABELS = data.digits()
+IMAGES, LABELS, _ = data.digits()
 
 
 def fit(**settings):

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,11 @@ import pytest
 from experiments.common.features import classifier
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
-from jaxscore import data
+from jaxscore import data, metrics
 
-IMAGES, LABELS = data.digits()
+IMAGES, LABELS, _ = data.digits()
+DIGITS = digits.load(digits.Config())
+EVALUATIONS = {"heun": 17, "langevin": 301, "langevin_without_denoising": 300}
 CONFIG = digits.Config(
     samples=30,
     classifiers=1,
@@ -22,7 +26,7 @@ CONFIG = digits.Config(
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A classifier's two functions: a hasty one, what it knows is looked at in test_judge.py."""
+    """A classifier's two functions: a hasty one; tests/experiments/common looks at what it knows."""
     return classifier(IMAGES, LABELS, epochs=5)
 
 
@@ -32,22 +36,22 @@ def fitted():
 @pytest.fixture
 def cached(fitted, monkeypatch):
     """The one fitted classifier, whatever is asked for."""
-    monkeypatch.setattr(report, "classifier", lambda *images_and_labels, seed: fitted)
+    monkeypatch.setattr(digits_report, "classifier", lambda *images_and_labels, seed: fitted)
 
 
 def test_the_evaluation_judges_every_array_after_rounding(fitted, cached):
     nudged = IMAGES + 0.02  # less than half a grey value: rounding takes it away
-    samples = {"samples": nudged, "langevin": IMAGES[::-1], "langevin_without_denoising": 1 - IMAGES}
-    found = digits_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    samples = {"heun": nudged, "langevin": IMAGES[::-1], "langevin_without_denoising": 1 - IMAGES}
+    found = digits_report.evaluate(CONFIG, DIGITS, EVALUATIONS, None, samples)
     assert json.loads(json.dumps(found)) == found
-    assert found["samples"]["nearest_neighbour_ratio"] == 0
+    assert found["heun"]["nearest_neighbour_ratio"] == 0
     assert found["langevin"]["nearest_neighbour_ratio"] == 0
     assert found["langevin"]["frechet"] < 1e-5
     assert found["langevin_without_denoising"]["nearest_neighbour_ratio"] > 1
     assert found["langevin_without_denoising"]["frechet"] > 1
     expected = metrics.compare(IMAGES, IMAGES, LABELS, *fitted)
     for column, value in expected.items():
-        assert found["samples"][column] == pytest.approx(value, abs=1e-9)
+        assert found["heun"][column] == pytest.approx(value, abs=1e-9)
     halves = [fitted[0](half) for half in (IMAGES[::2], IMAGES[1::2])]
     means = np.sum((halves[0].mean(0) - halves[1].mean(0)) ** 2)
     assert found["real"]["halves_frechet"] > means
@@ -86,11 +90,11 @@ def test_the_evaluations_counted_are_those_made(cached, monkeypatch):
     config = digits.Config(heun=digits.Heun(levels=2), langevin=digits.Langevin(levels=2, steps=2))
     experiment = digits.build(config)
     samples = dict.fromkeys(digits_report.ROWS, IMAGES[:100])
-    claimed = digits_report.evaluate(config, IMAGES, LABELS, None, samples)
+    claimed = digits_report.evaluate(config, DIGITS, digits.evaluations(config), None, samples)
     keys = lambda: jax.random.split(jax.random.key(0), 2)
     with jax.disable_jit():  # every step and every branch is then a call of Python
         experiment.samplers["heun"]({}, keys())
-        assert len(calls) == claimed["samples"]["evaluations"]
+        assert len(calls) == claimed["heun"]["evaluations"]
         calls.clear()
         experiment.samplers["langevin"]({}, keys())
         assert len(calls) == claimed["langevin"]["evaluations"]
@@ -107,7 +111,8 @@ def gaussian_score(params, x, sigma):
 
 def test_the_trajectory_is_that_of_the_probability_flow():
     score = lambda x, sigma: gaussian_score(None, x, sigma)
-    path, expected, sigmas = digits_report.trajectory(CONFIG, score, (8, 8, 1))
+    sigmas = digits.sigma_grid(CONFIG.heun)
+    path, expected = digits_report.trajectory(score, sigmas, (8, 8, 1), seed=0)
     assert path.shape == expected.shape == (6 * 21, 8, 8, 1)
     assert len(sigmas) == 21
     path, expected = (x.reshape(6, 21, 8, 8, 1) for x in (path, expected))
@@ -122,17 +127,18 @@ def test_the_trajectory_is_that_of_the_probability_flow():
     assert path[:, 0].std() == pytest.approx(20.0, rel=0.15)
 
 
-HISTORY = [{"step": step, "loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0]} for step in (10, 20)]
+BY_SIGMA = {"loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0], "sigma_edges": [0.1, 0.25, 0.6, 1.5]}
+HISTORY = [{"step": step, "loss": 20.0, **BY_SIGMA} for step in (10, 20)]
 
 
-def draw_report(folder, n):
+def draw_report(folder, n, config=CONFIG):
     samples = dict.fromkeys(digits_report.ROWS, IMAGES[:n])
-    pixels = lambda x: np.clip(np.asarray(x) / 2 + 0.5, 0, 1)
-    return digits_report.report(CONFIG, gaussian_score, pixels, IMAGES, None, samples, HISTORY, folder)
+    score_of, sigmas = lambda params, numbers: partial(gaussian_score, params), digits.sigma_grid(config.heun)
+    return digits_report.report(config, DIGITS, score_of, sigmas, None, samples, HISTORY, folder)
 
 
-def assert_pictures(folder, paths) -> None:
-    names = ["samples.png", "trajectory.png", "nearest.png", "loss.png"]
+def assert_pictures(folder, paths, *more) -> None:
+    names = ["samples.png", "trajectory.png", "nearest.png", "loss.png", *more]
     assert paths == [folder / name for name in names]
     for path in paths:
         picture = matplotlib.image.imread(path)[..., :3]
@@ -146,3 +152,29 @@ def test_the_pictures_are_drawn(tmp_path):
 @pytest.mark.parametrize("n", [1, 8])
 def test_the_pictures_are_drawn_of_few_samples_too(tmp_path, n):
     assert_pictures(tmp_path, draw_report(tmp_path, n))
+
+
+# Classes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("label", "wanted"), [(None, [0, 1, 2, 3]), (3, [3, 3, 3, 3])])
+def test_the_classes_asked_for_are_in_turn_or_one(label, wanted):
+    config = dataclasses.replace(CONFIG, conditional=True, label=label)
+    assert digits_report.wanted(config, DIGITS, 4).tolist() == wanted
+
+
+def test_the_agreement_is_that_of_the_classifier_with_the_class_asked_for(cached, fitted):
+    config = dataclasses.replace(CONFIG, conditional=True, label=3)
+    threes = np.concatenate([IMAGES[LABELS == 3][:30], IMAGES[LABELS == 8][:10]])
+    samples = dict.fromkeys(digits_report.ROWS, threes)
+    found = digits_report.evaluate(config, DIGITS, EVALUATIONS, None, samples)
+    assert found["heun"]["agreement"] == np.mean(fitted[1](threes) == 3)
+    assert found["settings"]["reference_n"] == (LABELS == 3).sum()
+    rows = digits_report.table(found)
+    assert rows[0][-1] == "agreement"
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_the_classes_have_a_picture(tmp_path):
+    config = dataclasses.replace(CONFIG, conditional=True)
+    assert_pictures(tmp_path, draw_report(tmp_path, 100, config), "classes.png")

@@ -12,7 +12,7 @@ from experiments.ncsn.config import PRESETS
 from jaxscore import data, samplers
 from jaxscore.data import Images
 
-IMAGES, LABELS = data.digits()
+IMAGES, LABELS, _ = data.digits()
 CONFIG = dataclasses.replace(PRESETS["digits"], levels=5, langevin_steps=2, samples=60, classifiers=2)
 
 

@@ -1,0 +1,106 @@
+"""The flags of the digits experiment; their defaults are the recipe."""
+
+import dataclasses
+from pathlib import Path
+
+from jaxscore.launch import Config as BaseConfig
+from jaxscore.launch import Optimizer
+from jaxscore.launch.flags import require, require_sigmas
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heun:
+    """Heun's method on the probability flow, over the levels of Karras et al. 2022 (rho = 7)."""
+
+    levels: int = 9
+    """Steps; all but the last cost two evaluations."""
+    sigma_min: float = 0.02
+    """The last level before zero, in units of centred pixels (-1..1)."""
+    sigma_max: float = 20.0
+    """The first level."""
+
+    def __post_init__(self):
+        require(self.levels >= 2, "heun.levels", self.levels, "must be at least 2")
+        require_sigmas(self.sigma_min, self.sigma_max, prefix="heun.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Langevin:
+    """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
+
+    levels: int = 150
+    """How many levels, L."""
+    steps: int = 2
+    """Langevin steps at each level, T."""
+    step_size: float = 0.065
+    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+    sigma_min: float = 0.1
+    """The last level, sigma_L, in units of centred pixels (-1..1)."""
+    sigma_max: float = 2.0
+    """The first level, sigma_1."""
+
+    def __post_init__(self):
+        require(self.levels >= 2, "langevin.levels", self.levels, "must be at least 2")
+        require(self.steps >= 1, "langevin.steps", self.steps, "must be at least 1")
+        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
+        require(0 < self.step_size < 2, "langevin.step-size", self.step_size, remedy)
+        require_sigmas(self.sigma_min, self.sigma_max, prefix="langevin.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """A noise-conditional score network on small images, sampled by Heun's method and by Langevin."""
+
+    workdir: Path = Path("runs/digits")
+    steps: int = 2000
+    batch: int = 256
+    optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
+    ema_decay: float = 0.988
+    save_every: int = 500
+    samples: int = 1797
+    data: str = "digits"
+    """`digits`, or `npz:PATH` for a file with `images` and `labels`."""
+    conditional: bool = False
+    """Give the network the class of each image, or the arrays named by --conditions."""
+    conditions: tuple[str, ...] = ()
+    """Arrays of the npz file that are the condition, in place of the class."""
+    p_uncond: float = 0.1
+    """Fraction of training examples whose condition is dropped."""
+    guidance_scale: float = 1.0
+    """Weight of classifier-free guidance: 0 is the unconditional score, 1 the conditional one."""
+    label: int | None = None
+    """The class of all samples; the classes in turn if it is not given."""
+    grey_values: int = 16
+    """Samples are rounded to this many parts of 1 before they are evaluated."""
+    classifiers: int = 3
+    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
+    width: int = 512
+    """Width of the network."""
+    depth: int = 4
+    """Residual blocks of the network."""
+    dropout: float = 0.0
+    """Fraction of hidden units dropped in training; against memorisation."""
+    sigma_mean: float = -0.5
+    """Mean of ln sigma in training; sigma in units of centred pixels (-1..1)."""
+    sigma_std: float = 1.3
+    """Standard deviation of ln sigma in training."""
+    heun: Heun = dataclasses.field(default_factory=Heun)
+    langevin: Langevin = dataclasses.field(default_factory=Langevin)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("grey_values", "classifiers", "width", "depth"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(
+            self.samples >= 4, "samples", self.samples, "must be at least 4: recall looks at 3 neighbours"
+        )
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "must lie in 0..1, below 1")
+        require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")
+        require(0 <= self.p_uncond < 1, "p-uncond", self.p_uncond, "must lie in 0..1, below 1")
+        if not self.conditional:
+            needs = "needs --conditional"
+            require(self.label is None, "label", self.label, needs)
+            require(not self.conditions, "conditions", " ".join(self.conditions), needs)
+            require(self.guidance_scale == 1, "guidance-scale", self.guidance_scale, needs)
+        both = "cannot be chosen with --conditions, which take the place of the classes"
+        require(self.label is None or not self.conditions, "label", self.label, both)

@@ -1,0 +1,75 @@
+"""Conditions: how they are dropped in training, and how they guide sampling.
+
+One network learns the conditional and the unconditional score, because training drops the condition of some
+examples. Sampling then extrapolates from the second score to the first (Ho & Salimans 2022):
+
+>>> import jax, jax.numpy as jnp
+>>> labels = jnp.arange(8) % 4
+>>> dropped = drop(jax.random.key(0), labels, none=4, probability=0.5)
+>>> dropped.tolist()
+[0, 4, 2, 4, 4, 1, 2, 4]
+>>> conditional, unconditional = lambda x, sigma: -2 * x, lambda x, sigma: -x
+>>> guided = classifier_free(conditional, unconditional, scale=3.0)
+>>> float(guided(jnp.ones((1, 2)), jnp.ones(1))[0, 0])
+-4.0
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxscore import noise
+from jaxscore.types import Array, Condition, Key, ScoreFn, right
+
+
+def drop(key: Key, condition: Condition, *, none: Condition, probability: float) -> Condition:
+    """Returns the condition with each row replaced by `none` with the given probability, independently.
+
+    For training only. Whether row i is dropped depends on the key and on i alone. The rows of all leaves of
+    the condition are dropped together.
+
+    Args:
+        key: one key, or an array of one key for each row.
+        condition: any pytree of arrays with the rows first.
+        none: what means "no condition": the number n_classes for class numbers, 0.0 for vectors and images
+            that are centred. One number for all leaves, or a pytree like `condition`.
+        probability: 0.1 is usual (Ho & Salimans 2022, section 5).
+
+    Raises ValueError unless 0 <= probability <= 1.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability = {probability} must lie in 0..1")
+    leaves, structure = jax.tree.flatten(condition)
+    nones = jax.tree.leaves(none) if jax.tree.structure(none) == structure else [none] * len(leaves)
+    uniform = jax.vmap(jax.random.uniform)(noise.row_keys(key, len(leaves[0])))
+    dropped = uniform < probability
+    replace = lambda leaf, value: jnp.where(right(dropped, leaf), jnp.asarray(value, leaf.dtype), leaf)
+    return jax.tree.unflatten(structure, map(replace, leaves, nones))
+
+
+def classifier_free(
+    conditional: ScoreFn,
+    unconditional: ScoreFn,
+    scale: float | Array,
+    interval: tuple[float, float] | None = None,
+) -> ScoreFn:
+    """s = s_c + (w - 1) (s_c - s_u): the guided score, s_c conditional and s_u unconditional.
+
+    w = `scale`: at 0 the score is s_u, at 1 exactly s_c, beyond 1 it is extrapolated (Ho & Salimans 2022,
+    equation 6, where w is our w - 1). The guided score is that of p_c^w p_u^(1 - w) at each level, but
+    sampling with it does not draw from that density.
+
+    With an `interval` (low, high), the score is guided where low < sigma <= high, and exactly s_c
+    elsewhere; where no row is inside, s_u is not evaluated (Kynkaanniemi et al. 2024). sigma is this
+    library's noise level, for VP models too.
+
+    `unconditional` may be any other score: of a smaller or less trained network with the same condition,
+    it is autoguidance (Karras et al. 2024b).
+    """
+    low, high = interval or (-jnp.inf, jnp.inf)
+
+    def guided(x: Array, sigma: Array) -> Array:
+        s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
+        added = lambda: jnp.where(right(inside, x), (scale - 1) * (s - unconditional(x, sigma)), 0.0)
+        return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
+
+    return guided

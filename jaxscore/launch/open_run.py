@@ -1,0 +1,99 @@
+"""Runs that have been trained, opened again: for a notebook, and for programs that work on any run.
+
+run = open_run("runs/flowers", build, Flowers)
+run.score(x, sigma)                              # with the averaged parameters
+run.experiment.samplers["heun"](run.params, keys)
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxscore import checkpoint, sharding
+from jaxscore.launch import programs, workdir
+from jaxscore.launch.config import Config, restored
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.flags import FlagError
+from jaxscore.launch.workdir import Refusal
+from jaxscore.types import Array, Condition, Params
+
+
+class Run(NamedTuple):
+    """A trained run: its experiment, its averaged parameters, and the step of its newest checkpoint."""
+
+    experiment: Experiment
+    params: Params
+    step: int
+
+    def score(self, x: Array, sigma: Array, condition: Condition = None) -> Array:
+        """Returns the score at x[b, ...], sigma[b], of the averaged parameters.
+
+        Raises ValueError if the experiment does not say what its score is.
+        """
+        if self.experiment.score is None:
+            raise ValueError(f"the experiment {self.experiment.name!r} has no `score`")
+        given = {} if condition is None else {"condition": condition}
+        return partial(self.experiment.score, self.params)(x, sigma, **given)
+
+
+def open_run(folder: Path | str, build: Callable[[Any], Experiment], kind: type[Config]) -> Run:
+    """Returns the run in the folder. Raises Refusal if the folder has none, and CheckpointError.
+
+    Args:
+        folder: the --workdir of the run.
+        build: build(config) -> Experiment, as `main` is given it.
+        kind: the class of the configuration.
+    """
+    folder = Path(folder)
+    experiment = described(folder, build, kind)
+    if not (folder / "checkpoints").is_dir():
+        raise Refusal(f"{folder}: has no checkpoint yet; train the run first")
+    with checkpoint.manager(folder / "checkpoints", read_only=True) as checkpoints:
+        state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
+    if state is None:
+        raise Refusal(f"{folder}: has no checkpoint yet; train the run first")
+    return Run(experiment, programs.whole(state.ema, sharding.mesh()), int(state.step))
+
+
+def described(folder: Path, build: Callable[[Any], Experiment], kind: type[Config]) -> Experiment:
+    """Returns the experiment that config.json in the folder describes. Raises Refusal if it does not."""
+    fields = workdir.read_json(folder / "config.json")
+    name = fields.pop("experiment", None) if isinstance(fields, dict) else None
+    if not isinstance(name, str):
+        raise Refusal(f"{folder}: is no run of an experiment")
+    try:
+        experiment = build(restored(kind, fields | {"workdir": str(folder)}))
+    except (KeyError, TypeError, FlagError) as error:
+        raise Refusal(f"{folder}: its config.json is not of this version: {error}") from None
+    if experiment.name != name:
+        raise Refusal(f"{folder}: holds a run of {name}, not of {experiment.name}")
+    return experiment
+
+
+def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Experiment], type[Config]]:
+    """Returns `build` and the class of the configuration of the run in the folder.
+
+    Both are those of the module; by default, of experiments.NAME with the name in config.json. Raises
+    Refusal if there is no such module, or if it does not define both.
+    """
+    fields = workdir.read_json(folder / "config.json")
+    name = fields.get("experiment") if isinstance(fields, dict) else None
+    if not isinstance(name, str):
+        raise Refusal(f"{folder}: is no run of an experiment")
+    module = module or f"experiments.{name}"
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        reason = f"is a run of {name}, but {module} cannot be imported ({error})"
+        raise Refusal(f"{folder}: {reason}; name its module with --experiment") from None
+    kinds = [value for value in vars(found).values() if isinstance(value, type) and _is_own(value, found)]
+    if not kinds or not callable(getattr(found, "build", None)):
+        raise Refusal(f"--experiment {module}: has no function `build`, or no class of configurations")
+    return found.build, kinds[-1]
+
+
+def _is_own(kind: type, module: Any) -> bool:
+    """Whether the class is a configuration that the module, or a module of its package, defines."""
+    return issubclass(kind, Config) and kind.__module__.startswith(module.__name__)

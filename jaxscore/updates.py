@@ -1,0 +1,143 @@
+"""Updates: how the parameters change in one step of training.
+
+`descent` is the gradient descent of one loss, `alternating` the game of several players. A loss is a pure
+function of parameters, context and batch:
+
+>>> import jax, jax.numpy as jnp, optax
+>>> def loss(params, context, batch):
+...     return jnp.mean((batch["x"] - params) ** 2), {"step": context.step}
+>>> update, params = descent(loss, optax.sgd(0.5)), jnp.zeros(())
+>>> context = Context(jax.random.key(0), jnp.int32(0), params)
+>>> params, opt, metrics, size = update.apply(context, params, update.init(params), {"x": jnp.ones(8)})
+>>> float(params), float(metrics["loss"])
+(1.0, 1.0)
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Int
+
+from jaxscore.types import Array, Batch, Key, Params
+
+Metrics = dict[str, Any]
+
+
+class Context(NamedTuple):
+    """What a loss may look at besides parameters and batch."""
+
+    key: Key
+    """The key of this step, and of this part of the batch."""
+    step: Int[Array, ""]
+    """The number of steps before this one."""
+    ema: Params
+    """The averages of the parameters before this step."""
+
+
+Loss = Callable[[Params, Context, Batch], tuple[Array, Metrics]]
+
+
+class Update(NamedTuple):
+    """A pair of pure functions: how parameters change in one step.
+
+    init(params) -> opt
+    apply(context, params, opt, batch) -> (params, opt, metrics, norm of the change)
+    """
+
+    init: Callable[[Params], optax.OptState]
+    apply: Callable[[Context, Params, optax.OptState, Batch], tuple[Params, optax.OptState, Metrics, Array]]
+
+
+class Turn(NamedTuple):
+    """One player of `alternating`: params[player] goes down the gradient of its own loss."""
+
+    player: str
+    loss: Loss
+    """A loss of the parameters of all players."""
+    tx: optax.GradientTransformation
+
+
+def descent(loss: Loss, tx: optax.GradientTransformation, *, microbatches: int = 1) -> Update:
+    """Returns the update that takes all parameters down the gradient of the loss, by tx.
+
+    `microbatches` is described at `accumulated`.
+    """
+    gradient = accumulated(loss, microbatches)
+
+    def apply(context: Context, params: Params, opt: optax.OptState, batch: Batch):
+        (value, metrics), grads = gradient(params, context, batch)
+        updates, opt = tx.update(grads, opt, params)
+        params = optax.apply_updates(params, updates)
+        metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
+        return params, opt, metrics, optax.tree.norm(updates)
+
+    return Update(tx.init, apply)
+
+
+def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
+    """Returns the update in which each player in turn descends its own loss: the training of adversaries.
+
+    params is a dict by player. A player sees the parameters that earlier turns of the step have left.
+    Each player has metrics `<player>_loss` and `<player>_grad_norm`; `loss` is the sum of the losses,
+    `grad_norm` the norm of all gradients.
+    """
+
+    def init(params: dict[str, Params]) -> dict[str, optax.OptState]:
+        return {turn.player: turn.tx.init(params[turn.player]) for turn in turns}
+
+    def apply(context: Context, everyone: dict[str, Params], opts: dict[str, optax.OptState], batch: Batch):
+        metrics, size = {}, 0.0
+        for number, (player, loss, tx) in enumerate(turns):
+
+            def own(params, context, batch, loss=loss, player=player, everyone=everyone):
+                return loss({**everyone, player: params}, context, batch)
+
+            part = context._replace(key=jax.random.fold_in(context.key, number))
+            own_descent = descent(own, tx, microbatches=microbatches)
+            params, opt, found, moved = own_descent.apply(part, everyone[player], opts[player], batch)
+            everyone, opts = {**everyone, player: params}, {**opts, player: opt}
+            metrics |= {f"{player}_{name}": found.pop(name) for name in ("loss", "grad_norm")} | found
+            size = size + moved
+        metrics["loss"] = sum(metrics[f"{turn.player}_loss"] for turn in turns)
+        norms = jnp.stack([metrics[f"{turn.player}_grad_norm"] for turn in turns])
+        return everyone, opts, {**metrics, "grad_norm": jnp.linalg.norm(norms)}, size
+
+    return Update(init, apply)
+
+
+def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:
+    """Returns gradient(params, context, batch) -> ((value, metrics), gradient), computed part by part.
+
+    Value, metrics and gradient are means over `microbatches` parts of the batch, and take the memory of
+    one part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay on their
+    devices. Its key is folded with m: the random numbers are not those of the whole batch at once. Raises
+    ValueError if microbatches < 1, or if it does not divide the batch.
+    """
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if microbatches == 1:
+        return gradient
+    if microbatches < 1:
+        raise ValueError(f"microbatches = {microbatches} must be at least 1")
+
+    def split(rows: Array) -> Array:
+        if len(rows) % microbatches:
+            raise ValueError(f"{microbatches} microbatches do not divide a batch of {len(rows)}")
+        parts = rows.reshape(-1, microbatches, *rows.shape[1:])
+        return jnp.moveaxis(parts, 1, 0)
+
+    def mean_gradient(params: Params, context: Context, batch: Batch):
+        def add(total, inputs):
+            number, part = inputs
+            own = context._replace(key=jax.random.fold_in(context.key, number))
+            return jax.tree.map(jnp.add, total, gradient(params, own, part)), None
+
+        parts = jax.tree.map(split, batch)
+        shapes = jax.eval_shape(gradient, params, context, jax.tree.map(lambda rows: rows[0], parts))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zero, (jnp.arange(microbatches), parts))
+        return jax.tree.map(lambda leaf: leaf / microbatches, total)
+
+    return mean_gradient

@@ -1,0 +1,158 @@
+"""Conditions are dropped row by row, and guided scores are those of their closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxscore import guidance, samplers
+from jaxscore.score import vp
+
+key = lambda number=0: jax.random.key(number)
+MEANS, STD = jnp.array([[2.0, 1.0], [-2.0, 0.0]]), 0.5
+
+
+def conditional(x, sigma, label):
+    """The score of N(mean of the label, STD^2 I) at sigma."""
+    return (MEANS[label] - x) / (STD**2 + sigma**2)[:, None]
+
+
+def unconditional(x, sigma):
+    """The score of the mixture of both with equal weights, from its log density by hand."""
+    v = (STD**2 + sigma**2)[:, None]
+    logits = -jnp.sum((x[:, None] - MEANS[None]) ** 2, axis=2) / (2 * v)
+    weights = jax.nn.softmax(logits, axis=1)
+    return (weights @ MEANS - x) / v
+
+
+# Dropping -----------------------------------------------------------------------------------------
+
+
+def test_about_a_tenth_of_the_labels_is_dropped_row_by_row():
+    labels = jnp.arange(1000) % 10
+    dropped = guidance.drop(key(), labels, none=10, probability=0.1)
+    null = np.asarray(dropped == 10)
+    assert 70 <= null.sum() <= 130  # 100, and three standard deviations of 9.5
+    assert len(set(np.flatnonzero(null) // 100)) == 10  # scattered over the batch
+    np.testing.assert_array_equal(dropped[~null], labels[~null])
+    assert dropped.dtype == labels.dtype
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 50)])
+def test_none_or_all_are_dropped(probability, expected):
+    dropped = guidance.drop(key(), jnp.zeros(50, int), none=3, probability=probability)
+    assert int((dropped == 3).sum()) == expected
+
+
+def test_all_leaves_of_a_row_are_dropped_together():
+    condition = {"label": jnp.zeros(64, int), "y": jnp.ones((64, 3)), "low": jnp.ones((64, 4, 4, 1))}
+    none = {"label": 7, "y": 0.0, "low": -1.0}
+    found = guidance.drop(key(), condition, none=none, probability=0.5)
+    gone = np.asarray(found["label"] == 7)
+    assert 10 < gone.sum() < 54
+    np.testing.assert_array_equal(found["y"], np.where(gone[:, None], 0, np.ones((64, 3))))
+    np.testing.assert_array_equal(found["low"][:, 0, 0, 0], np.where(gone, -1, 1))
+
+
+def test_a_row_is_dropped_by_its_own_key():
+    labels = jnp.zeros(32, int)
+    whole = guidance.drop(key(), labels, none=1, probability=0.5)
+    np.testing.assert_array_equal(guidance.drop(key(), labels[:8], none=1, probability=0.5), whole[:8])
+
+
+def test_a_probability_beyond_1_is_refused():
+    with pytest.raises(ValueError, match=r"probability = 1\.5"):
+        guidance.drop(key(), jnp.zeros(3, int), none=1, probability=1.5)
+
+
+# Guidance -----------------------------------------------------------------------------------------
+
+
+def both(label):
+    return lambda x, sigma: conditional(x, sigma, jnp.full(len(x), label)), unconditional
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 4.0])
+def test_the_guided_score_is_its_closed_form(scale):
+    """It is the gradient of w log p_c + (1 - w) log p_u at every level, for any scale."""
+    x = jax.random.normal(key(), (40, 2)) * 3
+    sigma = jnp.geomspace(0.05, 10, 40)
+    guided = jax.jit(lambda scale: guidance.classifier_free(*both(0), scale)(x, sigma))
+
+    def log_density(x, sigma):
+        v = STD**2 + sigma**2
+        logs = -jnp.sum((x[None] - MEANS) ** 2, axis=1) / (2 * v)
+        return scale * logs[0] + (1 - scale) * jax.nn.logsumexp(logs)
+
+    expected = jax.vmap(jax.grad(log_density))(x, sigma)
+    size = 1 + np.abs(expected).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(guided(scale) / size, expected / size, atol=2e-5)  # float32
+
+
+def test_at_scale_1_it_is_the_conditional_score_to_the_bit():
+    x, sigma = jax.random.normal(key(), (9, 2)), jnp.full(9, 0.7)
+    s_c, s_u = both(1)
+    np.testing.assert_array_equal(guidance.classifier_free(s_c, s_u, 1.0)(x, sigma), s_c(x, sigma))
+
+
+@pytest.mark.parametrize("event", [(5,), (16, 7), (8, 8, 4)])
+def test_guidance_is_elementwise_over_the_whole_event(event):
+    x, sigma = jnp.ones((3, *event)), jnp.ones(3)
+    guided = guidance.classifier_free(lambda x, s: 3 * x, lambda x, s: x, 2.0, (0.5, 2.0))
+    np.testing.assert_array_equal(guided(x, sigma), 5 * x)
+
+
+def test_an_interval_is_open_below_and_closed_above():
+    """Outside of it the score is the conditional one to the bit, and the other one is not evaluated."""
+    calls = []
+
+    def counted(x, sigma):
+        jax.debug.callback(lambda sigma: calls.append(float(sigma[0])), sigma)
+        return unconditional(x, sigma)
+
+    levels = [80.0, 2.0, 1.02, 1.0, 0.5, 0.34, 0.1, 0.002]
+    s_c, _ = both(0)
+    guided = guidance.classifier_free(s_c, counted, 3.0, (0.34, 1.02))
+    x = jax.random.normal(key(), (4, 2))
+    for level in levels:
+        sigma = jnp.full(4, level)
+        equal = bool((guided(x, sigma) == s_c(x, sigma)).all())
+        assert equal == (level not in (1.02, 1.0, 0.5))
+    jax.effects_barrier()
+    assert sorted(calls) == pytest.approx([0.5, 1.0, 1.02])
+
+
+def test_the_interval_of_a_vp_score_is_in_this_librarys_sigma():
+    """sigma = sqrt(1 - a) / sqrt(a), whatever time the model counts in."""
+    s_c, s_u = (vp(lambda x, sigma, k=k: -k * x) for k in (1.0, 2.0))
+    guided = guidance.classifier_free(s_c, s_u, 2.0, (0.34, 1.02))
+    for a, inside in ((0.4, False), (0.6, True), (0.95, False)):
+        x, sigma = jnp.ones((1, 2)), jnp.full(1, ((1 - a) / a) ** 0.5)
+        assert bool((guided(x, sigma) != s_c(x, sigma)).all()) == inside
+
+
+def test_rows_of_one_batch_may_lie_on_both_sides_of_the_interval():
+    x, sigma = jnp.ones((2, 2)), jnp.array([0.2, 1.0])
+    s_c, s_u = both(0)
+    found = guidance.classifier_free(s_c, s_u, 3.0, (0.34, 1.02))(x, sigma)
+    np.testing.assert_array_equal(found[0], s_c(x, sigma)[0])
+    np.testing.assert_array_equal(found[1], guidance.classifier_free(s_c, s_u, 3.0)(x, sigma)[1])
+
+
+def test_a_guided_score_is_sampled_like_any_other():
+    sigmas = jnp.append(jnp.geomspace(20.0, 0.05, 24), 0.0)
+    draw = jax.jit(
+        lambda scale: samplers.generate(
+            key(),
+            (2000, 2),
+            sigmas,
+            guidance.classifier_free(*both(0), scale),
+            samplers.heun(),
+            moments=samplers.Moments(MEANS[0], STD**2),
+        )
+    )
+    x = draw(1.0)
+    # 2,000 draws of standard deviation 0.5: the mean's standard error is 0.011.
+    np.testing.assert_allclose(x.mean(axis=0), MEANS[0], atol=0.05)
+    np.testing.assert_allclose(x.std(axis=0), STD, rtol=0.08)
+    assert all(np.isfinite(draw(scale)).all() for scale in (0.0, 0.5, 1.5))
