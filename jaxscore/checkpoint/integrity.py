@@ -41,7 +41,7 @@ class CheckpointError(Exception):
 
 
 def write_sums(directory: Path, step: int, folder: Path, *, metric: float | None = None) -> None:
-    """Write the sidecar of a step, whose files lie in `folder` and are about to be committed.
+    """Writes the sidecar of a step, whose files lie in `folder` and are about to be committed.
 
     Args:
         directory: directory of the checkpoints.
@@ -54,7 +54,7 @@ def write_sums(directory: Path, step: int, folder: Path, *, metric: float | None
 
 
 def complete(directory: Path, step: int) -> None:
-    """Add the checksums of the files that the commit has written, if they are not there yet."""
+    """Adds the checksums of the files that the commit has written, if they are not there yet."""
     known = _read(directory, step)
     missing = [name for name, value in known["files"].items() if value is None]
     present = [name for name in missing if (directory / str(step) / name).is_file()]
@@ -135,7 +135,7 @@ def _read(directory: Path, step: int) -> dict[str, Any]:
 
 
 def _write(directory: Path, step: int, value: dict[str, Any]) -> None:
-    """Replace the sidecar atomically: after a crash the file is the old or the new one, never a part."""
+    """Replaces the sidecar atomically: after a crash the file is the old or the new one, never a part."""
     path = directory / f"{step}{SUMS}"
     temporary = directory / f"{step}{TEMPORARY}"
     with temporary.open("w") as file:
@@ -160,7 +160,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove the files of saves that were interrupted before they were committed."""
+    """Removes the files of saves that were interrupted before they were committed."""
     for name in _names(directory):
         if name.endswith(UNFINISHED):
             step = name.removesuffix(UNFINISHED)
@@ -172,7 +172,7 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def remove_orphans(directory: Path) -> None:
-    """Remove the sidecars of steps that are no longer kept."""
+    """Removes the sidecars of steps that are no longer kept."""
     names = _names(directory)
     for name in names:
         if name.endswith(SUMS) and name.removesuffix(SUMS) not in names:
@@ -180,7 +180,7 @@ def remove_orphans(directory: Path) -> None:
 
 
 def set_aside(directory: Path, step: int) -> Path:
-    """Move a step and its sidecar into `<directory>-damaged`; returns the new path of the step."""
+    """Moves a step and its sidecar into `<directory>-damaged`; returns the new path of the step."""
     aside = directory.with_name(f"{directory.name}-damaged")
     aside.mkdir(exist_ok=True)
     name, number = str(step), 0

@@ -74,7 +74,7 @@ def newest_good(checkpoints: Checkpoints, *, tell: Tell | None = None) -> int | 
 
 
 def set_aside(checkpoints: Checkpoints, damaged: dict[int, str], tell: Tell) -> None:
-    """Move damaged steps aside, tell why for each, and have Orbax read the directory again."""
+    """Moves damaged steps aside, tells why for each, and has Orbax read the directory again."""
     directory = checkpoints.directory
     for step, reason in damaged.items():
         line = f"checkpoint {directory / str(step)} is damaged: {reason}"

@@ -52,12 +52,12 @@ class Snapshot(NamedTuple):
 
 
 def snapshots(directory: str | Path, *, read_only: bool = False) -> contextlib.AbstractContextManager:
-    """Open (and create) a directory of snapshots: a `manager` that keeps every step."""
+    """Opens (and creates) a directory of snapshots: a `manager` that keeps every step."""
     return manager(directory, keep=None, read_only=read_only)
 
 
 def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) -> None:
-    """Save state.profiles under the step's number, in the background.
+    """Saves state.profiles under the step's number, in the background.
 
     A step that is already there is not written again.
 
@@ -99,7 +99,7 @@ def good_snapshots(kept: Checkpoints, *, tell: Tell | None = None) -> list[int]:
 
 
 def forget_after(kept: Checkpoints, step: int) -> None:
-    """Remove the snapshots of later steps, because a run that resumes at `step` makes them again.
+    """Removes the snapshots of later steps, because a run that resumes at `step` makes them again.
 
     The new snapshots may differ, since the configuration may have changed. All processes call this function;
     the first one removes.

@@ -73,18 +73,16 @@ def manager(
     every: int | None = None,
     read_only: bool = False,
 ) -> Iterator[Checkpoints]:
-    """Open (and create) a directory of checkpoints; on leaving, wait for the save in the background.
+    """Opens (and creates) a directory of checkpoints; on leaving, waits for the save in the background.
 
-    Removes what an interrupted run left unfinished: only one run may open a directory, save for read-only
-    ones.
+    Removes the files of interrupted saves, so only one run may have a directory open, plus read-only readers.
 
     Args:
         keep: number of newest steps that are kept; None keeps all.
         best: number of steps with the lowest metric that are kept too.
-        every: steps that are multiples of this number are never removed.
+        every: multiples of this number are never removed.
 
-    Raises ValueError if a number is too small, CheckpointError if the directory cannot be made or a save
-    fails.
+    Raises ValueError if a number is too small, CheckpointError if the directory or a save cannot be written.
     """
     for name, value, least in (("keep", keep, 1), ("best", best, 0), ("every", every, 1)):
         if value is not None and value < least:
@@ -133,7 +131,7 @@ def _open(directory: Path, retention: Retention, seal: Callable[[], None], read_
 
 
 def _seal(checkpoints: Checkpoints) -> None:
-    """Write the checksums. Orbax calls this in the background, in the first process, before it commits."""
+    """Writes the checksums. Orbax calls this in the background, in the first process, before it commits."""
     (step,) = checkpoints.writing
     folder = checkpoints.directory / f"{step}{integrity.UNFINISHED}"
     integrity.write_sums(checkpoints.directory, step, folder, metric=checkpoints.metrics[step])
@@ -159,12 +157,11 @@ def save(
     about: Any = None,
     wait: bool = False,
 ) -> None:
-    """Save the state under its step number, in the background unless `wait`.
+    """Saves the state under its step number, in the background unless `wait`, if that step is not there yet.
 
-    Copies the arrays first: the caller may donate the state at once. A step that is already there is not
-    written again. `manager(best=...)` prefers steps with the lowest `metric`; `about` is a JSON value stored
-    with the state. Raises ValueError if the metric is not finite, CheckpointError if a newer step exists or a
-    save fails.
+    Copies the arrays first, so the caller may donate the state at once. `manager(best=...)` prefers steps
+    with the lowest `metric`; `about` is a JSON value stored with the state. Raises ValueError if the metric
+    is not finite, CheckpointError if a newer step exists or a save fails.
     """
     write(checkpoints, int(state.step), state, metric=metric, about=about)
     if wait:
@@ -205,7 +202,7 @@ def _copied(tree: Any) -> Any:
 
 
 def wait_until_saved(checkpoints: Checkpoints) -> None:
-    """Wait for the save in the background. Raises CheckpointError if it failed."""
+    """Waits for the save in the background. Raises CheckpointError if it failed."""
     with unwritable_is_an_error(checkpoints.directory):
         try:
             for begun in checkpoints.begun:
