@@ -7,8 +7,8 @@
 A checkpoint holds arrays, and optionally a JSON value that describes them. It holds no pickled code, no
 random key and no data iterator, because keys and data are functions of state.step.
 
-If a file of a checkpoint is not as it was written (changed, cut off, missing or added), the restore names the
-file, moves the checkpoint aside, and uses the newest intact one.
+A checkpoint is damaged if a file is not as it was written: changed, cut off, missing or added. A restore
+names the file, moves the damaged checkpoint aside, and uses the newest intact one.
 """
 
 from jaxscore.checkpoint.integrity import CheckpointError as CheckpointError

@@ -71,7 +71,7 @@ def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) ->
 
 
 def abstract_snapshot(params: Params, profiles: int) -> Snapshot:
-    """Argument `abstract` of `restore` for a snapshot, from parameters or their shapes and the number of
+    """Argument `abstract` of `restore` for a snapshot, from parameters (or shapes) and the number of
     averages.
     """
     step = jax.ShapeDtypeStruct((), "int32")

@@ -1,9 +1,10 @@
 """The cost of a compiled program, and the least time that it can take on a chip.
 
-A run takes at least the time of its products at the chip's peak, of its bytes at the memory's bandwidth, and
-of its messages at the interconnect's bandwidth. This is the roofline model (Williams, Waterman & Patterson
-2009) with a third roof. The largest of the three times is a lower bound of the run time. The bound assumes
-that the three overlap perfectly and that latencies and elementwise operations take no time.
+A run takes at least as long as its products at the chip's peak rate. It also takes at least as long as its
+bytes at the memory's bandwidth, and as its messages at the interconnect's bandwidth. This is the roofline
+model (Williams, Waterman & Patterson 2009) with a third roof. The largest of the three times is a lower bound
+of the run time. The bound assumes that the three overlap perfectly and that latencies and elementwise
+operations take no time.
 
 >>> import jax, jax.numpy as jnp
 >>> from jaxscore.plan import chips

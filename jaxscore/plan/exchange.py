@@ -34,9 +34,7 @@ COMPUTING = {"fusion", "dot", "convolution", "custom-call", "while", "call", "co
 
 
 class Collective(NamedTuple):
-    """One exchange of the program; `bytes` is the size of the whole array that is reduced, gathered or
-    scattered.
-    """
+    """One exchange of the program; `bytes` is the size of the whole reduced, gathered or scattered array."""
 
     kind: str
     bytes: int

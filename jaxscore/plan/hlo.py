@@ -64,9 +64,7 @@ class Instruction(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The integer in parentheses of a parameter or a constant; for get-tuple-element, the value of
-        `index=`.
-        """
+        """The integer in parentheses of a parameter or constant; `index=` of a get-tuple-element."""
         index = re.search(r"\bindex=(\d+)", self.attributes)
         return int(index[1] if self.opcode == "get-tuple-element" else self.operands[0])
 
