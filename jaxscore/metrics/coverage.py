@@ -20,8 +20,7 @@ def precision_recall(
     neighbours: int = 3,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[float, float]:
-    """Precision: fraction of samples in the data's manifold. Recall: fraction of data in the samples'
-    manifold.
+    """Precision: samples in the data's manifold. Recall: data in the samples' manifold; both as fractions.
 
     The manifold of a set is the union of balls around its points. The ball of a point reaches to its k-th
     nearest other point, k = neighbours (Kynkaanniemi et al. 2019, equations 1-2).

@@ -42,8 +42,7 @@ def candidates(
     *,
     exclude_self: bool = False,
 ) -> tuple[Int[np.ndarray, "n count"], Float[np.ndarray, "n"]]:
-    """Indices of the `count` nearest points of each query in float32, and the squared distance of the last
-    one.
+    """Indices of the `count` nearest points of each query in float32, and squared distance of the last one.
 
     If a point within distance r of the query is left out, the returned squared distance is at most r^2 +
     `slack`. The queries are split over all devices of the mesh. The devices may belong to several processes:

@@ -127,9 +127,7 @@ def langevin_stability(step_size: StepSize, sigma: float | Array) -> Array:
 
 
 def sizes(step_size: StepSize) -> Callable[[Array], Array]:
-    """The step size as a function of sigma. Raises ValueError if `step_size` is a number that is not
-    positive.
-    """
+    """The step size as a function of sigma. Raises ValueError if a number is not positive."""
     if callable(step_size):
         return step_size
     if step_size <= 0:
