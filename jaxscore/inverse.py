@@ -28,13 +28,12 @@ Mask = Bool[Array, "..."]
 
 
 def replacement(sampler: Sampler, known: Known, mask: Mask) -> Sampler:
-    """The sampler, with the known pixels set to known + sigma z before each step; z ~ N(0, I) is new each
-    time.
+    """The sampler, with the known pixels set to known + sigma z before each step; z ~ N(0, I) is drawn anew.
 
     Free pixels thus see neighbours that are as noisy as themselves. Use it for samplers that stay at sigma,
     inside `repeat`, and call `paste` at the end to insert the clean pixels. As sigma falls, the free pixels
     approach their distribution given the known ones. At large sigma, replacement forgets part of the
-    dependence, because the noise of known and free pixels is drawn independently; more steps at the smaller
+    dependence, because the noise of known and free pixels is drawn independently. More steps at the smaller
     levels repair this.
 
     Args:

@@ -36,8 +36,7 @@ def largest_distance(x: Float[AnyArray, "n *event"], *, block: int = 1024) -> Fl
     if n < 2 or block < 1:
         raise ValueError(f"need at least 2 examples and block >= 1, not {n} and {block}")
     rows, block = jnp.asarray(x, jnp.float32).reshape(n, -1), min(block, n)
-    # Rows are centred so that the products in `_farthest` lose no digits. Copies of the last row fill the
-    # last block.
+    # Rows are centred so that products lose no digits. Copies of the last row fill the last block.
     rows = rows - rows.mean(axis=0, keepdims=True)
     radius = jnp.linalg.norm(rows, axis=1)
     order, count = jnp.argsort(-radius), -(-n // block)

@@ -71,8 +71,7 @@ def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) ->
 
 
 def abstract_snapshot(params: Params, profiles: int) -> Snapshot:
-    """Argument `abstract` of `restore` for a snapshot, from parameters or shapes and the number of averages.
-    """
+    """Argument `abstract` of `restore` for a snapshot of averages of these parameters, or of their shapes."""
     step = jax.ShapeDtypeStruct((), "int32")
     return Snapshot(step, (params,) * profiles)
 

@@ -69,7 +69,7 @@ def memorisation(
     share, expected = float(np.mean(ours)), m / (m + h)
     each = np.concatenate([np.bincount(first, ours, m), np.bincount(second, 1 - ours, h)]) / len(ours)
     variance = expected * (1 - expected) * (m + h) / (m + h - 1) * (np.sum(each**2) - 1 / (m + h))
-    # If all examples are nearest neighbours equally often, every split has the same share.
+    # If all examples are the nearest neighbour equally often, every split has the same `share`.
     z = (share - expected) / variance**0.5 if variance > 1e-15 else 0.0
     return Memorisation(share, expected, (share - expected) / (1 - expected), float(z))
 

@@ -137,8 +137,8 @@ def _program(mesh: Mesh, block: int, kind: str, count: int, exclude_self: bool):
             if exclude_self:
                 own = numbers[:, None] == jnp.arange(len(points))[None]
                 squared = jnp.where(own, jnp.inf, squared)
-            # The whole result: if only the last value were used, XLA would sort all points on CPUs, 60 times
-            # as slow.
+            # The whole result: if only its last value were used, XLA would sort all points on CPUs, 60 times
+            # slower.
             return jax.lax.top_k(-squared, count)
 
         blocks = jax.tree.map(lambda rows: rows.reshape(-1, block, *rows.shape[1:]), (numbers, queries))

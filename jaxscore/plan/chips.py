@@ -46,8 +46,7 @@ TF32 = "TensorFloat-32, JAX's default on this GPU"
 
 
 def _tpu(name, kinds, bfloat16, memory, bandwidth, interconnect, document) -> Chip:
-    # The matrix unit multiplies bfloat16; "highest" splits a float32 into three bfloat16 and takes six
-    # passes.
+    # The matrix unit multiplies bfloat16; "highest" splits a float32 into three and takes six passes.
     peaks = bfloat16 * TERA, bfloat16 * TERA, ONE_PASS, bfloat16 * TERA / 6
     source = f"Google Cloud, Cloud TPU documentation, {document}"
     rates = bandwidth * GIGA, interconnect * GIGA

@@ -68,8 +68,8 @@ def collectives(program: Program, devices: int) -> list[Collective]:
         collective = _collective(program, visit, kind, devices)
         identity: tuple = (visit.scope.name, visit.instruction.name)
         if visit.fused and collective.kind == kind:
-            # A TPU may spread an exchange over several fusions, which compute meanwhile; each fusion contains
-            # it.
+            # A TPU may spread an exchange over several fusions, which compute meanwhile. Each of them
+            # contains it.
             notes = re.findall(r'channel_id=\d+|chain_id="\w+"', visit.instruction.attributes)
             identity = (collective, *notes) if notes else identity
         scopes.setdefault(identity, set()).add(visit.scope.name)

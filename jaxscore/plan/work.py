@@ -119,8 +119,7 @@ def _convolution(instruction: Instruction, image: Shape, kernel: Shape, result: 
         pairs *= _pairs(*sizes, low[axis], *(window[name][axis] for name in window))
     groups = lambda name: _numbers(rf"{name}_group_count=(\d+)", instruction.attributes) or [1]
     batch = at(result, result_labels, "b") * at(kernel, kernel_labels, "o")
-    # With batch groups, the sum runs over the batch, and each group of output features sees its part of the
-    # batch.
+    # With batch groups, the sum runs over the batch, and a group of output features sees its part of it.
     batch = batch * at(image, image_labels, "b") // at(result, result_labels, "b") // groups("batch")[0]
     return 2 * batch * at(kernel, kernel_labels, "i") * pairs
 

@@ -48,7 +48,7 @@ def consistent(eta: float) -> Sampler:
 
     def move(key, x, score, sigma, sigma_next):
         left = jnp.minimum((1 - eta) * sigma, sigma_next)
-        added = jnp.sqrt((sigma_next - left) * (sigma_next + left))  # exactly 0 if they are equal
+        added = jnp.sqrt((sigma_next - left) * (sigma_next + left))  # exactly 0 if left = sigma_next
         z = noise.normal(key, x.shape, x.dtype)
         return x + (sigma - left) * sigma * at(score, x, sigma) + added * z
 

@@ -87,7 +87,7 @@ def per_level(sampler: Sampler) -> Sampler:
     """
 
     def step(key, x, memory, score, sigma, sigma_next):
-        del memory  # the level before
+        del memory  # it belongs to the level before
         return sampler.step(key, x, sampler.init(x), score, sigma, sigma_next)
 
     return Sampler(sampler.init, step)
