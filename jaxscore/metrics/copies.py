@@ -20,19 +20,16 @@ from jaxscore.types import AnyArray
 
 
 class Memorisation(NamedTuple):
-    """How often the nearest neighbour of a sample is a training example.
-
-    Attributes:
-        share: fraction of samples whose nearest neighbour is a training example.
-        expected: value of `share` for samples that are independent of the split, m / (m + h).
-        excess: (share - expected) / (1 - expected), an estimate of the fraction of samples that are copies.
-        z: (share - expected) in standard deviations, for samples that are independent of the split.
-    """
+    """How often the nearest neighbour of a sample is a training example."""
 
     share: float
+    """Fraction of samples whose nearest neighbour is a training example."""
     expected: float
+    """Value of `share` for samples that are independent of the split, m / (m + h)."""
     excess: float
+    """(share - expected) / (1 - expected), an estimate of the fraction of samples that are copies."""
     z: float
+    """(share - expected) in standard deviations, for samples that are independent of the split."""
 
 
 def memorisation(

@@ -24,17 +24,14 @@ BLOCK = 4096
 
 
 class Modes(NamedTuple):
-    """How many modes the samples reach, and how evenly.
-
-    Attributes:
-        found: number of modes that have a sample.
-        kl: KL divergence from the modes' frequencies to uniform, in nats.
-        assigned: fraction of samples that belong to a mode.
-    """
+    """How many modes the samples reach, and how evenly."""
 
     found: int
+    """Number of modes that have a sample."""
     kl: float
+    """KL divergence from the modes' frequencies to uniform, in nats."""
     assigned: float
+    """Fraction of samples that belong to a mode."""
 
 
 def modes_found(labels: Integer[AnyArray, "n"], modes: int) -> Modes:

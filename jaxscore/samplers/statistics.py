@@ -32,19 +32,17 @@ class Statistics(NamedTuple):
     """Number of steps since init, and means over these steps for each example; zeros before the first step.
 
     A score_norm far above 1 means that x is far from every density p_sigma: the step diverges.
-
-    Attributes:
-        steps: number of steps since init.
-        score_norm: `|s| sigma / sqrt(D)`, with D numbers in an example. It is 1 if x is pure noise of level
-            sigma, and less if the data have a width of their own.
-        signal_to_noise: `|e s| / |sqrt(2 e) z|`, length of the drift over length of the noise.
-        acceptance: probability that the proposal was accepted; 1 without a Metropolis test.
     """
 
     steps: Int[Array, ""]
+    """Number of steps since init."""
     score_norm: Float[Array, "b"]
+    """`|s| sigma / sqrt(D)`, with D numbers in an example. It is 1 if x is pure noise of level sigma, and
+    less if the data have a width of their own."""
     signal_to_noise: Float[Array, "b"]
+    """`|e s| / |sqrt(2 e) z|`, length of the drift over length of the noise."""
     acceptance: Float[Array, "b"]
+    """Probability that the proposal was accepted; 1 without a Metropolis test."""
 
 
 def no_statistics(x: Array) -> Statistics:
