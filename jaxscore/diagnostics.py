@@ -1,12 +1,12 @@
-"""Diagnostics: what a score, and its training, look like at every noise level.
+"""Diagnostics of a score and of its training, at every noise level.
 
-Pure functions of a score, to be called between steps or on a trained model:
+All are pure functions of a score, to be called between steps or on a trained model:
 
     by_sigma         the loss in each bin of noise levels
-    gradient_noise   the gradient, and its noise, in each bin of noise levels
-    score_norm       |s| sigma / sqrt(D), which is 1 where the noise is all there is
-    asymmetry        the share of the score's Jacobian that no log density has
-    kinked           whether a network's derivatives miss its kinks, as a ReLU network's do
+    gradient_noise   the gradient and its noise, in each bin of noise levels
+    score_norm       |s| sigma / sqrt(D), which is 1 where x is pure noise
+    asymmetry        the fraction of the score's Jacobian that no log density can have
+    kinked           whether a network's derivatives miss its kinks, as in a ReLU network
 
 >>> import jax, jax.numpy as jnp
 >>> exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)            # x0 ~ N(0, I)
@@ -52,14 +52,26 @@ def gradient_noise(
     sigma: Sigma,
     edges: Edges,
 ) -> dict[str, Float[Array, "k_plus_1"]]:
-    """Size and noise of the loss's gradient in the parameters, in each bin of noise levels.
+    """Signal and noise of the loss's gradient with respect to the parameters, in each bin of noise levels.
 
-    losses(params, keys[b], x[b, ...], sigma[b]) -> [b], an objective with its score bound. Returns
-    `count`; `loss`, the mean; `signal` = |E g|^2 and `noise` = E|g - E g|^2 over the bin's examples,
-    g being one example's gradient, both estimated without bias. noise / signal is the batch size at
-    which the two are equal (McCandlish et al. 2018, the simple noise scale). Bins with fewer than two
-    examples have NaN. One backward pass and one sum of gradients per example: for looking, not
-    for every step.
+    Returns a dict with one value per bin:
+
+        count     number of examples
+        loss      mean loss
+        signal    |E g|^2, g being the gradient of one example
+        noise     E|g - E g|^2
+
+    `signal` and `noise` are unbiased estimates. noise / signal is the batch size at which both are equal
+    (McCandlish et al. 2018, the simple noise scale). Bins with fewer than two examples have nan. Each example
+    costs a backward pass, so this is for inspection, not for every step.
+
+    Args:
+        losses: losses(params, keys[b], x[b, ...], sigma[b]) -> [b], an objective with its score bound.
+        params: parameters.
+        key: one key, or one key per row.
+        x: clean examples [b, ...].
+        sigma: noise levels [b].
+        edges: increasing edges of the bins.
     """
     keys = noise.row_keys(key, x.shape[0])
     members = _members(sigma, edges, x.dtype)
@@ -89,20 +101,32 @@ def gradient_noise(
 
 
 def score_norm(score: ScoreFn, x: Batch, sigma: Sigma) -> PerExample:
-    """|s(x, sigma)| sigma / sqrt(D): near 1 where p_sigma is all noise, below 1 where data shape it.
+    """`|s(x, sigma)| sigma / sqrt(D)`: near 1 where p_sigma is mostly noise, less where the data shape it.
 
-    The observation behind lambda = sigma^2 (Song & Ermon 2019, section 4.2: |s| is of order 1 / sigma).
+    This is the observation behind lambda = sigma^2: `|s|` is of order 1 / sigma (Song & Ermon 2019, section
+    4.2).
     """
     s = score(x, sigma).reshape(x.shape[0], -1)
     return jnp.linalg.norm(s, axis=1) * sigma / jnp.sqrt(s.shape[1])
 
 
 def asymmetry(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, probes: int = 8) -> PerExample:
-    """|J - J'| / 2|J| in the Frobenius norm, J = ds/dx at each x: 0 for the gradient of a log density.
+    """Antisymmetric fraction of the Jacobian J = ds/dx at each x: 0 for the gradient of a log density.
 
-    J splits into a symmetric and an antisymmetric part; this is the share of the second, up to 1
-    for a pure rotation. Estimated by K probes v, from E|(J - J') v|^2 = |J - J'|^2. Raises ValueError
-    if probes < 1.
+        |J - J'| / 2|J|    in the Frobenius norm
+
+    It reaches 1 for a pure rotation. It is estimated with `probes` random v, from `E|(J - J') v|^2 = |J -
+    J'|^2`.
+
+    Args:
+        score: score function.
+        key: one key, or one key per row.
+        x: points [b, ...].
+        sigma: noise levels [b].
+        probes: number of probes.
+
+    Raises:
+        ValueError: if probes < 1.
     """
     if probes < 1:
         raise ValueError(f"probes = {probes} must be at least 1")
@@ -120,13 +144,25 @@ def asymmetry(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, probes: int =
 
 
 def kinked(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, points: int = 64) -> Array:
-    """Whether the score's slope jumps at kinks that its second derivative misses, as a ReLU network's does.
+    """Whether the score's slope jumps at kinks that its second derivative misses, as in a ReLU network.
 
-    Along segments x + t sigma v, v ~ N(0, I), 0 <= t <= 1, the change of the slope (ds/dx) v is held
-    against the integral of its derivative, by the midpoint rule on `points` points; they are equal for any
-    score that is smooth, or has jumps in the second derivative only (ELU). True if they differ by more
-    than 30 % of the change, over the batch. Then the objectives with a trace or a slice cannot
-    train the score: their gradient leaves out what moving the kinks would do. A scalar bool.
+    Compares two values along segments x + t sigma v, with v ~ N(0, I) and 0 <= t <= 1. One is the change of
+    the slope (ds/dx) v, the other the integral of its derivative by the midpoint rule. They are equal if the
+    score is smooth, or if only its second derivative jumps (ELU). The result is True if they differ by more
+    than 30 % of the change, over the batch.
+
+    Objectives with a trace or a slice cannot train a kinked score, because their gradient leaves out the
+    effect of moving the kinks.
+
+    Args:
+        score: score function.
+        key: one key, or one key per row.
+        x: points [b, ...].
+        sigma: noise levels [b].
+        points: number of points of the midpoint rule.
+
+    Returns:
+        A scalar bool.
     """
     v = noise.normal(key, x.shape, x.dtype) * sigma.reshape(-1, *(1,) * (x.ndim - 1))
     slope = lambda x: jax.jvp(lambda x: score(x, sigma), (x,), (v,))[1]
@@ -137,7 +173,7 @@ def kinked(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, points: int = 64
     integral, _ = jax.lax.scan(add, jnp.zeros_like(x), (jnp.arange(points, dtype=x.dtype) + 0.5) / points)
     before, after = slope(x), slope(x + v)
     change, missed = _square(after - before).sum(), _square(after - before - integral).sum()
-    # A linear score has no change but rounding, in which nothing can be found.
+    # The change of a linear score is rounding, which says nothing.
     return (missed > 0.3**2 * change) & (change > 1e-8 * _square(before).sum())
 
 

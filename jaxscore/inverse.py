@@ -1,7 +1,7 @@
-"""Inverse problems: samples that agree with what has been measured.
+"""Inverse problems: samples that agree with a measurement.
 
-So far one measurement, some of the pixels: inpainting by replacement. Any sampler of
-`jaxscore.samplers` that stays at its noise level is made to respect the known pixels:
+So far there is one measurement, known pixels, and one method, inpainting by replacement. It makes any sampler
+of `jaxscore.samplers` that stays at its noise level respect the known pixels:
 
 >>> import functools, jax, jax.numpy as jnp
 >>> from jaxscore import mixtures, noise, samplers
@@ -28,15 +28,24 @@ Mask = Bool[Array, "..."]
 
 
 def replacement(sampler: Sampler, known: Known, mask: Mask) -> Sampler:
-    """Before each step of the sampler, the known pixels become known + sigma z, z ~ N(0, I) afresh.
+    """The sampler, with the known pixels set to known + sigma z before each step; z ~ N(0, I) is drawn anew.
 
-    Song & Ermon 2019, algorithm 2 (appendix B.3), with `repeat(langevin(...), T)` of it at every level:
-    x sees neighbours that are as noisy as itself. `mask` is true where pixels are known; each of the two
-    has the shape of an event, or [b, ...] for an event each. For samplers that stay at sigma, inside
-    `repeat`; at the end `paste` puts the clean pixels in. As sigma falls, the free pixels follow their
-    distribution given the known ones; what replacement at large sigma forgets of them (the noise
-    of the two was drawn apart) is mended by more steps at the smaller levels.
-    Its step raises ValueError if known or mask do not fit x.
+    Free pixels thus see neighbours that are as noisy as themselves. Use it for samplers that stay at sigma,
+    inside `repeat`, and call `paste` at the end to insert the clean pixels. As sigma falls, the free pixels
+    approach their distribution given the known ones. At large sigma, replacement forgets part of the
+    dependence, because the noise of known and free pixels is drawn independently. More steps at the smaller
+    levels repair this.
+
+    Args:
+        sampler: sampler that stays at sigma.
+        known: values of the pixels, of the shape of an event, or [b, ...] for one event per row.
+        mask: true where pixels are known, of the shape of an event, or [b, ...].
+
+    Raises:
+        ValueError: from the step, if known or mask do not fit x.
+
+    Source: Song & Ermon 2019, algorithm 2 (appendix B.3), which is `repeat(replacement(langevin(...), ...),
+    T)`.
     """
 
     def step(key, x, memory, score, sigma, sigma_next):
@@ -48,15 +57,16 @@ def replacement(sampler: Sampler, known: Known, mask: Mask) -> Sampler:
 
 
 def paste(x: Float[Array, "b *event"], known: Known, mask: Mask) -> Float[Array, "b *event"]:
-    """x with the known pixels where mask is true, both of the shape of an event, or [b, ...].
+    """x with the known pixels where mask is true; both have the shape of an event, or [b, ...].
 
-    Raises ValueError if they do not fit x.
+    Raises:
+        ValueError: if they do not fit x.
     """
     return jnp.where(_batched(mask, x), _batched(known, x), x)
 
 
 def _batched(a: Array, x: Array) -> Array:
-    """With a first axis, whether one for all examples or one for each."""
+    """The array with a batch axis, of length 1 if it is one event for all rows."""
     if a.shape not in (x.shape, x.shape[1:]):
         raise ValueError(f"shape {a.shape} fits neither the batch {x.shape} nor an event of it")
     return a if a.ndim == x.ndim else a[None]

@@ -1,7 +1,7 @@
-"""Gaussian mixtures: log density, score and draws at any noise level, all in closed form.
+"""Gaussian mixtures: log density, score and draws at any noise level, in closed form.
 
-Toy data and test oracle in one: noise N(0, sigma^2 I) on a mixture is a mixture again, so the
-exact score of p_sigma is known, and whatever is learnt or sampled can be held against it.
+A mixture with noise N(0, sigma^2 I) added is a mixture again, so the exact score of p_sigma is known.
+Mixtures serve as toy data, and as the reference for what is learnt or sampled.
 
 >>> import functools, jax, jax.numpy as jnp
 >>> mixture = two_modes()
@@ -33,7 +33,10 @@ class Mixture(NamedTuple):
 def isotropic(weights, means, std) -> Mixture:
     """The mixture of N(means[k], std^2 I). `std` is one number, or one per component.
 
-    Raises ValueError if a weight or a std is not positive; the weights are normalised.
+    The weights are normalised.
+
+    Raises:
+        ValueError: if a weight or a std is not positive.
     """
     weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
     std = jnp.broadcast_to(jnp.asarray(std, float), weights.shape)
@@ -46,9 +49,12 @@ def isotropic(weights, means, std) -> Mixture:
 
 
 def correlated(weights, means, covariances) -> Mixture:
-    """The mixture of N(means[k], covariances[k]), covariances of shape [k, d, d].
+    """The mixture of N(means[k], covariances[k]), with covariances of shape [k, d, d].
 
-    Raises ValueError if a weight is not positive or a covariance not positive definite.
+    The weights are normalised.
+
+    Raises:
+        ValueError: if a weight is not positive, or if a covariance is not positive definite.
     """
     weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
     variances, axes = jnp.linalg.eigh(jnp.asarray(covariances, float))
@@ -58,9 +64,9 @@ def correlated(weights, means, covariances) -> Mixture:
 
 
 def two_modes(*, weight: float = 0.8, distance: float = 8.0, std: float = 0.5) -> Mixture:
-    """Two unequal modes far apart on the diagonal of the plane: weight, and 1 - weight.
+    """Two modes far apart on the diagonal of the plane, with weights `weight` and 1 - weight.
 
-    So far that Langevin dynamics at a small noise level never crosses: the example of Song & Ermon
+    Langevin dynamics at a small noise level never crosses from one to the other: the example of Song & Ermon
     2019, section 3.2.2.
     """
     half = distance / 2 / jnp.sqrt(2.0)
@@ -82,12 +88,12 @@ def grid25(*, spacing: float = 2.0, std: float = 0.05) -> Mixture:
 
 
 def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b"]:
-    """log p_sigma(x), in nats: p_sigma = mixture * N(0, sigma^2 I)."""
+    """log p_sigma(x) in nats, where p_sigma is the mixture convolved with N(0, sigma^2 I)."""
     return jax.nn.logsumexp(_log_joint(mixture, x, sigma), axis=1)
 
 
 def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b d"]:
-    """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), r the responsibilities."""
+    """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), with responsibilities r_k."""
     offsets, variances = _whitened(mixture, x, sigma)
     pull = jnp.einsum("kij,bkj->bki", mixture.axes, -offsets / variances)
     return jnp.einsum("bk,bki->bi", responsibilities(mixture, x, sigma), pull)
@@ -120,13 +126,13 @@ def moments(mixture: Mixture, *, sigma: float | Array = 0.0) -> tuple[Float[Arra
 
 
 def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
-    """The share of the points x whose most responsible component (at sigma = 0) is k."""
+    """Fraction of the points x whose most probable component (at sigma = 0) is k."""
     owner: Int[Array, b] = jnp.argmax(_log_joint(mixture, x, jnp.zeros(len(x))), axis=1)
     return jnp.bincount(owner, length=len(mixture.weights)) / len(x)
 
 
 def _whitened(mixture: Mixture, x: Array, sigma: Array) -> tuple[Array, Array]:
-    """Offsets from every mean along every component's axes, and the variances there: [b, k, d]."""
+    """Offsets from every mean along the axes of every component, and the variances along them: [b, k, d]."""
     offsets = x[:, None, :] - mixture.means[None]
     offsets = jnp.einsum("kij,bki->bkj", mixture.axes, offsets)
     return offsets, mixture.variances[None] + sigma[:, None, None] ** 2

@@ -1,7 +1,7 @@
-"""Noise: the schedules sigma(u), and random numbers that belong to a row.
+"""Noise schedules sigma(u), and random numbers that belong to a row.
 
-A schedule is a quantile function u in [0, 1] -> sigma. Fed uniforms it is a training
-distribution, fed an even grid it is the sampling grid; so one type serves both:
+A schedule is a quantile function u in [0, 1] -> sigma. With uniform random u it gives the training
+distribution, and with an even grid of u the sampling grid:
 
 >>> import jax
 >>> sigma = lognormal(-1.2, 1.2)(stratified(jax.random.key(0), 64))   # [64], for training
@@ -9,9 +9,8 @@ distribution, fed an even grid it is the sampling grid; so one type serves both:
 >>> sigmas.shape
 (19,)
 
-Random numbers are drawn row by row, each from a key that knows the row's global number. So
-what row i sees depends on (seed, i) alone: not on the batch size, nor on how many devices
-or processes share the batch.
+Random numbers are drawn row by row, with a key for each row's global number. Row i depends on (seed, i)
+alone: not on the batch size, and not on the number of devices or processes that share the batch.
 """
 
 import math
@@ -27,20 +26,28 @@ from jaxscore.types import Array, Key, Schedule
 
 
 def geometric(sigma_min: float, sigma_max: float) -> Schedule:
-    """sigma(u) = sigma_min (sigma_max / sigma_min)^u: constant ratio between even steps.
+    """Geometric schedule: a constant ratio between even steps of u.
 
-    The levels of NCSN (Song & Ermon 2019, section 4.2), and the VE process of Song et al. 2021.
-    Raises ValueError unless 0 < sigma_min < sigma_max.
+        sigma(u) = sigma_min (sigma_max / sigma_min)^u
+
+    These are the levels of NCSN (Song & Ermon 2019, section 4.2), and the VE process of Song et al. 2021.
+
+    Raises:
+        ValueError: unless 0 < sigma_min < sigma_max.
     """
     _check_range(sigma_min, sigma_max)
     return lambda u: sigma_min * (sigma_max / sigma_min) ** u
 
 
 def karras(sigma_min: float, sigma_max: float, *, rho: float = 7.0) -> Schedule:
-    """sigma(u) = (sigma_min^(1/rho) + u (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
+    """EDM's sampling schedule.
 
-    Karras et al. 2022, equation 5 (there in the other direction: u = 1 - i / (N - 1)).
-    Raises ValueError unless 0 < sigma_min < sigma_max and rho > 0.
+        sigma(u) = (sigma_min^(1/rho) + u (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho
+
+    Raises:
+        ValueError: unless 0 < sigma_min < sigma_max and rho > 0.
+
+    Source: Karras et al. 2022, equation 5, with u = 1 - i / (N - 1).
     """
     _check_range(sigma_min, sigma_max)
     if rho <= 0:
@@ -50,10 +57,16 @@ def karras(sigma_min: float, sigma_max: float, *, rho: float = 7.0) -> Schedule:
 
 
 def lognormal(mean: float, std: float) -> Schedule:
-    """ln sigma ~ N(mean, std^2): sigma(u) = exp(mean + std Phi^-1(u)).
+    """EDM's training distribution: ln sigma ~ N(mean, std^2).
 
-    The training distribution of Karras et al. 2022, table 1 (there mean -1.2, std 1.2). It is
-    unbounded at u = 0 and u = 1: for training, not for `levels`. Raises ValueError unless std > 0.
+        sigma(u) = exp(mean + std Phi^-1(u))
+
+    It is infinite at u = 1 and zero at u = 0: use it for training, not for `levels`.
+
+    Raises:
+        ValueError: unless std > 0.
+
+    Source: Karras et al. 2022, table 1, with mean -1.2 and std 1.2.
     """
     if std <= 0:
         raise ValueError(f"std = {std} must be positive")
@@ -61,11 +74,15 @@ def lognormal(mean: float, std: float) -> Schedule:
 
 
 def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -> Schedule:
-    """sigma(u) = sqrt(exp(B(t)) - 1), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2.
+    """Noise-to-signal ratio of the VP process whose beta(t) is linear.
 
-    The noise-to-signal ratio of the VP process whose beta(t) is linear (Song et al. 2021,
-    equation 33), t = t_min + u (1 - t_min). Raises ValueError unless 0 < beta_min <= beta_max
-    and 0 < t_min < 1.
+        sigma(u) = sqrt(exp(B(t)) - 1),    B(t) = beta_min t + (beta_max - beta_min) t^2 / 2
+        t = t_min + u (1 - t_min)
+
+    Raises:
+        ValueError: unless 0 < beta_min <= beta_max and 0 < t_min < 1.
+
+    Source: Song et al. 2021, equation 33.
     """
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
@@ -80,12 +97,17 @@ def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1
 
 
 def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) -> Schedule:
-    """sigma(u) = sqrt(1 / abar(t) - 1), abar(t) = cos^2(a(t)) / cos^2(a(0)).
+    """Cosine schedule.
 
-    The cosine schedule of Nichol & Dhariwal 2021, equation 17: a(t) = (t + offset) / (1 + offset)
-    pi / 2, t = t_min + u (t_max - t_min). Computed as sin(a(t) - a(0)) sin(a(t) + a(0)) / cos^2
-    a(t), which loses no digits at either end. Raises ValueError unless offset >= 0 and
-    0 < t_min < t_max < 1.
+        sigma(u) = sqrt(1 / abar(t) - 1),    abar(t) = cos^2(a(t)) / cos^2(a(0))
+        a(t) = (t + offset) / (1 + offset) pi / 2,    t = t_min + u (t_max - t_min)
+
+    It is computed as sqrt(sin(a(t) - a(0)) sin(a(t) + a(0))) / cos a(t), which loses no digits at either end.
+
+    Raises:
+        ValueError: unless offset >= 0 and 0 < t_min < t_max < 1.
+
+    Source: Nichol & Dhariwal 2021, equation 17.
     """
     if offset < 0 or not 0 < t_min < t_max < 1:
         raise ValueError(f"need offset >= 0, 0 < t_min < t_max < 1, not {offset}, {t_min}, {t_max}")
@@ -115,10 +137,12 @@ def _check_range(sigma_min: float, sigma_max: float) -> None:
 
 
 def levels(schedule: Schedule, n: int) -> Float[Array, "n_plus_1"]:
-    """The sampling grid sigma_1 > ... > sigma_n > 0: n even quantiles downwards, then zero.
+    """Sampling grid sigma_1 > ... > sigma_n > 0: n evenly spaced quantiles in descending order, then zero.
 
     `samplers.sample` takes one step from each level to the next, so n levels are n steps.
-    Raises ValueError if n < 2.
+
+    Raises:
+        ValueError: if n < 2.
     """
     if n < 2:
         raise ValueError(f"n = {n} levels: at least 2 are needed")
@@ -128,16 +152,15 @@ def levels(schedule: Schedule, n: int) -> Float[Array, "n_plus_1"]:
 def stratified(key: Key, n: int) -> Float[Array, "n"]:
     """n uniforms in (0, 1), one in each interval of length 1/n, all with the same random offset.
 
-    Each is uniform by itself; together they cover the interval evenly, which lowers the variance
-    of a batch's loss (Kingma et al. 2021, appendix I.1). Kept off 0 and 1, where `lognormal` is
-    infinite.
+    Each of them is uniform. Together they cover (0, 1) evenly, which lowers the variance of a batch's loss
+    (Kingma et al. 2021, appendix I.1). They are kept off 0 and 1, where `lognormal` is zero or infinite.
     """
     u = jnp.mod(jax.random.uniform(key) + jnp.arange(n) / n, 1.0)
     return jnp.clip(u, 1e-6, 1 - 1e-6)
 
 
 def density(schedule: Schedule, u: Float[Array, "n"]) -> Float[Array, "n"]:
-    """q(sigma) at sigma = schedule(u), when u is uniform: q = 1 / (dsigma / du), per unit of sigma."""
+    """Density q of sigma at schedule(u) for uniform u: q = 1 / (dsigma / du), per unit of sigma."""
     _, slope = jax.jvp(schedule, (u,), (jnp.ones_like(u),))
     return 1 / slope
 
@@ -146,9 +169,9 @@ def density(schedule: Schedule, u: Float[Array, "n"]) -> Float[Array, "n"]:
 
 
 def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
-    """n keys, one per row: key folded with the global row numbers start, ..., start + n - 1.
+    """n keys, one per row: `key` folded with the global row numbers start, ..., start + n - 1.
 
-    An array of keys is already one per row, and is returned as it is.
+    An array of keys already has one key per row and is returned unchanged.
     """
     if key.ndim:
         return key
@@ -169,7 +192,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 
 
 def rademacher(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Independent signs -1 and +1, each with probability 1/2; row i depends on key and i alone."""
+    """Independent signs -1 and +1, each with probability 1/2; row i depends on the key and on i alone."""
     draw = lambda key: jax.random.rademacher(key, shape[1:], dtype)
     return jax.vmap(draw)(row_keys(key, shape[0]))
 
@@ -177,8 +200,7 @@ def rademacher(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 def sphere(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     """Uniform on the sphere of radius sqrt(D) in the D dimensions of the event, so that E[v v'] = I.
 
-    Row i depends on the key and on i alone. Lengths of sqrt(D) and not 1: a unit vector would shrink
-    a trace estimate by D.
+    Row i depends on the key and on i alone. Unit vectors would shrink a trace estimate by the factor D.
     """
     z = normal(key, shape, dtype)
     event = tuple(range(1, len(shape)))

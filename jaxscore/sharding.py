@@ -1,11 +1,12 @@
-"""Where arrays live: a mesh of devices, over which the batch is split and the state copied or split.
+"""Where arrays live: a mesh of devices that splits the batch, and copies or splits the state.
 
     mesh = sharding.mesh(fsdp=8)                        axes `data` x `fsdp`, over all devices
-    places = fsdp(mesh, shapes)                or replicated(mesh): data parallel
+    places = fsdp(mesh, shapes)                         or replicated(mesh): data parallel
     loss = lambda params, ...: ...gathered(places)(params)...
-    batch = place(local, batched(mesh), rows)           of all processes' rows, one array
+    batch = place(local, batched(mesh), rows, n)        one array of the rows of all processes
 
-Nothing else in the library mentions devices: a jitted function follows its arguments' shardings.
+Networks, objectives and samplers do not mention devices: a jitted function follows the shardings of its
+arguments.
 
 >>> replicated(mesh()).is_fully_replicated
 True
@@ -24,11 +25,13 @@ from jaxtyping import Int
 
 
 def mesh(data: int = -1, fsdp: int = 1, *, devices: Sequence | None = None) -> Mesh:
-    """The devices (all of them) as a grid with the axes `data` and `fsdp`.
+    """The devices (by default all) as a grid with the axes `data` and `fsdp`.
 
-    The batch is split over both; `fsdp` splits the state over `fsdp`, and `data` has copies of
-    it. One of the two may be -1: as many as there are devices for. Raises ValueError if the devices
-    cannot be laid out so.
+    Both axes split the batch. `fsdp` splits the state over `fsdp` and replicates it over `data`. One
+    of the two numbers may be -1, which stands for the number that uses all devices.
+
+    Raises:
+        ValueError: if the mesh does not use all devices.
     """
     devices = jax.devices() if devices is None else devices
     n = len(devices)
@@ -42,12 +45,12 @@ def mesh(data: int = -1, fsdp: int = 1, *, devices: Sequence | None = None) -> M
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device: for the training state."""
+    """Sharding with a whole copy on every device, for the training state."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batched(mesh: Mesh) -> NamedSharding:
-    """The first axis split over all devices: for batches and for the keys of samples."""
+    """Sharding that splits the first axis over all devices, for batches and for the keys of samples."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
@@ -55,11 +58,11 @@ def batched(mesh: Mesh) -> NamedSharding:
 
 
 def fsdp(mesh: Mesh, tree, *, smallest: int = 1024):
-    """A sharding for each leaf (an array or its shape): its largest axis split over `fsdp`.
+    """Returns a sharding for each leaf, an array or its shape (ZeRO, stage 3: Rajbhandari et al. 2020).
 
-    Of the axes that `fsdp` divides, the largest, the last of equals. Leaves of fewer than `smallest`
-    elements, and those without such an axis, are replicated; with an `fsdp` of 1 all are (ZeRO, stage 3:
-    Rajbhandari et al. 2020).
+    A leaf is split over the mesh axis `fsdp` along its longest axis whose length `fsdp` divides; among
+    equally long axes, the last one. Leaves with fewer than `smallest` elements or without such an axis are
+    replicated. If `fsdp` is 1, all leaves are replicated.
     """
     n = mesh.shape["fsdp"]
 
@@ -74,11 +77,11 @@ def fsdp(mesh: Mesh, tree, *, smallest: int = 1024):
 
 
 def gathered(places) -> Callable:
-    """params -> the same, whole on every device while they are used; their gradient is split again.
+    """Returns a function params -> params, whole on every device; the gradient is split again.
 
-    `places` are the shardings of the parameters. What is used by a layer is gathered for it, and the
-    gradient goes back to where its parameter lives, which the compiler makes a reduce-scatter where the
-    machine has one. Without it the compiler may as well move activations instead of parameters.
+    `places` are the shardings of the parameters. Each layer gathers the parameters that it uses. The gradient
+    returns to the shards of its parameter, by a reduce-scatter where the machine has one. Without this
+    function the compiler may move activations instead of parameters.
     """
     whole = jax.tree.map(lambda place: replicated(place.mesh), places)
     copy = lambda params: jax.lax.with_sharding_constraint(params, whole)
@@ -92,16 +95,24 @@ def gathered(places) -> Callable:
 
 
 def rows_here(where: NamedSharding, n: int) -> Int[np.ndarray, "m"]:
-    """The numbers of the rows, of n, that this process's devices hold; `where` splits the first axis.
+    """Numbers of the rows, out of n, that this process's devices hold; `where` splits the first axis.
 
-    Raises ValueError if the devices do not divide n.
+    Raises:
+        ValueError: if the number of devices does not divide n.
     """
     slices = where.addressable_devices_indices_map((n,)).values()
     return np.unique(np.concatenate([np.arange(n)[rows] for (rows,) in slices]))
 
 
 def place(local: np.ndarray, where: NamedSharding, rows: Int[np.ndarray, "m"], n: int) -> jax.Array:
-    """The array of n rows of which this process has `local`, the rows numbered `rows`."""
+    """Global array of n rows, from the rows `local` of this process, whose numbers are `rows`.
+
+    Args:
+        local: rows of this process.
+        where: sharding of the first axis.
+        rows: numbers of the local rows, as `rows_here` returns them.
+        n: number of rows of all processes.
+    """
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
         begin, end, _ = index[0].indices(n)

@@ -1,7 +1,9 @@
 """Adversarial training: the losses of a GAN, and the denoising diffusion GAN.
 
-adversarial.discriminator_loss(real, fake)      the losses of a GAN, per example
-adversarial.denoising.pair(key, x, ...)         the denoising diffusion GAN of Xiao et al. 2022
+    adversarial.discriminator_loss(real, fake)      losses of a GAN
+    adversarial.denoising.pair(key, x, ...)         denoising diffusion GAN of Xiao et al. 2022
+
+All losses are in nats, with one value per example.
 """
 
 from jaxscore.adversarial.losses import discriminator_loss as discriminator_loss

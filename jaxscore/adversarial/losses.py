@@ -1,10 +1,10 @@
-"""Losses of a generative adversarial network, per example, from the discriminator's logits.
+"""Losses of a generative adversarial network, one value per example, from the discriminator's logits.
 
-The discriminator's logit D is its log odds that an example is real; its optimum is log p_data - log p_G
+The discriminator's logit D is the log odds that an example is real. Its optimum is log p_data - log p_G
 (Goodfellow et al. 2014, proposition 1). All losses are in nats.
 
-    discriminator_loss    softplus(-D(x)) + softplus(D(G(z)))     2 ln 2 where it cannot tell them apart
-    generator_loss        softplus(-D(G(z)))                      ln 2 there
+    discriminator_loss    softplus(-D(x)) + softplus(D(G(z)))     2 ln 2 if it cannot tell them apart
+    generator_loss        softplus(-D(G(z)))                      ln 2 in that case
     gradient_penalty      1/2 |grad_x D(x)|^2 on real x           R1, to be multiplied by gamma
 
 >>> import jax, jax.numpy as jnp
@@ -31,43 +31,50 @@ Loss = Float[Array, "b"]
 
 
 def discriminator_loss(real: Logits, fake: Logits) -> Loss:
-    """softplus(-real) + softplus(fake), [b]: two cross entropies (Goodfellow et al. 2014, equation 1).
+    """Sum of two cross entropies, one value per row: softplus(-real) + softplus(fake).
 
-    2 ln 2 less twice the Jensen-Shannon divergence at the best discriminator. Row i pairs real example i
-    with fake example i for the sum's sake alone. The fakes must be constants to whoever differentiates:
-    see `jax.lax.stop_gradient`.
+    For the best discriminator it is 2 ln 2 minus twice the Jensen-Shannon divergence. Rows pair real and fake
+    examples only to form a sum. The caller must keep gradients from the fakes, see `jax.lax.stop_gradient`.
+
+    Source: Goodfellow et al. 2014, equation 1.
     """
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
 
 def generator_loss(fake: Logits) -> Loss:
-    """softplus(-fake), [b]: the non-saturating loss (Goodfellow et al. 2014, section 3).
+    """Non-saturating loss, one value per example: softplus(-fake).
 
-    In place of -softplus(fake), the other side of the game, which has the same fixed point but hardly any
-    slope where the discriminator is sure.
+    It replaces -softplus(fake), the negative of the discriminator's loss. Both have the same fixed point, but
+    -softplus(fake) has hardly any slope where the discriminator is sure.
+
+    Source: Goodfellow et al. 2014, section 3.
     """
     return jax.nn.softplus(-fake)
 
 
 def gradient_penalty(discriminator: Callable[[Batch], Logits], x: Batch) -> Loss:
-    """1/2 |grad_x D(x)|^2, [b], x real: R1 without its gamma (Mescheder et al. 2018, equation 9).
+    """R1 penalty without its gamma on real x, one value per example: `1/2 |grad_x D(x)|^2`.
 
-    Per squared unit of x, a sum over the event. Row i is the gradient in x_i of the sum of all logits.
-    That is D(x_i)'s own if the discriminator looks at each example by itself; where it couples them, as by
-    a minibatch's standard deviation, what x_i does to the other examples' logits is in it: the gradient of
-    the batch, which the published implementations penalise too.
+    The square is a sum over the event, so its unit is 1 / x^2. Row i is the gradient of the sum of all logits
+    in x_i. If the discriminator treats examples separately, it is the gradient of D(x_i) alone. If a
+    minibatch statistic couples the examples, it includes the effect of x_i on the other logits. The published
+    implementations penalise this gradient too.
+
+    Source: Mescheder et al. 2018, equation 9.
     """
     gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(x)
     return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim))) / 2
 
 
 def lazy(step: int | Int[Array, ""], interval: int, penalty: Callable[[], Array]) -> Array:
-    """penalty() at steps that the interval divides (0 too), zeros of its shape at the others.
+    """penalty() at steps that `interval` divides (including step 0), zeros of the same shape at other steps.
 
-    Under `jax.lax.cond`: what is not asked for is not computed (Karras et al. 2020, section 3.1). It is not
-    multiplied by the interval, as StyleGAN2 does to keep the penalty's mean over the steps: denoising
-    diffusion GANs do not (Xiao et al. 2022), and their gamma is meant so; on average the
-    penalty has the weight gamma / interval. Raises ValueError if interval < 1.
+    At other steps `jax.lax.cond` skips the computation (Karras et al. 2020, section 3.1). The penalty is not
+    multiplied by the interval, so its mean weight is gamma / interval. StyleGAN2 multiplies; denoising
+    diffusion GANs do not (Xiao et al. 2022), and their published gamma expects this.
+
+    Raises:
+        ValueError: if interval < 1.
     """
     if interval < 1:
         raise ValueError(f"interval = {interval} must be at least 1")

@@ -1,10 +1,10 @@
-"""Noise levels and step sizes from the data: the techniques of Song & Ermon 2020, and EDM's noise.
+"""Noise levels and step sizes from the data: the techniques of Song & Ermon 2020, and EDM's training noise.
 
-    sigma_1       the largest distance between two examples                           technique 1
-    the ratio     so large that neighbouring levels still overlap                     technique 2
-    epsilon       so that the noise that a level leaves is the next level's           technique 4
+    sigma_1       largest distance between two examples                               technique 1
+    the ratio     so small that neighbouring noise levels still overlap               technique 2
+    epsilon       so that the variance left at the end of a level fits its sigma      technique 4
 
-`recipe` is all three. Units are those of the data; `data.load` has pixels in 0..1.
+`recipe` combines techniques 2 and 4. Units are the units of the data; `data.load` has pixels in 0..1.
 
 >>> made = recipe((32, 32, 3), 50.0, steps=5)
 >>> made.levels, f"{made.epsilon:.1e}"
@@ -12,8 +12,7 @@
 >>> PRESETS["cifar10"].levels, PRESETS["cifar10"].epsilon
 (232, 6.2e-06)
 
-Only what is measured of the data is JAX, to be jitted where it is used; all else is arithmetic in
-Python's floats, once for each recipe.
+The functions that measure the data use JAX and may be jitted. All others compute with Python floats.
 """
 
 from jaxscore.calibrate.levels import TrainingNoise as TrainingNoise

@@ -1,4 +1,4 @@
-"""How many noise levels, how long a Langevin step, and which noise to train with: plain arithmetic.
+"""Number of noise levels, Langevin step size, and noise distribution for training: plain arithmetic.
 
 >>> level_count(0.01, 50.0, 3072)
 232
@@ -13,16 +13,24 @@ import numpy as np
 from jaxtyping import Float
 
 OVERLAP = 0.567
-"""What neighbouring levels share in all published recipes; the paper's text says "about 0.5"."""
+"""Overlap of neighbouring levels in all published recipes; the paper's text says "about 0.5"."""
 
 # The ratio of the levels: technique 2 -----------------------------------------------------------
 
 
 def overlap(ratio: float, dimension: int) -> float:
-    """Phi(sqrt(2D)(g - 1) + 3g) - Phi(sqrt(2D)(g - 1) - 3g), g the ratio: technique 2 of Song & Ermon 2020.
+    """Overlap of two neighbouring noise levels in D dimensions, g = sigma_{i-1} / sigma_i being their ratio.
 
-    Of the noise at the larger of two levels, the share whose length is among those of the smaller's
-    (its mean and three standard deviations), in D dimensions. Raises ValueError unless ratio >= 1.
+        Phi(sqrt(2D)(g - 1) + 3g) - Phi(sqrt(2D)(g - 1) - 3g)
+
+    This is the fraction of noise vectors at the smaller level whose norm lies within three standard
+    deviations of the mean norm at the larger level. The norm at level sigma is taken as N(sqrt(D) sigma,
+    sigma^2 / 2).
+
+    Raises:
+        ValueError: if ratio < 1.
+
+    Source: Song & Ermon 2020, technique 2.
     """
     if ratio < 1:
         raise ValueError(f"ratio = {ratio} must be at least 1")
@@ -36,10 +44,11 @@ def _overlap(ratio: float, dimension: int) -> float:
 
 
 def ratio_for(dimension: int, overlap: float = OVERLAP) -> float:
-    """The ratio of neighbouring levels at which they overlap so much, by bisection.
+    """Ratio of neighbouring levels that have this overlap in so many dimensions, found by bisection.
 
-    Raises ValueError unless 0 < overlap < 0.997 (which is the overlap of a level with itself), and
-    for fewer than 5 dimensions, where the formula has levels overlap at any ratio.
+    Raises:
+        ValueError: unless 0 < overlap < 0.997, where 0.997 is the overlap of a level with itself.
+        ValueError: if dimension < 5, where the formula's overlap does not fall to 0 as the ratio grows.
     """
     if not 0 < overlap < 0.997:
         raise ValueError(f"overlap = {overlap} must lie between 0 and 0.997")
@@ -54,9 +63,16 @@ def ratio_for(dimension: int, overlap: float = OVERLAP) -> float:
 
 
 def level_count(sigma_min: float, sigma_max: float, dimension: int, overlap: float = OVERLAP) -> int:
-    """How many geometric levels from sigma_max to sigma_min, both included, overlap so much: L.
+    """Number L of geometric levels from sigma_max to sigma_min, both included, that overlap by `overlap`.
 
-    Raises ValueError unless 0 < sigma_min < sigma_max, and as `ratio_for` does.
+    Args:
+        sigma_min: smallest noise level, in units of the data.
+        sigma_max: largest noise level.
+        dimension: numbers in an example, D.
+        overlap: overlap of neighbouring levels, as the function `overlap` defines it.
+
+    Raises:
+        ValueError: unless 0 < sigma_min < sigma_max, and as `ratio_for` does.
     """
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
@@ -69,12 +85,24 @@ def level_count(sigma_min: float, sigma_max: float, dimension: int, overlap: flo
 def annealing_error(
     epsilon: float | Float[np.ndarray, "k"], sigma_min: float, ratio: float, steps: int
 ) -> float | Float[np.ndarray, "k"]:
-    """(1 - e)^(2T) (g^2 - q) + q - 1, e = epsilon / sigma_min^2, q = 2e / (1 - (1 - e)^2), T steps.
+    """Relative excess of the variance over sigma^2 after a level's Langevin steps, for data at one point.
 
-    Technique 4 of Song & Ermon 2020: by how much the variance exceeds sigma^2 after a level's Langevin
-    steps, in units of it, for data at one point: it begins at g^2, the level before's, each step makes v
-    into (1 - e)^2 v + 2e, and q is where that stays. It is never below 0. Raises ValueError unless
-    0 < epsilon < 2 sigma_min^2, where the steps converge, ratio >= 1 and steps >= 1.
+        (1 - e)^(2T) (g^2 - q) + q - 1,    e = epsilon / sigma_min^2,    q = 2e / (1 - (1 - e)^2)
+
+    In units of sigma^2, the variance starts at g^2, left by the level before. Each of the T steps maps v to
+    (1 - e)^2 v + 2e, and q is the fixed point of this map. The error is never negative.
+
+    Args:
+        epsilon: Langevin step size at sigma_min, or an array of step sizes.
+        sigma_min: smallest noise level.
+        ratio: g = sigma_{i-1} / sigma_i.
+        steps: Langevin steps at each level, T.
+
+    Raises:
+        ValueError: unless 0 < epsilon < 2 sigma_min^2; the steps diverge otherwise.
+        ValueError: unless ratio >= 1 and steps >= 1.
+
+    Source: Song & Ermon 2020, technique 4.
     """
     e = epsilon / sigma_min**2
     if not (np.all(e > 0) and np.all(e < 2)):
@@ -86,11 +114,13 @@ def annealing_error(
 
 
 def step_size(sigma_min: float, ratio: float, steps: int) -> float:
-    """The epsilon of the least `annealing_error`: the Langevin step at sigma_min.
+    """Langevin step size epsilon at sigma_min that has the least `annealing_error`.
 
-    That error has no zero: a step that is too short leaves the noise of the level before, and one that
-    is too long adds its own. Raises ValueError as `annealing_error` does, and for a ratio of 1, where the
-    best step is none.
+    The error has no zero. A shorter step leaves more noise of the level before, a longer step adds more noise
+    of its own.
+
+    Raises:
+        ValueError: as `annealing_error` does, and if ratio = 1, where the best step would be 0.
     """
     if not (sigma_min > 0 and ratio > 1):
         raise ValueError(f"need sigma_min > 0 and ratio > 1, not {sigma_min} and {ratio}")
@@ -102,16 +132,28 @@ def step_size(sigma_min: float, ratio: float, steps: int) -> float:
 
 
 def pace(epsilon: float, sigma_min: float, ratio: float, steps: int) -> float:
-    """((g^2 - 1) / T) / (e / (2 + e)), e = epsilon / sigma_min^2: above 1, levels fall too fast for NCSNv2.
+    """How fast the levels fall for a network divided by sigma (NCSNv2); above 1 noise accumulates.
 
-    Technique 4 takes the score to be -x / sigma^2, which pulls the harder the more noise is left. A network
-    that is not told the level has learnt n / sigma instead, n of norm sqrt(D) however much noise there is:
-    where that has the standard deviation r sigma, a step adds 2e (1 + e/2 - r) to r^2, and T steps have to
-    make up for the g^2 by which the next level multiplies it. Up to a pace of 1 there is an r at which they
-    do; beyond it noise piles up from level to level. The published recipes have 0.1 to 0.7. Derived here;
-    steps are taken to be small. Raises ValueError as `annealing_error` does.
+        ((g^2 - 1) / T) / (e / (2 + e)),    e = epsilon / sigma_min^2,    g = ratio,    T = steps
+
+    Technique 4 assumes the score -x / sigma^2, which grows with the noise in x. A network that does not know
+    the level has learnt n / sigma instead, where n has norm sqrt(D) however much noise x has. If the noise in
+    x has standard deviation r sigma, a step adds 2e (1 + e/2 - r) to r^2. The T steps of a level must undo
+    the factor g^2 by which the next level multiplies r^2. For a pace up to 1 some r satisfies this; above 1
+    none does. The published recipes have 0.1 to 0.7.
+
+    Args:
+        epsilon: Langevin step size at sigma_min.
+        sigma_min: smallest noise level.
+        ratio: ratio of neighbouring levels.
+        steps: Langevin steps at each level.
+
+    Raises:
+        ValueError: as `annealing_error` does.
+
+    Derived here, for small steps.
     """
-    annealing_error(epsilon, sigma_min, ratio, steps)  # refuses what cannot be
+    annealing_error(epsilon, sigma_min, ratio, steps)  # raises for invalid arguments
     e = epsilon / sigma_min**2
     return (ratio**2 - 1) / steps * (2 + e) / e
 
@@ -120,18 +162,23 @@ def pace(epsilon: float, sigma_min: float, ratio: float, steps: int) -> float:
 
 
 class TrainingNoise(NamedTuple):
-    """ln sigma ~ N(mean, std^2) in training: `noise.lognormal(mean, std)`."""
+    """Noise levels for training: ln sigma ~ N(mean, std^2), which is `noise.lognormal(mean, std)`."""
 
     mean: float
     std: float
 
 
 def training_noise(sigma_data: float) -> TrainingNoise:
-    """ln sigma ~ N(-1.2 + ln(sigma_data / 0.5), 1.2^2): EDM's noise, for data of any spread.
+    """EDM's distribution of noise levels, shifted for data of standard deviation `sigma_data`.
 
-    Karras et al. 2022, table 1, chose (-1.2, 1.2) for sigma_data = 0.5. Data and noise made c times larger
-    are the same problem, whose score is 1 / c of what it was, so ln sigma moves by ln c and its spread
-    stays. Raises ValueError unless sigma_data > 0.
+        ln sigma ~ N(-1.2 + ln(sigma_data / 0.5), 1.2^2)
+
+    Karras et al. 2022, table 1, chose (-1.2, 1.2) for sigma_data = 0.5. If data and noise are both multiplied
+    by c, the problem stays the same: the mean of ln sigma moves by ln c and its standard deviation is
+    unchanged.
+
+    Raises:
+        ValueError: unless sigma_data > 0.
     """
     if not sigma_data > 0:
         raise ValueError(f"sigma_data = {sigma_data} must be positive")

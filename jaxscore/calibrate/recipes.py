@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics in six numbers: made for the data, or as published.
+"""Recipes for annealed Langevin dynamics: calculated for a data set (`recipe`) or published (`PRESETS`).
 
 >>> PRESETS["ffhq"].dimension, round(PRESETS["ffhq"].ratio, 4)
 (196608, 1.0045)
@@ -11,13 +11,13 @@ from jaxscore.calibrate.levels import OVERLAP, level_count, step_size
 
 
 class Recipe(NamedTuple):
-    """Annealed Langevin dynamics: geometric levels, and `steps` Langevin steps at each.
+    """Annealed Langevin dynamics: geometric noise levels, and `steps` Langevin steps at each.
 
-    The step at level sigma is epsilon sigma^2 / sigma_min^2: `samplers.annealed(epsilon, sigma_min)`.
+    The step size at level sigma is epsilon sigma^2 / sigma_min^2: `samplers.annealed(epsilon, sigma_min)`.
     """
 
     shape: tuple[int, ...]
-    """An example's shape, [h, w, c] of images."""
+    """Shape of an example, [h, w, c] for images."""
     sigma_max: float
     sigma_min: float
     levels: int
@@ -27,12 +27,12 @@ class Recipe(NamedTuple):
 
     @property
     def dimension(self) -> int:
-        """How many numbers an example has, D."""
+        """Numbers in an example, D."""
         return math.prod(self.shape)
 
     @property
     def ratio(self) -> float:
-        """From a level to the next, gamma = sigma_{i-1} / sigma_i."""
+        """Ratio of neighbouring levels, gamma = sigma_{i-1} / sigma_i."""
         return (self.sigma_max / self.sigma_min) ** (1 / (self.levels - 1))
 
 
@@ -48,8 +48,8 @@ PRESETS: dict[str, Recipe] = {
     "lsun_tower": Recipe((128, 128, 3), 190.0, 0.01, 1086, 3, 1.8e-6, _V2),
     "ffhq": Recipe((256, 256, 3), 348.0, 0.01, 2311, 3, 9e-7, _V2),
 }
-"""What was published, pixels in 0..1. Technique 4 gives these epsilons but two: lsun_church's, where
-its best is 2.3e-6, and NCSN's, which is older."""
+"""Published recipes, for pixels in 0..1. Technique 4 reproduces their epsilons, except for lsun_church (it
+gives 2.3e-6) and for the two recipes of NCSN, which are older than the technique."""
 
 
 def recipe(
@@ -61,9 +61,18 @@ def recipe(
     steps: int = 5,
     levels: int | None = None,
 ) -> Recipe:
-    """Levels (from the overlap, unless they are given) and epsilon for examples of that shape.
+    """Recipe for examples of this shape: the number of levels and the step size follow from the arguments.
 
-    Raises ValueError as the functions it is made of do, and for fewer than 2 levels.
+    Args:
+        shape: shape of an example.
+        sigma_max: largest noise level, such as `largest_distance` of the data.
+        sigma_min: smallest noise level.
+        overlap: overlap of neighbouring levels, from which the number of levels follows.
+        steps: Langevin steps at each level.
+        levels: number of levels; if given, `overlap` is not used.
+
+    Raises:
+        ValueError: if levels < 2, and as `level_count` and `step_size` do.
     """
     if levels is None:
         levels = level_count(sigma_min, sigma_max, math.prod(shape), overlap)

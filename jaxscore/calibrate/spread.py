@@ -1,8 +1,8 @@
-"""What is measured of the data: how far apart two examples can be, and how much the numbers vary.
+"""Measurements of the data: how far apart two examples can be, and the standard deviation of their numbers.
 
     largest_distance             exact
     largest_distance_estimate    a lower bound, in a few passes over the data
-    largest_distance_streamed    the same, of data that come in batches
+    largest_distance_streamed    the same bound, for data that come in batches
 
 >>> corners = jnp.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 >>> float(largest_distance(corners)), float(largest_distance_estimate(corners))
@@ -20,18 +20,23 @@ from jaxscore.types import AnyArray, Array
 
 
 def largest_distance(x: Float[AnyArray, "n *event"], *, block: int = 1024) -> Float[Array, ""]:
-    """max |x_i - x_j| over all pairs, exactly: sigma_1 of Song & Ermon 2020, technique 1.
+    """Largest Euclidean distance between two examples, exactly: sigma_1 of Song & Ermon 2020, technique 1.
 
-    Pairs of blocks, farthest from the mean first; those that cannot hold a longer distance, since
-    |x_i - x_j| <= |x_i - mean| + |x_j - mean|, are skipped. Takes three copies of x and block^2 numbers
-    of memory, and at worst n^2 D operations; works under jit and on arrays on many devices, but does
-    not divide the work among them. Raises ValueError for fewer than 2 examples or block < 1.
+        max_ij |x_i - x_j|
+
+    Compares blocks of examples, the pair of blocks farthest from the mean first. Skips pairs of blocks that
+    cannot hold a longer distance, because `|x_i - x_j| <= |x_i - mean| + |x_j - mean|`. Needs memory for
+    three copies of x and block^2 numbers, and at most n^2 D operations. Works under jit and on arrays that
+    are sharded over devices, but does not divide the work among the devices.
+
+    Raises:
+        ValueError: for fewer than 2 examples, or if block < 1.
     """
     n = len(x)
     if n < 2 or block < 1:
         raise ValueError(f"need at least 2 examples and block >= 1, not {n} and {block}")
     rows, block = jnp.asarray(x, jnp.float32).reshape(n, -1), min(block, n)
-    # Centred, the products below cancel no digits. The last block is filled with copies of a row.
+    # Rows are centred so that products lose no digits. Copies of the last row fill the last block.
     rows = rows - rows.mean(axis=0, keepdims=True)
     radius = jnp.linalg.norm(rows, axis=1)
     order, count = jnp.argsort(-radius), -(-n // block)
@@ -48,7 +53,7 @@ def largest_distance(x: Float[AnyArray, "n *event"], *, block: int = 1024) -> Fl
 
 
 def _farthest(a: Float[Array, "m d"], b: Float[Array, "m d"]) -> Float[Array, ""]:
-    """The distance of the farthest pair, found by products and measured by difference."""
+    """Distance of the farthest pair, which is found by products and then measured by its difference."""
     products = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None, :] - 2 * products
     i, j = jnp.unravel_index(jnp.argmax(squares), squares.shape)
@@ -56,11 +61,14 @@ def _farthest(a: Float[Array, "m d"], b: Float[Array, "m d"]) -> Float[Array, ""
 
 
 def largest_distance_estimate(x: Float[AnyArray, "n *event"], *, sweeps: int = 4) -> Float[Array, ""]:
-    """A lower bound of the largest distance, in n D operations a sweep: never below half of it.
+    """Lower bound of the largest distance between two examples; at least half of the largest distance.
 
-    From the mean to the example farthest from it, from there to the farthest, and so on; the
-    longest of these `sweeps` distances between examples. Divides the work among the devices that hold
-    x. Raises ValueError for fewer than 2 examples or sweeps < 1.
+    Starts at the example farthest from the mean. Each sweep goes on to the example farthest from the current
+    one, in n D operations. The result is the longest distance of `sweeps` sweeps. Divides the work among the
+    devices that hold x.
+
+    Raises:
+        ValueError: for fewer than 2 examples, or if sweeps < 1.
     """
     if len(x) < 2 or sweeps < 1:
         raise ValueError(f"need at least 2 examples and sweeps >= 1, not {len(x)} and {sweeps}")
@@ -76,9 +84,13 @@ def largest_distance_estimate(x: Float[AnyArray, "n *event"], *, sweeps: int = 4
 
 
 def largest_distance_streamed(batches: Callable[[], Iterable[AnyArray]], *, sweeps: int = 2) -> float:
-    """`largest_distance_estimate` of examples that come in batches; `batches()` begins again.
+    """`largest_distance_estimate` for examples that come in batches.
 
-    They are gone through sweeps + 1 times. Raises ValueError if there are none, or sweeps < 1.
+    Reads the data sweeps + 1 times: each call of `batches()` starts again at the first batch. The first pass
+    starts at the mean of the first batch, not of all examples.
+
+    Raises:
+        ValueError: if there are no examples, or if sweeps < 1.
     """
     if sweeps < 1:
         raise ValueError(f"sweeps = {sweeps} must be at least 1")
@@ -94,18 +106,18 @@ def largest_distance_streamed(batches: Callable[[], Iterable[AnyArray]], *, swee
             raise ValueError("there are no examples")
         anchor = farthest
         lengths.append(math.sqrt(square))
-    return max(lengths[1:])  # the first is from a mean, which is no example
+    return max(lengths[1:])  # the first starts at a mean, which is no example
 
 
 def _farthest_from(anchor: Float[Array, "*event"], x: Float[Array, "n *event"]) -> tuple[Array, Array]:
-    """The squared distance of the example farthest from the anchor, and that example."""
+    """Squared distance from the anchor to the farthest example, and that example."""
     squares = jnp.sum((x - anchor[None]) ** 2, axis=tuple(range(1, x.ndim)))
     return squares.max(), x[squares.argmax()]
 
 
 def sigma_data(x: Float[AnyArray, "n *event"]) -> Float[Array, ""]:
-    """The standard deviation of all numbers in the data about their common mean (Karras et al. 2022)."""
+    """Standard deviation of all numbers in the data about their common mean (Karras et al. 2022)."""
     x = jnp.asarray(x, jnp.float32).reshape(len(x), -1)
-    # Sums of sums: one sum of 10^8 numbers would lose digits.
+    # A mean of means: one float32 sum of 10^8 numbers would lose digits.
     mean = x.mean(axis=1).mean()
     return jnp.sqrt(((x - mean) ** 2).mean(axis=1).mean())

@@ -1,14 +1,14 @@
-"""Checkpoints: asynchronous saves by Orbax, checksums of every file, and restores that say what is wrong.
+"""Checkpoints: asynchronous saves by Orbax, checksums of every file, and restores that name what is wrong.
 
     with manager(directory, keep=2, best=1, every=10_000) as checkpoints:
         state = restore_latest(checkpoints, jax.eval_shape(lambda: state)) or state
         save(checkpoints, state, metric=loss)
 
-Only arrays are stored, and beside them, if asked for, a JSON value that describes them: no pickled
-code, no key, no data iterator. Keys and data are functions of state.step.
+A checkpoint holds arrays, and optionally a JSON value that describes them. It holds no pickled code, no
+random key and no data iterator, because keys and data are functions of state.step.
 
-A checkpoint whose files are not those that were written (a flipped byte, a file that is cut off,
-missing or left over) is named, moved aside, and the newest good one is restored.
+A checkpoint is damaged if a file is not as it was written: changed, cut off, missing or added. A restore
+names the file, moves the damaged checkpoint aside, and uses the newest intact one.
 """
 
 from jaxscore.checkpoint.integrity import CheckpointError as CheckpointError

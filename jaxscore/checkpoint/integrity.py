@@ -1,9 +1,9 @@
-"""Whether a checkpoint's files are those that were written: size and crc32 of each, in a sidecar.
+"""Checks that the files of a checkpoint are as they were written: size and crc32 of each, in a sidecar file.
 
-Beside the folder `7` of step 7 lies `7.sums.json`, with a size and a checksum for every file in the
-folder. It is written before the save is committed by renaming its folder from `7.orbax-checkpoint-tmp`,
-so that a step without one is no finished save. The few files that the commit itself writes are listed
-without a checksum, until `complete` adds it.
+The folder `7` of step 7 has the sidecar `7.sums.json` beside it, with size and checksum of every file in the
+folder. Orbax commits a save by renaming its folder from `7.orbax-checkpoint-tmp`. The sidecar is written
+before the commit, so a step without a sidecar is not a finished save. The few files that the commit itself
+writes are listed without a checksum until `complete` adds it.
 
 >>> import tempfile
 >>> directory = Path(tempfile.mkdtemp())
@@ -27,27 +27,34 @@ from pathlib import Path
 from typing import Any
 
 COMMITTED = ("_CHECKPOINT_METADATA", "commit_success.txt")
-"""What Orbax writes, or writes again, while it commits."""
+"""Files that Orbax writes, or writes again, while it commits."""
 
 UNFINISHED = ".orbax-checkpoint-tmp"
 SUMS, TEMPORARY = ".sums.json", ".sums.tmp"
 
 
 class CheckpointError(Exception):
-    """A checkpoint that could not be written, read, or fitted to the network; the text says which."""
+    """A checkpoint could not be written, read, or fitted to the network; the message says which."""
 
 
 # Checksums ------------------------------------------------------------------------------------
 
 
 def write_sums(directory: Path, step: int, folder: Path, *, metric: float | None = None) -> None:
-    """Write the sidecar of the step, whose files lie in `folder` and are about to be committed."""
+    """Writes the sidecar of a step, whose files lie in `folder` and are about to be committed.
+
+    Args:
+        directory: directory of the checkpoints.
+        step: number of the step.
+        folder: folder that holds the files of the step now, before the commit renames it.
+        metric: metric of the step, stored in the sidecar.
+    """
     files: dict[str, Any] = {name: _sum(folder / name) for name in _files(folder)}
     _write(directory, step, {"metric": metric, "files": files | dict.fromkeys(COMMITTED)})
 
 
 def complete(directory: Path, step: int) -> None:
-    """Add the checksums of the files that the commit has written, if they are not there yet."""
+    """Adds the checksums of the files that the commit has written, if they are not there yet."""
     known = _read(directory, step)
     missing = [name for name, value in known["files"].items() if value is None]
     present = [name for name in missing if (directory / str(step) / name).is_file()]
@@ -57,7 +64,7 @@ def complete(directory: Path, step: int) -> None:
 
 
 def metric(directory: Path, step: int) -> float | None:
-    """What the step was saved with; None if that was nothing, or if the sidecar is damaged."""
+    """Metric that the step was saved with; None if there was no finite one, or if the sidecar is damaged."""
     try:
         value = _read(directory, step)["metric"]
     except (OSError, ValueError):
@@ -66,7 +73,7 @@ def metric(directory: Path, step: int) -> float | None:
 
 
 def flaw(directory: Path, step: int) -> str | None:
-    """What is wrong with the files of a step, in a few words; None if they are all as written."""
+    """What is wrong with the files of a step, in a few words; None if all are as they were written."""
     folder = directory / str(step)
     if not folder.exists():
         return "its folder is missing"
@@ -96,13 +103,13 @@ def flaw(directory: Path, step: int) -> str | None:
 
 
 def _files(folder: Path) -> set[str]:
-    """Names of all that is no folder, relative to `folder`."""
+    """Names of all files in the folder and below, relative to `folder`."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _sum(path: Path) -> list[int]:
     """[size, crc32] of a file."""
-    if not path.is_file():  # a pipe, say, which would be waited for
+    if not path.is_file():  # reading a pipe would never end
         raise OSError(None, "it is no regular file", str(path))
     size, checksum, buffer = 0, 0, memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as file:
@@ -112,7 +119,7 @@ def _sum(path: Path) -> list[int]:
 
 
 def _read(directory: Path, step: int) -> dict[str, Any]:
-    """The sidecar's value. Raises OSError if it cannot be read, ValueError if it is no sidecar."""
+    """Content of the sidecar. Raises OSError if it cannot be read, ValueError if it is damaged."""
     path = directory / f"{step}{SUMS}"
     number = lambda value: isinstance(value, int) and not isinstance(value, bool)
     pair = lambda value: isinstance(value, list) and len(value) == 2 and all(map(number, value))
@@ -128,7 +135,7 @@ def _read(directory: Path, step: int) -> dict[str, Any]:
 
 
 def _write(directory: Path, step: int, value: dict[str, Any]) -> None:
-    """Written, on the disk, and then renamed: there is the old sidecar or the new one, never a part."""
+    """Replaces the sidecar atomically: after a crash the file is the old or the new one, never a part."""
     path = directory / f"{step}{SUMS}"
     temporary = directory / f"{step}{TEMPORARY}"
     with temporary.open("w") as file:
@@ -142,7 +149,10 @@ def _write(directory: Path, step: int, value: dict[str, Any]) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """All steps that are there, or were to be, the newest first: damaged ones too, unfinished ones not."""
+    """Numbers of all steps, the newest first; damaged steps count, unfinished saves do not.
+
+    A sidecar whose folder is missing counts as a step: its folder has been lost.
+    """
     names = _names(directory)
     sidecars = {name.removesuffix(SUMS) for name in names if name.endswith(SUMS)}
     begun = {name.removesuffix(UNFINISHED) for name in names if name.endswith(UNFINISHED)}
@@ -150,7 +160,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what saves left that were interrupted before they were committed."""
+    """Removes the files of saves that were interrupted before they were committed."""
     for name in _names(directory):
         if name.endswith(UNFINISHED):
             step = name.removesuffix(UNFINISHED)
@@ -162,7 +172,7 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def remove_orphans(directory: Path) -> None:
-    """Remove the sidecars of steps that are no longer kept."""
+    """Removes the sidecars of steps that are no longer kept."""
     names = _names(directory)
     for name in names:
         if name.endswith(SUMS) and name.removesuffix(SUMS) not in names:
@@ -170,14 +180,14 @@ def remove_orphans(directory: Path) -> None:
 
 
 def set_aside(directory: Path, step: int) -> Path:
-    """Move a step and its sidecar into `<directory>-damaged`, and return what it is called there."""
+    """Moves a step and its sidecar into `<directory>-damaged`; returns the new path of the step."""
     aside = directory.with_name(f"{directory.name}-damaged")
     aside.mkdir(exist_ok=True)
     name, number = str(step), 0
     while any((aside / taken).exists() for taken in (name, f"{name}{SUMS}")):
         number += 1
         name = f"{step}.{number}"
-    # The sidecar first: if only one is moved, the folder is still known to be no good.
+    # The sidecar first: a folder without its sidecar is known to be damaged, should the second move fail.
     for before, after in ((f"{step}{SUMS}", f"{name}{SUMS}"), (str(step), name)):
         if os.path.lexists(directory / before):
             os.rename(directory / before, aside / after)

@@ -1,4 +1,4 @@
-"""Restores: the newest step whose files are good, into the shapes and shardings asked for.
+"""Restores the newest intact step, into the shapes and shardings asked for.
 
 >>> import tempfile, jax, jax.numpy as jnp, optax
 >>> from jaxscore import trainer
@@ -30,17 +30,30 @@ Tell = Callable[[str], None]
 def restore_latest(
     checkpoints: Checkpoints, abstract: TrainState, *, tell: Tell | None = None
 ) -> TrainState | None:
-    """`restore` of the `newest_good` step, in a run of one process; None if there is none."""
+    """State of the newest intact step, or None if there is no step; for runs of one process.
+
+    Args:
+        checkpoints: open directory of checkpoints.
+        abstract: shapes, dtypes and shardings of the state, as for `restore`.
+        tell: called with a line for each damaged step, as for `newest_good`.
+
+    Raises:
+        CheckpointError: as `newest_good` and `restore` do.
+    """
     step = newest_good(checkpoints, tell=tell)
     return None if step is None else restore(checkpoints, step, abstract)
 
 
 def newest_good(checkpoints: Checkpoints, *, tell: Tell | None = None) -> int | None:
-    """The newest step whose files are all as they were written; None if there is no step at all.
+    """Newest step whose files are all as they were written; None if there is no step at all.
 
-    Newer ones are moved into the folder `<directory>-damaged` beside the directory, each told in a line
-    (`tell` defaults to a warning). Nothing is moved if there is no good one: CheckpointError is raised,
-    rather than that training starts anew. Of several processes, the first one calls this.
+    Moves damaged steps that are newer into the folder `<directory>-damaged` beside the directory, unless the
+    directory is open read-only. Calls `tell`, by default a warning, with one line for each of them. In a run
+    of several processes only the first process calls this function.
+
+    Raises:
+        CheckpointError: if there are steps and none is intact; nothing is moved then, and training cannot
+            start again at step 0 by mistake.
     """
     tell, directory, damaged = tell or warnings.warn, checkpoints.directory, {}
     for step in integrity.steps(directory):
@@ -61,7 +74,7 @@ def newest_good(checkpoints: Checkpoints, *, tell: Tell | None = None) -> int | 
 
 
 def set_aside(checkpoints: Checkpoints, damaged: dict[int, str], tell: Tell) -> None:
-    """Move damaged steps aside, and tell of each why; Orbax then knows what is left."""
+    """Moves damaged steps aside, tells why for each, and has Orbax read the directory again."""
     directory = checkpoints.directory
     for step, reason in damaged.items():
         line = f"checkpoint {directory / str(step)} is damaged: {reason}"
@@ -74,28 +87,38 @@ def set_aside(checkpoints: Checkpoints, damaged: dict[int, str], tell: Tell) -> 
 
 
 def restore(checkpoints: Checkpoints, step: int, abstract: Tree) -> Tree:
-    """The tree of a step, placed as `abstract` says (shapes, dtypes, shardings); all processes call it.
+    """Arrays of a step, placed as `abstract` says. All processes call this function.
 
-    The shardings may be others than those it was saved with. Raises CheckpointError if a parameter is
-    missing, left over, or of another shape or dtype (it names the first one), or if the files cannot be
-    read.
+    Args:
+        checkpoints: open directory of checkpoints.
+        step: number of the step.
+        abstract: tree of shapes, dtypes and shardings; the shardings may differ from those of the save.
+
+    Raises:
+        CheckpointError: if a parameter is missing, left over, or has another shape or dtype; the message
+            names the first such parameter.
+        CheckpointError: if the files cannot be read.
     """
     path = checkpoints.directory / str(step)
     try:
         with quiet():
-            checkpoints.orbax.reload()  # another process may have moved damaged ones
+            checkpoints.orbax.reload()  # another process may have moved damaged steps
             stored = checkpoints.orbax.item_metadata(step)["state"].tree
             difference = _first_difference(stored, abstract)
             if difference is None:
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
                 return checkpoints.orbax.restore(step, args=args)["state"]
-    except Exception as error:  # Orbax raises many types for files that are damaged or missing
+    except Exception as error:  # Orbax raises many types for damaged or missing files
         raise CheckpointError(f"checkpoint {path} cannot be read: {one_line(error)}") from error
     raise CheckpointError(f"checkpoint {path} is of another network: {difference}")
 
 
 def about(checkpoints: Checkpoints, step: int) -> Any:
-    """The JSON value that was saved with a step; None if there was none."""
+    """JSON value that was saved with a step; None if there was none.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
     if not (checkpoints.directory / str(step) / "about").is_dir():
         return None
     try:
@@ -108,7 +131,7 @@ def about(checkpoints: Checkpoints, step: int) -> Any:
 
 
 def _first_difference(stored, abstract) -> str | None:
-    """What the first parameter (in alphabetical order) is that does not fit, if there is one."""
+    """Describes the first parameter, in alphabetical order, that does not fit; None if all fit."""
     have, want = _leaves(stored), _leaves(abstract)
     for name in sorted(have.keys() | want.keys()):
         if name not in have:

@@ -1,7 +1,7 @@
-"""Snapshots: the averages that training carries, kept for ever every so many steps.
+"""Snapshots: the parameter averages that training carries, saved at regular steps and never deleted.
 
-Any other width of the average is made of them afterwards (`ema.posthoc_weights`), one after another,
-so that never more than one is in memory:
+Averages of any other width are combinations of snapshots (`ema.posthoc_weights`). They are combined one after
+another, so that only one snapshot is in memory at a time:
 
     with snapshots(directory, read_only=True) as kept:
         steps = good_snapshots(kept)
@@ -45,22 +45,25 @@ from jaxscore.types import Array, Params
 
 
 class Snapshot(NamedTuple):
-    """What is kept of a training state."""
+    """The part of a training state that a snapshot stores: the step and the averages."""
 
     step: Int[Array, ""] | jax.ShapeDtypeStruct
     profiles: tuple[Params, ...]
 
 
 def snapshots(directory: str | Path, *, read_only: bool = False) -> contextlib.AbstractContextManager:
-    """Opens (and makes) a directory of snapshots: a `manager` that keeps all of them."""
+    """Opens (and creates) a directory of snapshots: a `manager` that keeps every step."""
     return manager(directory, keep=None, read_only=read_only)
 
 
 def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) -> None:
-    """Keep state.profiles under the step's number, in the background.
+    """Saves state.profiles under the step's number, in the background.
 
-    One that is already there is not written again. Raises ValueError if the state carries no profiles,
-    CheckpointError if it, or the unfinished one before it, cannot be written.
+    A step that is already there is not written again.
+
+    Raises:
+        ValueError: if the state carries no profiles.
+        CheckpointError: if this snapshot, or the unfinished one before it, cannot be written.
     """
     if not state.profiles:
         raise ValueError("the state has no profiles to keep: init_state(..., profiles=2)")
@@ -68,16 +71,19 @@ def save_snapshot(kept: Checkpoints, state: TrainState, *, about: Any = None) ->
 
 
 def abstract_snapshot(params: Params, profiles: int) -> Snapshot:
-    """What `restore` is asked for, of parameters (or their shapes) and the number of averages."""
+    """Argument `abstract` of `restore` for a snapshot of averages of these parameters, or of their shapes."""
     step = jax.ShapeDtypeStruct((), "int32")
     return Snapshot(step, (params,) * profiles)
 
 
 def good_snapshots(kept: Checkpoints, *, tell: Tell | None = None) -> list[int]:
-    """The steps whose files are as they were written, the oldest first.
+    """Steps of the snapshots whose files are all as they were written, the oldest first.
 
-    Damaged ones are moved into the folder `<directory>-damaged` beside the directory, each told in a
-    line (`tell` defaults to a warning). Raises CheckpointError if there are snapshots and none is good.
+    Moves damaged snapshots into the folder `<directory>-damaged` beside the directory, unless the directory
+    is open read-only. Calls `tell`, by default a warning, with one line for each of them.
+
+    Raises:
+        CheckpointError: if there are snapshots and none is intact.
     """
     wait_until_saved(kept)
     found = {step: integrity.flaw(kept.directory, step) for step in sorted(integrity.steps(kept.directory))}
@@ -91,9 +97,10 @@ def good_snapshots(kept: Checkpoints, *, tell: Tell | None = None) -> list[int]:
 
 
 def forget_after(kept: Checkpoints, step: int) -> None:
-    """Remove the snapshots of later steps, which a run that resumes at `step` will make again.
+    """Removes the snapshots of later steps, because a run that resumes at `step` makes them again.
 
-    Perhaps otherwise: its configuration may have changed. All processes call it; the first removes.
+    The new snapshots may differ, since the configuration may have changed. All processes call this function;
+    the first one removes.
     """
     wait_until_saved(kept)
     with unwritable_is_an_error(kept.directory):

@@ -1,4 +1,4 @@
-"""Saves, in the background: Orbax writes the arrays, `integrity` their checksums.
+"""Saves in the background: Orbax writes the arrays, `integrity` their checksums.
 
 >>> import tempfile, jax, jax.numpy as jnp, optax
 >>> from jaxscore import trainer
@@ -30,23 +30,23 @@ WRITE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 class Checkpoints(NamedTuple):
-    """An open directory of checkpoints; `manager` makes it."""
+    """An open directory of checkpoints, made by `manager`."""
 
     directory: Path
     orbax: ocp.CheckpointManager
     metrics: dict[int, float | None]
-    """Of every step that has been saved with one."""
+    """Metric of each saved step; None if the step was saved without a metric."""
     writing: list[int]
-    """The step that is being saved in the background, if there is one."""
+    """Step that is being saved in the background, if any."""
     begun: list[Future]
-    """Of handing its arrays to Orbax, which then goes on by itself."""
+    """Future that completes when Orbax has copied the arrays; Orbax writes them afterwards."""
     worker: ThreadPoolExecutor
-    """The one thread that has Orbax save and waits for it, for Orbax tells each thread of a failure once."""
+    """One thread that calls Orbax and waits for it: Orbax reports a failure once to each thread."""
     read_only: bool
 
 
 class Retention(NamedTuple):
-    """Which steps are kept: the newest, the best, and every so many for ever (Orbax asks it)."""
+    """Which steps are kept: the newest, the best, and every multiple of `every` (Orbax asks it)."""
 
     keep: int | None
     best: int
@@ -73,13 +73,16 @@ def manager(
     every: int | None = None,
     read_only: bool = False,
 ) -> Iterator[Checkpoints]:
-    """Opens (and makes) a directory of checkpoints; leaving it waits for saves that are being written.
+    """Opens (and creates) a directory of checkpoints; on leaving, waits for the save in the background.
 
-    Kept are the newest `keep` (all of them if it is None), the `best` with the lowest metric, and for
-    ever each whose step is a multiple of `every`. What an interrupted run left unfinished is removed:
-    only one run may have a directory open, but for `read_only` ones, which change nothing in it.
-    Raises ValueError if keep < 1, best < 0 or every < 1, CheckpointError if there can be no such
-    directory, and at the end if a save could not be written.
+    Removes the files of interrupted saves, so only one run may have a directory open, plus read-only readers.
+
+    Args:
+        keep: number of newest steps that are kept; None keeps all.
+        best: number of steps with the lowest metric that are kept too.
+        every: multiples of this number are never removed.
+
+    Raises ValueError if a number is too small, CheckpointError if the directory or a save cannot be written.
     """
     for name, value, least in (("keep", keep, 1), ("best", best, 0), ("every", every, 1)):
         if value is not None and value < least:
@@ -100,7 +103,7 @@ def manager(
     try:
         yield checkpoints
     except BaseException:
-        with contextlib.suppress(Exception):  # what happened first is what is told
+        with contextlib.suppress(Exception):  # the first error is the one to report
             _close(checkpoints)
         raise
     _close(checkpoints)
@@ -109,9 +112,9 @@ def manager(
 def _open(directory: Path, retention: Retention, seal: Callable[[], None], read_only: bool):
     asynchronous = ocp.options.AsyncOptions(
         post_finalization_callback=seal,
-        # By the wall clock, which may jump; Orbax's 20 minutes are less than a time zone.
+        # Measured on the wall clock, which may jump by more than Orbax's default of 20 minutes.
         timeout_secs=30 * 86_400,
-        # Else what cannot be made is waited for by threads that outlive the error, for minutes.
+        # Otherwise threads wait for minutes for a directory that cannot be made.
         create_directories_asynchronously=False,
     )
     with quiet():
@@ -128,7 +131,7 @@ def _open(directory: Path, retention: Retention, seal: Callable[[], None], read_
 
 
 def _seal(checkpoints: Checkpoints) -> None:
-    """Write the checksums; called by Orbax in the background, in the first process, before it commits."""
+    """Writes the checksums. Orbax calls this in the background, in the first process, before it commits."""
     (step,) = checkpoints.writing
     folder = checkpoints.directory / f"{step}{integrity.UNFINISHED}"
     integrity.write_sums(checkpoints.directory, step, folder, metric=checkpoints.metrics[step])
@@ -154,13 +157,11 @@ def save(
     about: Any = None,
     wait: bool = False,
 ) -> None:
-    """Save the state under its step number, in the background unless `wait`.
+    """Saves the state under its step number, in the background unless `wait`, if that step is not there yet.
 
-    `metric` is what `manager(best=...)` goes by, the lowest being best; `about` is a JSON value that is
-    stored beside the state. The arrays are copied, on their devices until they are written: the state may
-    be donated to the next step at once. A step that is already there is not written again. Raises
-    CheckpointError if it, or the unfinished save before it, cannot be written, ValueError if the metric is
-    not finite.
+    Copies the arrays first, so the caller may donate the state at once. `manager(best=...)` prefers steps
+    with the lowest `metric`; `about` is a JSON value stored with the state. Raises ValueError if the metric
+    is not finite, CheckpointError if a newer step exists or a save fails.
     """
     write(checkpoints, int(state.step), state, metric=metric, about=about)
     if wait:
@@ -168,7 +169,7 @@ def save(
 
 
 def write(checkpoints: Checkpoints, step: int, tree: Any, *, metric=None, about=None) -> None:
-    """`save` of any tree of arrays."""
+    """`save` for any tree of arrays."""
     if metric is not None and not math.isfinite(metric):
         raise ValueError(f"metric = {metric} must be finite")
     wait_until_saved(checkpoints)
@@ -188,20 +189,20 @@ def write(checkpoints: Checkpoints, step: int, tree: Any, *, metric=None, about=
 
     checkpoints.writing.append(step)
     if jax.process_count() == 1:
-        # Orbax takes about 0.4 ms for each array before it lets go; in a thread nobody waits for that.
+        # Orbax takes about 0.4 ms for each array before it returns, so another thread calls it.
         checkpoints.begun.append(checkpoints.worker.submit(begin))
         return
-    with unwritable_is_an_error(checkpoints.directory):  # processes that save together stay in step
+    with unwritable_is_an_error(checkpoints.directory):  # all processes must save in step
         begin()
 
 
 def _copied(tree: Any) -> Any:
-    """The arrays once more, on their devices: the caller may donate his to the next step."""
+    """Copies of the arrays, on their devices: the caller may donate the originals."""
     return jax.device_put(tree, jax.tree.map(lambda leaf: leaf.sharding, tree), may_alias=False)
 
 
 def wait_until_saved(checkpoints: Checkpoints) -> None:
-    """Wait for the save in the background. Raises CheckpointError if it failed."""
+    """Waits for the save in the background. Raises CheckpointError if it failed."""
     with unwritable_is_an_error(checkpoints.directory):
         try:
             for begun in checkpoints.begun:
@@ -220,13 +221,13 @@ def wait_until_saved(checkpoints: Checkpoints) -> None:
 
 
 def newest_step(checkpoints: Checkpoints) -> int | None:
-    """The newest step that is there, or that is being saved; None if there is none."""
+    """Newest step that is saved or being saved; None if there is none."""
     return checkpoints.orbax.latest_step()
 
 
 @contextlib.contextmanager
 def unwritable_is_an_error(directory: Path) -> Iterator[None]:
-    """What cannot be written within is a CheckpointError that names the directory."""
+    """Turns errors of writing into a CheckpointError that names the directory."""
     try:
         yield
     except WRITE_ERRORS as error:
@@ -240,14 +241,14 @@ def _unwritable(directory: Path, error: Exception) -> CheckpointError:
 
 
 def one_line(error: Exception) -> str:
-    """The error's text without its line breaks, and not all of it if it is very long."""
+    """Text of the error in one line of at most 300 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:300]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tracebacks that Orbax logs of what it also raises."""
+    """Suppresses the tracebacks that Orbax logs for errors that it also raises."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before = [logger.level for logger in loggers]
     try:

@@ -1,6 +1,8 @@
-"""Published weights, read by name; nothing in the file is executed.
+"""Importers of published weights, which are read by name; nothing in the file is executed.
 
-importers.ncsn.params(network, state)      NCSN and NCSNv2, from a PyTorch state dict of arrays
+    importers.ncsn.params(network, state)      NCSN and NCSNv2, from a PyTorch state dict of arrays
+
+The caller reads the file and passes its arrays.
 """
 
 from jaxscore.importers import ncsn as ncsn

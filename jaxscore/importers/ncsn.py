@@ -1,14 +1,14 @@
-"""Parameters of NCSN and NCSNv2 from PyTorch state dicts with the names of the published code.
+"""Parameters of NCSN and NCSNv2, from PyTorch state dicts with the names of the published code.
 
     state = {name: tensor.numpy() for name, tensor in torch.load(path, map_location="cpu")[0].items()}
     params = params(NCSNv2(channels=128), state)
 
-How our names map onto theirs, N the number of stages; numbers of ours start at 1:
+Our names correspond to the published ones as follows, with N stages; our numbers start at 1:
 
     begin, end, norm                    begin_conv, end_conv, normalizer
     stage<i>_block<j>                   res<i>.<j - 1>
       norm1, norm2, conv1               normalize1, normalize2, conv1
-      conv2, shortcut                   conv2, shortcut; conv2.conv, shortcut.conv where it halves
+      conv2, shortcut                   conv2, shortcut; conv2.conv, shortcut.conv if the block halves
     refine<i>                           refine<N + 1 - i>
       adapt<j>, out                     adapt_convs.<j - 1>, output_convs
         norm<j>_<k>, conv<j>_<k>        <j>_<k>_norm, <j>_<k>_conv
@@ -17,8 +17,9 @@ How our names map onto theirs, N the number of stages; numbers of ours start at 
     kernel [h, w, in, out], bias        weight [out, in, h, w], bias
     gamma, alpha, beta; embedding       gamma, alpha, beta; embed.weight
 
-With six stages theirs are called 1, 2, 3, 31, 4, 5. A leading `module.` (DataParallel) is dropped,
-and so is the buffer `sigmas`, the noise levels. Nothing here knows torch.
+With six stages the published numbers are 1, 2, 3, 31, 4, 5 for res and 1, 2, 31, 3, 4, 5 for refine. A
+leading `module.` (DataParallel) is dropped, and so is the buffer `sigmas` of noise levels. This module does
+not import torch.
 
 >>> torch_name(("refine1", "adapt2", "conv1_2", "kernel"), SMALL)
 'refine4.adapt_convs.1.1_2_conv.weight'
@@ -52,10 +53,13 @@ RENAMES = (
 
 
 def params(network: NCSN | NCSNv2, state: Mapping[str, np.ndarray]) -> Params:
-    """The parameters of `network` (for network.apply), read from a PyTorch state dict of arrays.
+    """Parameters for network.apply, read from a PyTorch state dict of arrays.
 
-    `network` says the channels, levels and stages; the number of image channels is the state's.
-    Raises ValueError naming the first entry that is missing, has another shape, or is left over.
+    `network` determines channels, levels and stages. The state dict determines the number of image channels.
+
+    Raises:
+        ValueError: if an entry is missing, has another shape, or is left over; the message names the first
+            one.
     """
     state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
     state.pop("sigmas", None)
@@ -69,7 +73,7 @@ def params(network: NCSN | NCSNv2, state: Mapping[str, np.ndarray]) -> Params:
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, level)
 
     def read(path: Sequence[jax.tree_util.DictKey], leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        # Below "params" and "refinenet".
+        # The path starts with "params" and "refinenet".
         name = torch_name([entry.key for entry in path[2:]], network.stages)
         if name not in state:
             raise ValueError(f"the state dict has no {name!r}, which {type(network).__name__} needs")
@@ -86,7 +90,7 @@ def params(network: NCSN | NCSNv2, state: Mapping[str, np.ndarray]) -> Params:
 
 
 def torch_name(path: Sequence[str], stages: Stages = SMALL) -> str:
-    """The PyTorch name of the parameter at `path` below our RefineNet of these stages."""
+    """PyTorch name of the parameter at `path` below our RefineNet with these stages."""
     path = list(path)
     total = len(stages)
     numbers = [str(number) for number in range(1, total + 1)]

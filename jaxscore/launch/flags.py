@@ -1,4 +1,4 @@
-"""Flags: from a dataclass to the command line, and one clear line for each that is wrong."""
+"""Flags: from a dataclass to the command line, with a message of one line for each invalid flag."""
 
 import argparse
 import contextlib
@@ -15,11 +15,18 @@ Config = TypeVar("Config")
 
 
 class FlagError(ValueError):
-    """A flag with a value that cannot be; the text names the flag, the value and the remedy."""
+    """A flag has an invalid value; the message names the flag, the value and the remedy."""
 
 
 def require(condition: Any, name: str, value: Any, remedy: str) -> None:
-    """Raises FlagError, `--name value: remedy`, unless the condition holds."""
+    """Raises FlagError, `--name value: remedy`, unless the condition holds.
+
+    Args:
+        condition: what must hold.
+        name: name of the flag.
+        value: value of the flag.
+        remedy: what the value must be.
+    """
     if not condition:
         flag = f"--{name.replace('_', '-')} {value}".rstrip()
         raise FlagError(f"{flag}: {remedy}")
@@ -33,7 +40,7 @@ def require_sigmas(sigma_min: float, sigma_max: float, *, prefix: str = "") -> N
 
 
 def require_finite(config: Any, prefix: str = "") -> None:
-    """Raises FlagError if a number of the configuration, or of one nested in it, is infinite or NaN."""
+    """Raises FlagError if a number of the configuration, or of a nested one, is infinite or nan."""
     for field in dataclasses.fields(config):
         name, value = prefix + field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -43,9 +50,16 @@ def require_finite(config: Any, prefix: str = "") -> None:
 
 
 def choose(name: str, choices: Iterable[str], default: str, arguments: list[str] | None = None) -> str:
-    """The value of one flag, looked at before all others because it decides on their defaults.
+    """Value of one flag that is read before all others, because their defaults depend on it.
 
-    Raises FlagError, naming the choices, if it is none of them.
+    Args:
+        name: name of the flag.
+        choices: valid values.
+        default: value without the flag.
+        arguments: command line; by default the arguments of the program.
+
+    Raises:
+        FlagError: if the value is none of the choices; the message names them.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}", dest="chosen", default=default, nargs="?", const="")
@@ -56,11 +70,12 @@ def choose(name: str, choices: Iterable[str], default: str, arguments: list[str]
 
 
 def parse(defaults: Config | type[Config], arguments: list[str] | None = None) -> Config:
-    """The configuration that the flags make of `defaults` (`--help` lists them, and exits with 0).
+    """The configuration, from the flags and `defaults`; `--help` lists the flags and exits with status 0.
 
-    A class in place of `defaults` has flags that must be given.
+    If `defaults` is a class, its fields without a default are flags that must be given.
 
-    Raises FlagError, in one line, for a misspelt flag, a wrong type or an impossible value.
+    Raises:
+        FlagError: in one line, for a misspelt flag, a wrong type or an invalid value.
     """
     message = io.StringIO()
     try:
@@ -75,14 +90,14 @@ def parse(defaults: Config | type[Config], arguments: list[str] | None = None) -
 
 
 def _one_line(text: str) -> str:
-    """The parser's boxed message as one line: no frame, no title, no wrapping, no pointer to --help."""
+    """The parser's boxed message as one line, without frame, title, wrapping and the pointer to --help."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    # Where the output is not UTF-8, the frame is the title and rules of hyphens.
+    # If the output is not UTF-8, the frame consists of the title and lines of hyphens.
     text = re.sub(r"\A.*\n +-{5,} *\n|^ +-{5,} *$", "", text, flags=re.MULTILINE)
     body = [line for line in text.splitlines() if not line.startswith(("╭", "╰"))]
     line = " ".join(re.sub(r"[│─]+", " ", " ".join(body)).split())
     line = re.split(r"\s*For full helptext", line)[0]
-    line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a value that its dataclass refuses
-    line = re.sub(r"^Missing from .*?: --", "missing: --", line)  # from the path of the program
+    line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a dataclass refuses a value
+    line = re.sub(r"^Missing from .*?: --", "missing: --", line)  # names the program
     line = line.replace(" Argument helptext:", "; expected").replace(" Perhaps you meant:", "; perhaps")
     return line or "the flags cannot be read; see --help"

@@ -1,4 +1,4 @@
-"""The way of the metrics: from the device, averaged over an interval, to metrics.jsonl."""
+"""Metrics of training: fetched from the device, averaged over an interval, and written to metrics.jsonl."""
 
 import json
 import math
@@ -12,19 +12,24 @@ import numpy as np
 from jaxscore.trainer import Metrics, TrainState
 
 PATIENCE = 20
-"""How many steps in a row may be skipped before the run ends."""
+"""Number of steps in a row that may be skipped before the run ends."""
 
 
 class NonFinite(Exception):
-    """Training has left the numbers; the text says at which step, and what came before."""
+    """Training has become infinite or nan; the message names the step and the last finite loss."""
 
 
 class Logbook:
-    """metrics.jsonl, a JSON object for each interval, and the steps of the interval under way.
+    """metrics.jsonl, with a JSON object for each interval, and the metrics of the current interval.
 
-    Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
-    after it, which an interrupted run will write again. With `events`, a folder, every line goes
-    there as TensorBoard events too, by tensorboardX. Where several processes share the run, one `writes`.
+    Metrics stay on the device until `close_interval` or `check`. Opening a logbook at `step` drops later
+    lines, because the resumed run writes them again.
+
+    Args:
+        path: path of metrics.jsonl.
+        step: number of steps done.
+        events: folder of TensorBoard events, which get every line too (needs tensorboardX).
+        writes: whether this process writes the files; one of several processes does.
     """
 
     def __init__(self, path: Path, step: int, *, events: Path | None = None, writes: bool = True):
@@ -43,15 +48,18 @@ class Logbook:
         self.last_finite: str = "there was none"
 
     def append(self, metrics: Metrics) -> int:
-        """Note a step's metrics; returns the number of steps done."""
+        """Records a step's metrics; returns the number of steps done."""
         self.interval.append(metrics)
         self.step += 1
         return self.step
 
     def check(self) -> list[Metrics]:
-        """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite.
+        """Fetches and returns the metrics of the current interval.
 
-        Those of steps that were skipped for it may be, but not of PATIENCE steps in a row.
+        Skipped steps may have non-finite metrics, but PATIENCE of them in a row raise too.
+
+        Raises:
+            NonFinite: if the loss or the gradient of a step that was not skipped is not finite.
         """
         self.interval = jax.device_get(self.interval)
         first = self.step - len(self.interval) + 1
@@ -75,13 +83,13 @@ class Logbook:
         return self.interval
 
     def loss_since_save(self) -> float | None:
-        """The mean loss of the steps since the last call, checked; None if all of them were skipped."""
+        """Mean loss of the steps since the last call, after `check`; None if all of them were skipped."""
         self.check()
         losses, self.losses = self.losses, []
         return float(np.mean(losses)) if losses else None
 
     def close_interval(self) -> dict[str, Any]:
-        """The interval's averages, checked, with the loss of each bin of sigma (None if empty)."""
+        """Averages of the interval, after `check`; the loss in each bin of sigma is None for an empty bin."""
         steps, self.interval = self.check(), []
         interval = [metrics for metrics in steps if not metrics.get("skipped")]
         if not interval:
@@ -98,7 +106,7 @@ class Logbook:
         return row
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add a line."""
+        """Adds a line to metrics.jsonl, and to the TensorBoard events."""
         self.rows.append(row)
         if not self.writes:
             return
@@ -109,13 +117,13 @@ class Logbook:
                 self.events.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Write what TensorBoard events are still waiting; metrics.jsonl is always complete."""
+        """Writes the remaining TensorBoard events; metrics.jsonl is always complete."""
         if self.events:
             self.events.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without one that a crash cut short; none if there is no file."""
+    """Lines of a metrics.jsonl, except one that a crash cut short; an empty list without a file."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -133,7 +141,7 @@ def require_finite(state: TrainState) -> None:
 
 
 def _flat(row: dict[str, Any]) -> list[tuple[str, float]]:
-    """The numbers of a row, those of lists under name/index."""
+    """Numbers of a row; elements of lists are named name/index."""
     flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
     lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
     return flat + [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]

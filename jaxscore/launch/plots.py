@@ -1,4 +1,4 @@
-"""The pictures, drawn with matplotlib into files; no screen is needed."""
+"""Pictures, drawn with matplotlib into files; no screen is needed."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,15 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#e0822f", "#555555"
 def page(
     path: Path, *, columns: int, rows: int = 1, size: float = 4.0, height: float | None = None
 ) -> Iterator[list[Axes]]:
-    """Axes in rows and columns, each `size` inches wide; leaving the context writes the file."""
+    """Axes in rows and columns, each `size` inches wide; leaving the context writes the file.
+
+    Args:
+        path: path of the picture.
+        columns: number of columns.
+        rows: number of rows.
+        size: width of the axes in inches.
+        height: height of the axes in inches; by default `size`.
+    """
     figure = Figure(figsize=(columns * size, rows * (height or size)), layout="constrained")
     FigureCanvasAgg(figure)
     yield list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -26,14 +34,14 @@ def page(
 
 
 def points(axes: Axes, x: AnyArray, title: str, *, reach: float = 6.0) -> None:
-    """Points in the plane."""
+    """Plots points in the plane."""
     axes.scatter(x[:, 0], x[:, 1], s=2, alpha=0.4, color=BLUE, linewidths=0)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set_title(title, fontsize=10)
 
 
 def fields(axes: Axes, at: AnyArray, learned: AnyArray, exact: AnyArray, title: str) -> None:
-    """Two vector fields on the same points, the learned one thin on the exact one."""
+    """Plots two vector fields at the same points, the learned one in thin arrows over the exact one."""
     at, learned, exact = (np.asarray(a) for a in (at, learned, exact))
     scale = 18 * np.abs(exact).max()
     axes.quiver(*at.T, *exact.T, color=ORANGE, width=0.007, scale=scale)
@@ -75,7 +83,7 @@ def examples(axes: Axes, x: AnyArray, title: str) -> None:
 
 
 def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:
-    """A grid of images [n, h, w, c] in 0..1, row by row, grey where there are too few."""
+    """Plots a grid of images [n, h, w, c] in 0..1, row by row; missing images are grey."""
     n, h, w, c = x.shape
     columns = -(-n // rows)
     x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
@@ -88,7 +96,7 @@ def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:
 
 
 def pairs(axes: Axes, above: AnyArray, below: AnyArray, *, columns: int = 12, title: str = "") -> None:
-    """Images [n, h, w, c] in rows, each with its partner just below; grey where the last row is not full."""
+    """Plots images [n, h, w, c] in rows, each with its partner below; missing images are grey."""
     rows = -(-len(above) // columns)
     filled = np.full((2, rows * columns, *above.shape[1:]), 0.5)
     filled[:, : len(above)] = above, below

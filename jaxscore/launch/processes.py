@@ -1,12 +1,12 @@
-"""Several processes, one run: the same command on every host, and what only one of them may do.
+"""One run on several processes: how they find each other, and what only the first one does.
 
-A run of several processes is found from the environment, or asked for by --distributed:
+Start the same command on every host. The processes find each other by the environment, or with --distributed:
 
     TPU pod                        all hosts know each other
     SLURM, Open MPI, Kubernetes    their own variables (srun, mpirun)
     anything else                  JAX_COORDINATOR_ADDRESS=host:port JAX_NUM_PROCESSES=n JAX_PROCESS_ID=k
 
-Every process does the same computations. The first one writes the files, and speaks.
+Every process does the same computations. Only the first one writes files and prints.
 """
 
 import contextlib
@@ -27,17 +27,25 @@ from jaxscore.launch import console, workdir
 from jaxscore.launch.flags import require
 
 PEER_LOST = 75
-"""Exit status where another process has died: EX_TEMPFAIL, the same command will do."""
+"""Exit status if another process has died: EX_TEMPFAIL, run the same command again."""
 
 START_SECONDS = 300
-"""How long the processes wait for each other at the start."""
+"""Seconds that the processes wait for each other at the start."""
 
 
 @contextlib.contextmanager
 def joined(asked: bool, heartbeat: int) -> Iterator[None]:
-    """Be one of the processes of the run, if there are several; within, jax.devices() are those of all.
+    """Joins the other processes of the run, if there are any; inside, jax.devices() are the devices of all.
 
-    What fails within ends this process at once, without waiting for the others, who would wait for it.
+    An error inside ends this process at once. It does not wait for the other processes, because they wait for
+    it.
+
+    Args:
+        asked: whether --distributed was given.
+        heartbeat: seconds after which a silent process counts as dead.
+
+    Raises:
+        FlagError: if the processes cannot join.
     """
     arguments = _environment()
     if arguments is None and not asked:
@@ -65,15 +73,16 @@ def joined(asked: bool, heartbeat: int) -> Iterator[None]:
         if not isinstance(error, SystemExit):
             traceback.print_exc()
         if _of_another_process(error):
-            # JAX is about to end this process; `_supervise` says why, in one line.
+            # JAX is about to end this process; `_supervise` reports why, in one line.
             time.sleep(heartbeat + 5)
         _leave(error.code if isinstance(error, SystemExit) else 1)
 
 
 def on_first(function: Callable[[], Any]) -> Any:
-    """function(), run by the first process alone; all get its value, which JSON can say, or its Refusal.
+    """Value of function(), which only the first process calls; the others wait for it and get the same value.
 
-    The others wait for it.
+    The value must be representable in JSON. If function() raises, the first process raises its error, and the
+    others raise Refusal with the same message.
     """
     if jax.process_count() == 1:
         return function()
@@ -87,7 +96,7 @@ def on_first(function: Callable[[], Any]) -> Any:
             outcome, failure = {"refused": str(error)}, error
     text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     length = int(broadcast_one_to_all(np.int32(len(text))))
-    text = np.resize(text, length)  # the others' is of another length, and replaced
+    text = np.resize(text, length)  # in other processes only the length matters
     outcome = json.loads(bytes(broadcast_one_to_all(text)))
     if failure is not None:
         raise failure
@@ -97,7 +106,7 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def everywhere(tree: Any) -> Any:
-    """The arrays in NumPy, whole, in every process: rows that others hold are fetched."""
+    """Whole arrays in NumPy, in every process; rows that other processes hold are fetched."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental.multihost_utils import process_allgather
@@ -106,7 +115,7 @@ def everywhere(tree: Any) -> Any:
 
 
 def _environment() -> dict[str, Any] | None:
-    """What to tell jax.distributed of the other processes; {} where it finds out itself, None without any."""
+    """Arguments of jax.distributed; {} if it finds the processes itself, None for a run of one process."""
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, number = map(os.environ.get, names)
     if address and count and number:
@@ -122,10 +131,10 @@ def _environment() -> dict[str, Any] | None:
 
 
 def _supervise() -> None:
-    """Fork: the child goes on, and this process waits for it, and says so if its peers' death took it along.
+    """Forks: the child goes on, and this process waits for it and reports its end by a signal.
 
-    JAX ends a process whose peers have died with SIGABRT, from a thread of its own, which Python cannot
-    catch; only another process can tell the user what that means.
+    If another process dies, JAX ends this one with SIGABRT, from a thread of its own, which Python cannot
+    catch. Only a parent process can tell the user what that means.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -157,7 +166,7 @@ def _supervise() -> None:
 
 
 def _of_another_process(error: BaseException | None) -> bool:
-    """Whether an error of JAX's runtime is behind it: what a collective raises if a peer has died."""
+    """Whether the error comes from JAX's runtime, as when a collective fails because another process died."""
     while error is not None:
         if isinstance(error, jax.errors.JaxRuntimeError):
             return True
@@ -171,7 +180,7 @@ def _send(child: int, number: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, where the kernel is Linux."""
+    """Has the kernel kill this process when its parent dies (on Linux)."""
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
@@ -180,7 +189,7 @@ def _die_with(parent: int) -> None:
 
 
 def _leave(status: Any) -> None:
-    """End this process now; the first one a little later, for its end would end the others at once."""
+    """Ends this process now; the first process waits a little, because its end ends the others at once."""
     sys.stdout.flush()
     sys.stderr.flush()
     if jax.process_index() == 0:

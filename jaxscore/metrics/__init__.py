@@ -1,4 +1,4 @@
-"""Metrics: how far samples are from data, how much of it they cover, whether they copy it.
+"""Metrics: how far samples are from data, how much of the data they cover, and whether they are copies.
 
 >>> import numpy as np
 >>> data, samples = np.random.default_rng(0).standard_normal((2, 500, 4))

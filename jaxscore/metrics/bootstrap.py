@@ -1,19 +1,21 @@
-"""Intervals: how far a number would move with other samples, and with other training seeds.
+"""Intervals: how much a metric would change with other samples, or with other training seeds.
 
-Which one is right depends on the statistic:
+The right interval depends on the statistic:
 
-    interval      means of values per example: the bootstrap (the share of samples with a mode; precision,
-                  recall, density and coverage by the values they are means of)
-    half_samples  what a bootstrap gets wrong: distances between sets, and nearest neighbours
-    over_blocks   statistics without bias that are dear, as kid is: of large sets
-    over_seeds    what a recipe gives: of a few trainings, each with its own value
+    interval      means of values per example, by the bootstrap: fractions of samples, and precision,
+                  recall, density and coverage computed from their values per example
+    half_samples  distances between sets and nearest neighbours, for which the bootstrap is wrong
+    over_blocks   unbiased statistics of large sets that are expensive, such as kid
+    over_seeds    the result of a recipe, from several trainings
 
-The first three resample samples and data, of one trained model: how much training again would change
-they do not say. A bootstrap draws examples with replacement, of which 37 % do not come and many come twice.
-Twice the same example has a distance of 0 to itself: nearest neighbours are too near, balls too small,
-and a kernel's mean over different examples has equal ones in it. A Frechet distance or class_kl is biased by
-about 1/n, and the bootstrap adds the same bias once more. Where two sets are nearly of one distribution
-its percentiles need not even contain the value. Hence:
+The first three resample the samples and the data of one trained model. They do not include the variation
+between trainings.
+
+A bootstrap draws examples with replacement: 37 % of the examples are missing and many occur twice. The
+distance between two copies of an example is 0. Nearest neighbours are therefore too near, balls too small,
+and a kernel's mean over different examples includes equal ones. A Frechet distance or class_kl has a bias of
+about 1/n, and the bootstrap adds the same bias again. If two sets have nearly the same distribution, the
+percentiles may not even contain the value.
 
 >>> from jaxscore import metrics
 >>> rng = np.random.default_rng(0)
@@ -40,7 +42,7 @@ Statistics = Callable[..., float | Float[np.ndarray, "k"]]
 
 
 class Interval(NamedTuple):
-    """A value, and what it lies between at the level asked for; arrays of them where a statistic is many."""
+    """A value with the ends of its interval; arrays of them if the statistic returns several numbers."""
 
     value: float | Float[np.ndarray, "k"]
     low: float | Float[np.ndarray, "k"]
@@ -59,12 +61,21 @@ class Seeds(NamedTuple):
 def interval(
     statistic: Statistic, *sets: AnyArray, resamples: int = 200, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """statistic(*sets), and the percentiles of it over sets drawn from these with replacement.
+    """The statistic of the sets, with a percentile bootstrap interval (Efron & Tibshirani 1993, chapter 13).
 
-    The percentile bootstrap (Efron & Tibshirani 1993, chapter 13): each set is a new draw of as many
-    of its own rows. For means; not for nearest neighbours or distances between sets, see above. The mean of
-    values per example, such as `balls(...) > 0`, stands for new samples with the balls as they are: new
-    data would move them too. Raises ValueError unless resamples >= 2, 0 < level < 1 and no set is empty.
+    Each resample draws as many rows of each set as it has, with replacement. The interval is right for means,
+    not for nearest neighbours or distances between sets (see above). For a mean of values per example such as
+    `balls(...) > 0` it describes new samples with fixed balls, and leaves out the variation of the data.
+
+    Args:
+        statistic: function of the sets that returns a number.
+        *sets: arrays with rows first; all are resampled.
+        resamples: number of resamples.
+        level: probability that the interval is to cover.
+        seed: seed of the resampling.
+
+    Raises:
+        ValueError: unless resamples >= 2, 0 < level < 1 and no set is empty.
     """
     _check(level, resamples, sets, 1)
     rng = np.random.default_rng(seed)
@@ -77,16 +88,29 @@ def interval(
 def half_samples(
     statistic: Statistics, *sets: AnyArray, resamples: int = 200, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """statistic(*sets) -+ z s, s its standard deviation over halves of all sets, drawn without replacement.
+    """The statistic of the sets, with a normal interval from halves of the sets: the delete-half jackknife.
 
-    The delete-half jackknife (Shao & Wu 1989): what half of the rows, drawn without replacement, differ
-    from one draw to the next is as much as all of the rows differ from one set to another, for a
-    variance that falls as 1/n. No row comes twice, so that nearest neighbours stay true; and a bias that
-    depends on n shifts all halves alike and not the interval, which is about the statistic's expectation
-    at the n at hand (a Frechet distance's, say, which falls with n). Between sets of one distribution the
-    variance of a squared distance falls as 1/n^2: the interval is then up to sqrt(3) times too wide, never
-    too narrow. A statistic of several numbers has an interval of arrays: all of the same halves. Raises
-    ValueError as `interval`, and for sets of fewer than 4 rows.
+        statistic(*sets) -+ z s
+
+    s is the standard deviation of the statistic over random halves of all sets, and z the normal quantile. If
+    the variance falls as 1/n, halves drawn without replacement vary as much as new full sets would. No row
+    occurs twice, so nearest neighbours stay valid. A bias that depends on n shifts all halves equally and
+    does not move the interval, which is about the statistic's expectation at this n.
+
+    Between sets of the same distribution, the variance of a squared distance falls as 1/n^2. The interval is
+    then up to sqrt(3) times too wide, never too narrow.
+
+    Args:
+        statistic: function of the sets that returns a number or an array of numbers.
+        *sets: arrays with rows first; all are halved.
+        resamples: number of halves.
+        level: probability that the interval is to cover.
+        seed: seed of the resampling.
+
+    Raises:
+        ValueError: as `interval` does, and for sets of fewer than 4 rows.
+
+    Source: Shao & Wu 1989.
     """
     _check(level, resamples, sets, 4)
     rng = np.random.default_rng(seed)
@@ -100,12 +124,21 @@ def half_samples(
 def over_blocks(
     statistic: Statistic, *sets: AnyArray, blocks: int = 10, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The mean of the statistic over disjoint blocks of the sets, and the t-interval of that mean.
+    """Mean of the statistic over disjoint blocks of the sets, with the t-interval of this mean.
 
-    The i-th block has the i-th part of each set, after shuffling; each example is looked at once, which costs
-    1/blocks of a statistic of all pairs. Right for statistics without bias, as kid and mmd are (Binkowski et
-    al. 2018 report KID so); others have the bias of a block's size. Raises ValueError unless
-    2 <= blocks and each set has 2 rows a block.
+    The sets are shuffled, and block i holds part i of each set. Every example is used once, so a statistic of
+    all pairs costs 1/blocks of its full price. The mean is right for unbiased statistics such as kid and mmd
+    (Binkowski et al. 2018 report KID this way). Other statistics have the bias of a block's size.
+
+    Args:
+        statistic: function of the sets that returns a number.
+        *sets: arrays with rows first.
+        blocks: number of blocks.
+        level: probability that the interval is to cover.
+        seed: seed of the shuffling.
+
+    Raises:
+        ValueError: unless blocks >= 2, 0 < level < 1 and each set has 2 rows for each block.
     """
     if blocks < 2:
         raise ValueError(f"blocks = {blocks} must be at least 2")
@@ -121,11 +154,16 @@ def over_blocks(
 
 
 def over_seeds(values: Sequence[float] | Float[AnyArray, "n"], *, level: float = 0.95) -> Seeds:
-    """mean -+ t sd / sqrt(n), t the quantile of Student's distribution with n - 1 degrees of freedom.
+    """Mean and standard deviation of independent values, with the t-interval of the mean.
 
-    Of values that came about independently, each by a training with its own seed: what to report of a recipe,
-    never the best of them. Of three t is 4.3. Values that are not finite make all not finite. Raises
-    ValueError for fewer than 2 and unless 0 < level < 1.
+        mean -+ t sd / sqrt(n)
+
+    t is the quantile of Student's distribution with n - 1 degrees of freedom, 4.3 for three values. Each
+    value comes from a training with its own seed. Report this for a recipe, never the best value. A value
+    that is not finite makes all results non-finite.
+
+    Raises:
+        ValueError: for fewer than 2 values, or unless 0 < level < 1.
     """
     values = np.asarray(values, float)
     _check(level, 2, [values], 2)

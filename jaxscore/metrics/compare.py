@@ -27,12 +27,19 @@ def compare(
     *,
     split: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Distances between samples and images, by features and by pixels; by classes if there are any.
+    """Metrics of samples against images, by name: in features, in pixels, and by class if `predict` is given.
 
-    Of fewer than FEW samples or images there is no kid. `split` is what was trained on and what was held out,
-    at random, rounded as the samples are: with it there are memorisation, the share of samples nearer to
-    the training images beyond what these' number explains (about 0; 1 for copies), and memorisation_z, that
-    in standard deviations.
+    Omits `kid` for fewer than FEW samples or images, because its variance is then too large.
+
+    Args:
+        x: samples [n, ...], rounded in the same way as the images.
+        images: images to compare with [m, ...].
+        labels: class numbers of the images [m]; used only with `predict`.
+        features: maps images to features [n, d].
+        predict: maps images to class numbers [n]; None omits `class_kl`.
+        split: training examples and held-out examples, split at random and rounded as the samples are. Adds
+            `memorisation`, the fraction of samples that are copies (about 0 without copies, 1 for copies
+            only), and `memorisation_z`, its value in standard deviations.
     """
     ours, theirs = features(x), features(images)
     where = devices(len(x) * len(images))
@@ -60,15 +67,15 @@ def _memorisation(x: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> dic
 
 
 def devices(pairs: int) -> jax.sharding.Mesh | None:
-    """Those of this process, if there are so many pairs of images to compare that it is worth it."""
+    """Mesh of this process's devices if there are at least MANY pairs of images to compare, else None."""
     return sharding.mesh(devices=jax.local_devices()) if pairs >= MANY else None
 
 
 FEW = 100
-"""Of fewer examples a kernel distance is mostly noise: without bias, but far from its expectation."""
+"""Least number of examples for `kid`: it is unbiased, but its variance is too large for fewer."""
 
 MANY = 10**8
-"""Pairs, as of 10,000 samples and 10,000 images."""
+"""Number of pairs from which devices are worth their start: 10,000 samples and 10,000 images, say."""
 
 
 def round_to(x: np.ndarray, parts: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Memorisation: do samples lie nearer to the training examples than to others of the same data?
+"""Memorisation: whether samples lie nearer to the training examples than to held-out examples.
 
-In pixels, not features, which hide small changes.
+Distances are in pixels, because features hide small changes.
 
 >>> rng = np.random.default_rng(0)
 >>> train, held_out = rng.standard_normal((500, 2)), rng.standard_normal((500, 2))
@@ -20,18 +20,16 @@ from jaxscore.types import AnyArray
 
 
 class Memorisation(NamedTuple):
-    """Whose nearest example is one of the training set.
-
-    share: of samples nearer to the training set than to the held-out. expected: the training set's part of
-    all examples, which is the share's mean for samples that know nothing of the split. excess:
-    (share - expected) / (1 - expected), the part of copies among samples that are otherwise fresh. z: of mean
-    0 and variance 1 for samples that know nothing of the split.
-    """
+    """How often the nearest neighbour of a sample is a training example."""
 
     share: float
+    """Fraction of samples whose nearest neighbour is a training example."""
     expected: float
+    """Value of `share` for samples that are independent of the split, m / (m + h)."""
     excess: float
+    """(share - expected) / (1 - expected), an estimate of the fraction of samples that are copies."""
     z: float
+    """(share - expected) in standard deviations, for samples that are independent of the split."""
 
 
 def memorisation(
@@ -41,15 +39,26 @@ def memorisation(
     *,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Memorisation:
-    """How many samples have their nearest example in `train`, beyond what its size explains.
+    """Fraction of samples nearer to `train` than to `held_out`, and how much of it the sizes explain.
 
-    `held_out` are examples of the data never trained on, train and held_out split at random; where they
-    are of one number, half of the samples are expected nearer to either. Bad samples do not matter: they
-    are as far from both, and blurred ones as near, where the distances to the training set alone would take
-    the blurred for copies and the bad for fresh. z is share - expected over its standard deviation under all
-    splits of the examples into sets of these sizes, sqrt(e (1 - e) N / (N - 1) (sum_i v_i^2 - 1/N)), e
-    expected, N = m + h and v_i the share of the samples whose nearest example is i. Ties count half. Raises
-    ValueError if a set of examples is empty.
+    If both sets have the same size, half of the samples are expected nearer to either. The quality of the
+    samples does not matter: bad samples are equally far from both sets, and blurred ones equally near.
+    Distances to the training set alone would take blurred samples for copies and bad samples for new ones.
+    Ties count half.
+
+        z = (share - e) / sqrt(e (1 - e) N / (N - 1) (sum_i v_i^2 - 1/N)),    e = expected,    N = m + h
+
+    The denominator is the standard deviation of `share` over all splits of the examples into sets of these
+    sizes; v_i is the fraction of samples whose nearest neighbour is example i.
+
+    Args:
+        samples: samples, flattened.
+        train: training examples.
+        held_out: examples of the same data that were not trained on; the split must be random.
+        mesh: devices that search for neighbours in large sets.
+
+    Raises:
+        ValueError: if a set of examples is empty.
     """
     m, h = len(train), len(held_out)
     (to_train, first), (to_held_out, second) = (nearest(samples, x, mesh=mesh) for x in (train, held_out))
@@ -57,7 +66,7 @@ def memorisation(
     share, expected = float(np.mean(ours)), m / (m + h)
     each = np.concatenate([np.bincount(first, ours, m), np.bincount(second, 1 - ours, h)]) / len(ours)
     variance = expected * (1 - expected) * (m + h) / (m + h - 1) * (np.sum(each**2) - 1 / (m + h))
-    # Of samples that have all examples alike as their nearest, any split has the same share.
+    # If all examples are the nearest neighbour equally often, every split has the same `share`.
     z = (share - expected) / variance**0.5 if variance > 1e-15 else 0.0
     return Memorisation(share, expected, (share - expected) / (1 - expected), float(z))
 
@@ -65,11 +74,15 @@ def memorisation(
 def nearest_neighbour_ratio(
     samples: Float[AnyArray, "n d"], data: Float[AnyArray, "m d"], *, mesh: jax.sharding.Mesh | None = None
 ) -> float:
-    """median distance of a sample to the nearest datum / median of a datum to the nearest other.
+    """Ratio of two median distances, a check for memorisation when all data were trained on.
 
-    A check against memorisation where all data were trained on: about 1 when samples lie among the data as
-    the data do among themselves, near 0 when they are copies; of data most of which occur twice infinite, or
-    no number.
+        median distance of a sample to the nearest data point
+        ------------------------------------------------------------
+        median distance of a data point to the nearest other data point
+
+    About 1 if samples are as far from the data as data points are from each other, near 0 if samples are
+    copies. If more than half of the data are duplicates, the denominator is zero and the result is inf or
+    nan.
     """
     to_data = nearest(samples, data, mesh=mesh)[0]
     within = nearest(data, data, exclude_self=True, mesh=mesh)[0]

@@ -1,8 +1,8 @@
-"""Coverage: are the samples among the data, and is the data among the samples?
+"""Coverage: whether the samples lie among the data, and whether the data lie among the samples.
 
-All take NumPy or JAX arrays of features or flattened pixels [n, d], and a `mesh` on whose devices to look for
-neighbours in large sets; see `neighbours`. Each is a mean over examples of `balls` or `covered`, whose
-values can be resampled for an interval; see `bootstrap`.
+All functions take NumPy or JAX arrays of features or flattened pixels [n, d]. The devices of a `mesh` search
+for neighbours in large sets (see `neighbours`). Each metric is a mean over examples of `balls` or `covered`;
+their values can be resampled for an interval (see `bootstrap`).
 """
 
 import jax
@@ -20,11 +20,19 @@ def precision_recall(
     neighbours: int = 3,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[float, float]:
-    """Precision: the share of samples in the data's manifold; recall: of data in the samples'.
+    """Precision: samples in the data's manifold. Recall: data in the samples' manifold; both as fractions.
 
-    A set's manifold is the union of balls around its points, each reaching to the k-th nearest
-    other point of the set (Kynkaanniemi et al. 2019, equations 1-2). Raises ValueError if a set has no
-    k-th neighbour.
+    The manifold of a set is the union of balls around its points. The ball of a point reaches to its k-th
+    nearest other point, k = neighbours (Kynkaanniemi et al. 2019, equations 1-2).
+
+    Args:
+        samples: features of the samples.
+        data: features of the data.
+        neighbours: number k of the neighbour to which a ball reaches.
+        mesh: devices that search for neighbours in large sets.
+
+    Raises:
+        ValueError: if a set has no k-th neighbour.
     """
     precision = np.mean(balls(samples, data, neighbours=neighbours, mesh=mesh) > 0)
     return float(precision), float(np.mean(balls(data, samples, neighbours=neighbours, mesh=mesh) > 0))
@@ -37,13 +45,27 @@ def density_coverage(
     neighbours: int = 5,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[float, float]:
-    """Density: balls of the data per sample, over k; coverage: the share of balls with a sample in them.
+    """Density, the mean number of the data's balls around a sample divided by k, and coverage.
 
-    A datum's ball reaches to its k-th nearest other datum (Naeem et al. 2020, section 3). For samples of the
-    data's own distribution density is 1 on average, and may be above 1 for others; coverage is
-    1 - (m-1)...(m-k) / ((n+m-1)...(n+m-k)), about 1 - 2^-k for sets of one size. Both use the balls of
-    the data alone: one stray sample, whose ball is large, counts no more than another. Raises ValueError if
-    the data have no k-th neighbour.
+    Coverage is the fraction of the data's balls that contain a sample. The ball of a data point reaches to
+    its k-th nearest other data point, k = neighbours. For samples of the data's own distribution the mean
+    density is 1, and other samples may exceed 1. Their expected coverage is about 1 - 2^-k for sets of equal
+    size, exactly
+
+        1 - (m-1)...(m-k) / ((n+m-1)...(n+m-k))
+
+    Only the data have balls, so a stray sample counts no more than any other.
+
+    Args:
+        samples: features of the samples.
+        data: features of the data.
+        neighbours: number k of the neighbour to which a ball reaches.
+        mesh: devices that search for neighbours in large sets.
+
+    Raises:
+        ValueError: if the data have no k-th neighbour.
+
+    Source: Naeem et al. 2020, section 3.
     """
     density = np.mean(balls(samples, data, neighbours=neighbours, mesh=mesh)) / neighbours
     return float(density), float(np.mean(covered(samples, data, neighbours=neighbours, mesh=mesh)))
@@ -56,6 +78,6 @@ def covered(
     neighbours: int = 5,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Bool[np.ndarray, "m"]:
-    """Whether the ball of each datum, reaching to its k-th nearest other, has a sample in it."""
+    """Whether the ball of each data point, which reaches to its k-th nearest other, contains a sample."""
     reach = nearest(data, data, rank=neighbours, exclude_self=True, mesh=mesh)[0]
     return nearest(data, samples, mesh=mesh)[0] <= reach

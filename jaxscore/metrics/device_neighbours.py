@@ -1,8 +1,8 @@
-"""Nearest points on accelerators: squared distances in float32, and how wrong they may be.
+"""Nearest points on accelerators: squared distances in float32, with bounds of their rounding errors.
 
-The products of 50,000 x 50,000 pairs in 2,048 dimensions are 10 TFLOP: for the devices, split over all of
-them, block by block. What float32 cannot decide is left to whoever calls, and is said: for `candidates` by
-`slack`, and by `counts` itself.
+The products of 50,000 x 50,000 pairs in 2,048 dimensions take 10 TFLOP. They are split over all devices,
+block by block. Pairs that float32 cannot decide are left to the caller: `slack` bounds the error of
+`candidates`, and `counts` returns the number of such pairs.
 
 >>> from jaxscore import sharding
 >>> points = np.array([[0.0], [1.0], [3.0], [7.0], [8.0]])
@@ -23,13 +23,13 @@ from jaxscore import sharding
 from jaxscore.types import Array
 
 BLOCK = 2**25
-"""The largest temporary on a device, in numbers: so many queries at a time times all points."""
+"""Elements of the largest temporary on a device: queries of a block times all points."""
 
 FEW = 16
-"""Dimensions up to which differences are squared and summed; beyond, |a|^2 - 2 a.b + |b|^2 is faster."""
+"""Up to this dimension differences are squared and summed; beyond, `|a|^2 - 2 a.b + |b|^2` is faster."""
 
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
-"""What rounding a number may change it by, relative to it."""
+"""Largest relative error of rounding a number."""
 
 Sets = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"], Float[np.ndarray, "m"]]
 
@@ -42,13 +42,18 @@ def candidates(
     *,
     exclude_self: bool = False,
 ) -> tuple[Int[np.ndarray, "n count"], Float[np.ndarray, "n"]]:
-    """The `count` nearest points of each query as far as float32 tells, and the last one's squared distance.
+    """Indices of the `count` nearest points of each query in float32, and squared distance of the last one.
 
-    A point that is left out although it is within a distance r of the query makes that squared distance
-    at most r^2 + `slack`. The queries are split over the devices of the mesh, all of
-    them: the last part is filled up, and what was filled is cut off. With exclude_self the two
-    sets are one, and no point is its own candidate. The devices may be those of several processes, if
-    all of them call it with the same arrays; all get the result.
+    If a point within distance r of the query is left out, the returned squared distance is at most r^2 +
+    `slack`. The queries are split over all devices of the mesh. The devices may belong to several processes:
+    all of them call this function with the same arrays and get the same result.
+
+    Args:
+        queries: points whose neighbours are searched.
+        points: points to search.
+        count: number of candidates.
+        mesh: devices.
+        exclude_self: the two sets are the same, and a point is not its own candidate.
     """
     scale, sets = _scaled(queries, points, np.zeros(len(points)))
     nearness, found = _on_devices(sets, mesh, ("candidates", count, exclude_self))
@@ -61,9 +66,9 @@ def counts(
     reach: Float[np.ndarray, "m"],
     mesh: Mesh,
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """How many points have the query within their reach for certain, and of how many float32 cannot tell.
+    """Number of points that certainly have the query within reach, and number that float32 cannot decide.
 
-    On devices and processes as `candidates`.
+    The devices and processes are used as in `candidates`.
     """
     _, sets = _scaled(queries, points, reach)
     inside, unsure = _on_devices(sets, mesh, ("counts", 0, False))
@@ -73,17 +78,18 @@ def counts(
 def slack(
     queries: Float[np.ndarray, "n d"], points: Float[np.ndarray, "m d"], radius: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
-    """What `candidates` may be off by in the squared distances of pairs at most `radius` apart."""
+    """Largest error of `candidates` in the squared distance of a pair that is at most `radius` apart."""
     centre, d = points.mean(axis=0), points.shape[1]
     lengths = np.linalg.norm(queries - centre, axis=1) + np.linalg.norm(points - centre, axis=1).max()
     return tolerance(lengths, radius, d, differences=d <= FEW, digits=FLOAT32)
 
 
 def tolerance(lengths, radius, dimensions: int, *, differences: bool, digits: float):
-    """How far a computed squared distance may be from that of a pair at most `radius` apart.
+    """Largest error of a computed squared distance, for a pair at most `radius` apart.
 
-    lengths = |a| + |b| of the pair, a and b rounded to `digits` relative to themselves. A sum of d
-    products is taken to be off by 4 sqrt(d) roundings, not by the d that are possible (Higham & Mary 2019).
+    The sum of the norms is lengths = `|a| + |b|`; a and b carry a relative rounding error of `digits`. A sum
+    of d products is taken to be off by 4 sqrt(d) roundings, not by the d roundings of the worst case (Higham
+    & Mary 2019).
     """
     if differences:
         moved = 2 * digits * lengths
@@ -92,7 +98,7 @@ def tolerance(lengths, radius, dimensions: int, *, differences: bool, digits: fl
 
 
 def _scaled(queries: np.ndarray, points: np.ndarray, reach: np.ndarray) -> tuple[float, Sets]:
-    """The sets in float32 around the mean of the points and at most 1 long: no digits lost to an offset."""
+    """The sets in float32, centred at the points' mean and of norm at most 1, to lose no digits."""
     centre = points.mean(axis=0)
     length = lambda x: np.sqrt(np.max(np.sum((x - centre) ** 2, axis=1)))
     scale = float(max(length(queries), length(points), reach.max())) or 1.0
@@ -119,7 +125,7 @@ def _on_devices(sets: Sets, mesh: Mesh, kind: tuple) -> tuple[np.ndarray, np.nda
 
 @functools.cache
 def _program(mesh: Mesh, block: int, kind: str, count: int, exclude_self: bool):
-    """(numbers, queries, points, reach) -> results, each device going through its queries in blocks."""
+    """Compiles (numbers, queries, points, reach) -> results; each device takes its queries block by block."""
     split, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
 
     def mine(numbers, queries, points, reach):
@@ -131,7 +137,8 @@ def _program(mesh: Mesh, block: int, kind: str, count: int, exclude_self: bool):
             if exclude_self:
                 own = numbers[:, None] == jnp.arange(len(points))[None]
                 squared = jnp.where(own, jnp.inf, squared)
-            # Whole: if only the last one left, XLA would sort all points on CPUs, 60 times as slow.
+            # The whole result: if only its last value were used, XLA would sort all points on CPUs, 60 times
+            # slower.
             return jax.lax.top_k(-squared, count)
 
         blocks = jax.tree.map(lambda rows: rows.reshape(-1, block, *rows.shape[1:]), (numbers, queries))
@@ -150,7 +157,7 @@ def _squared(a: Float[Array, "b d"], b: Float[Array, "m d"]) -> Float[Array, "b 
 
 
 def _counted(squared: Array, queries: Array, points: Array, reach: Array) -> tuple[Array, Array]:
-    """In how many balls for certain, and how many balls' surfaces are too near to tell."""
+    """Number of balls that certainly contain the query, and number whose surface is too near to decide."""
     length = lambda x: jnp.sqrt(jnp.sum(x**2, axis=1))
     lengths = length(queries)[:, None] + length(points)[None]
     d = queries.shape[1]

@@ -1,8 +1,8 @@
 """Distances between two sets: of features, of points, of class labels.
 
-All take NumPy or JAX arrays, compute in NumPy with float64, and return a float. Features are
-always passed in: a Frechet distance says nothing without the network that made them, the number
-of examples and the rounding of the pixels, so report these with it.
+All functions take NumPy or JAX arrays, compute with NumPy in float64, and return a float. The caller passes
+the features. Report the network that made them, the number of examples and the rounding of the pixels with
+every Frechet distance, because it depends on all three.
 """
 
 import numpy as np
@@ -12,11 +12,17 @@ from jaxscore.types import AnyArray
 
 
 def frechet(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
-    """|mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)): between Gaussians fitted to a and b.
+    """Frechet distance between the Gaussians fitted to a and b.
 
-    Heusel et al. 2017, equation 6 (there with Inception features: FID). The trace of the root is the
-    sum of the singular values of C_a^(1/2) C_b^(1/2), which exist for singular covariances too.
-    Raises ValueError for fewer than 2 examples.
+        |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))
+
+    With Inception features this is the FID. The trace of the root is the sum of the singular values of
+    C_a^(1/2) C_b^(1/2), which exist for singular covariances too.
+
+    Raises:
+        ValueError: for fewer than 2 examples.
+
+    Source: Heusel et al. 2017, equation 6.
     """
     (mean_a, root_a), (mean_b, root_b) = _gaussian(a), _gaussian(b)
     overlap = np.linalg.svd(root_a @ root_b, compute_uv=False).sum()
@@ -27,10 +33,23 @@ def frechet(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
 def sliced_wasserstein(
     a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"], *, directions: int = 256, seed: int = 0
 ) -> float:
-    """Root mean over random unit directions of the squared 1-D Wasserstein-2 distances.
+    """Sliced Wasserstein-2 distance, in units of the points.
 
-    Bonneel et al. 2015, equation 8, in units of the points; between the quantiles of the two sets,
-    which need not be of one size. Raises ValueError if directions < 1.
+        sqrt(mean_u W_2(u.a, u.b)^2),    u random unit vectors
+
+    This is the root mean square of one-dimensional distances. The quantiles of the two projected sets are
+    compared at max(n, m) levels, so the sets may have different sizes.
+
+    Args:
+        a: points [n, d].
+        b: points [m, d].
+        directions: number of directions.
+        seed: seed of the directions.
+
+    Raises:
+        ValueError: if directions < 1.
+
+    Source: Bonneel et al. 2015, equation 8.
     """
     if directions < 1:
         raise ValueError(f"directions = {directions} must be at least 1")
@@ -48,9 +67,9 @@ def sliced_wasserstein(
 
 
 def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float:
-    """KL(p || q) in nats, p and q the class frequencies of `labels` and of `reference`.
+    """KL(p || q) in nats, where p and q are the class frequencies of `labels` and of `reference`.
 
-    Infinite if a class occurs in `labels` and never in `reference`.
+    The result is infinite if a class occurs in `labels` but not in `reference`.
     """
     labels, reference = np.asarray(labels), np.asarray(reference)
     classes = int(max(labels.max(), reference.max())) + 1
@@ -62,7 +81,7 @@ def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float
 
 
 def _gaussian(x: AnyArray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean, and the symmetric root of the (unbiased) covariance."""
+    """Mean and symmetric square root of the unbiased covariance."""
     x = np.asarray(x, float)
     if len(x) < 2:
         raise ValueError(f"{len(x)} examples: a covariance needs at least 2")

@@ -1,7 +1,7 @@
-"""Maximum mean discrepancy: how far apart two sets lie for all functions of a kernel at once.
+"""Maximum mean discrepancy: the largest difference of the means of two sets, over the functions of a kernel.
 
-Unbiased: 0 on average for two sets of one distribution, and as often below as above. All take NumPy or JAX
-arrays [n, d], compute in float64 in blocks, and return a float.
+The estimates are unbiased: their mean is 0 for two sets of the same distribution, so they can be negative.
+All functions take NumPy or JAX arrays [n, d], compute in float64 in blocks, and return a float.
 
 >>> a, b = np.random.default_rng(0).standard_normal((2, 500, 4))
 >>> abs(kid(a, b)) < 0.1 < kid(a, b + 1)
@@ -18,17 +18,21 @@ from jaxtyping import Float
 from jaxscore.types import AnyArray
 
 BLOCK = 1024
-"""Rows and columns of the kernel's matrix at a time."""
+"""Rows and columns of a block of the kernel's matrix."""
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def kid(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
-    """The squared discrepancy for the kernel (x.y / d + 1)^3.
+    """Squared discrepancy for the kernel (x.y / d + 1)^3: KID, if the features are Inception's.
 
-    Binkowski et al. 2018, section 4 (there with Inception features: the kernel Inception distance, KID).
-    It has no bias that would depend on n, as a Frechet distance has. An interval is that of
-    `bootstrap.over_blocks`, or `half_samples`. Raises ValueError for fewer than 2 examples.
+    It is an unbiased estimate for every n, unlike a Frechet distance. Use `over_blocks` or `half_samples` for
+    an interval.
+
+    Raises:
+        ValueError: for fewer than 2 examples in a set.
+
+    Source: Binkowski et al. 2018, section 4.
     """
     return _discrepancy(a, b, lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3)
 
@@ -36,11 +40,17 @@ def kid(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
 def mmd(
     a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"], *, widths: Sequence[float] | None = None
 ) -> float:
-    """The squared discrepancy for the kernel sum_w exp(-|x - y|^2 / (2 w^2)), w in `widths`.
+    """Squared discrepancy for a sum of Gaussian kernels.
 
-    Gretton et al. 2012, equation 3. A sum over widths sees differences of several sizes; without widths,
-    the one of `median_distance`. For comparisons of several models give the same widths to all. Raises
-    ValueError for fewer than 2 examples, and unless the widths are positive.
+        k(x, y) = sum_w exp(-|x - y|^2 / (2 w^2)),    w in `widths`
+
+    A sum over several widths detects differences of several sizes. Without widths, the only width is
+    `median_distance`. To compare several models, give the same widths to all.
+
+    Raises:
+        ValueError: for fewer than 2 examples in a set, or unless all widths are positive.
+
+    Source: Gretton et al. 2012, equation 3.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     widths = (median_distance(a, b),) if widths is None else tuple(widths)
@@ -57,9 +67,12 @@ def mmd(
 
 
 def median_distance(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"], *, most: int = 1000) -> float:
-    """The median distance between two of all points, a's and b's: a width for `mmd`.
+    """Median distance between two points of the union of a and b: a width for `mmd`.
 
-    Gretton et al. 2012, section 8. Of sets larger than `most`, that many points evenly spaced in their order.
+    If a set has more than `most` points, at most that many of its points are used, evenly spaced in their
+    order.
+
+    Source: Gretton et al. 2012, section 8.
     """
     some = [x[:: -(-len(x) // most)] for x in (np.asarray(a, float), np.asarray(b, float))]
     points = np.concatenate(some)
@@ -78,7 +91,7 @@ def _discrepancy(a: AnyArray, b: AnyArray, kernel: Kernel) -> float:
 
 
 def _total(a: np.ndarray, b: np.ndarray, kernel: Kernel, *, own: bool = False) -> float:
-    """The sum of the kernel over all pairs; of one set, over pairs of different examples."""
+    """Sum of the kernel over all pairs; with `own`, over pairs of different examples of one set."""
     total = 0.0
     for i in range(0, len(a), BLOCK):
         for j in range(i if own else 0, len(b), BLOCK):
@@ -86,5 +99,5 @@ def _total(a: np.ndarray, b: np.ndarray, kernel: Kernel, *, own: bool = False) -
             if own and i == j:
                 total += values.sum() - np.trace(values)
             else:
-                total += values.sum() * (2 if own else 1)  # with what lies below the diagonal
+                total += values.sum() * (2 if own else 1)  # twice for the part below the diagonal
     return float(total)

@@ -1,4 +1,4 @@
-"""Modes: how many of the known modes of a distribution samples find, and how evenly.
+"""Modes: how many of the known modes of a distribution the samples reach, and how evenly.
 
 >>> means = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 >>> samples = np.array([[0.02, 0.01], [0.0, 0.01], [1.01, 0.0], [0.5, 0.5]])
@@ -20,26 +20,38 @@ from jaxtyping import Float, Int, Integer
 from jaxscore.types import AnyArray
 
 BLOCK = 4096
-"""Samples at a time: the largest temporary is BLOCK x (dimensions + modes)."""
+"""Samples in a block; the largest temporary is BLOCK x (dimensions + modes)."""
 
 
 class Modes(NamedTuple):
-    """found: modes with samples. kl: in nats, to uniform. assigned: the share of samples with a mode."""
+    """How many modes the samples reach, and how evenly."""
 
     found: int
+    """Number of modes that have a sample."""
     kl: float
+    """KL divergence from the modes' frequencies to uniform, in nats."""
     assigned: float
+    """Fraction of samples that belong to a mode."""
 
 
 def modes_found(labels: Integer[AnyArray, "n"], modes: int) -> Modes:
-    """How many of `modes` modes have a sample, and KL(p || uniform) = log modes + sum_k p_k log p_k.
+    """Number of modes with a sample, KL divergence to uniform, and fraction of samples that belong to a mode.
 
-    labels[i] is the number of sample i's mode, 0 to modes - 1, or -1 if it belongs to none; p are the
-    shares of the modes among the samples that have one. On the grid of 25 Gaussians and on 1,000 stacked
-    digits as in Srivastava et al. 2017, sections 4.1 and 4.2, and Lin et al. 2018, section 4; there of 2,500
-    and 26,000 samples: fewer find fewer modes, and even n perfect samples have a KL of about
-    (modes - 1) / (2 n). For the KL to the shares of data see `class_kl`. Without any sample that has a mode
-    it is infinite. Raises ValueError for other labels, for no samples and for no modes.
+        KL(p || uniform) = log modes + sum_k p_k log p_k
+
+    p_k is the fraction of mode k among the samples that belong to a mode; the KL is infinite if none does.
+    For the KL to the frequencies of data see `class_kl`.
+
+    The published protocols are the grid of 25 Gaussians with 2,500 samples, and 1,000 stacked digits with
+    26,000 samples (Srivastava et al. 2017, sections 4.1 and 4.2; Lin et al. 2018, section 4). Fewer samples
+    reach fewer modes, and even n perfect samples have a KL of about (modes - 1) / (2 n).
+
+    Args:
+        labels: mode of each sample, 0 to modes - 1, or -1 for none.
+        modes: number of modes.
+
+    Raises:
+        ValueError: for other labels, for no samples, or if modes < 1.
     """
     labels = np.asarray(labels)
     if modes < 1:
@@ -49,7 +61,7 @@ def modes_found(labels: Integer[AnyArray, "n"], modes: int) -> Modes:
     counts = np.bincount(labels[labels >= 0], minlength=modes)
     assigned = int(counts.sum())
     p = counts[counts > 0] / max(assigned, 1)
-    # No less than 0, which the rounding of an even spread may come to.
+    # The KL of even frequencies may be negative by rounding.
     kl = max(float(np.log(modes) + np.sum(p * np.log(p))), 0.0) if assigned else float("inf")
     return Modes(int(np.sum(counts > 0)), kl, assigned / len(labels))
 
@@ -61,13 +73,21 @@ def assign(
     *,
     reach: float = 3.0,
 ) -> Int[np.ndarray, "n"]:
-    """The number of the nearest mean of each sample, or -1 if it is further away than `reach` std.
+    """Number of the nearest mean of each sample, or -1 if it is farther than `reach` standard deviations.
 
-    The mixture's components are N(means[k], std[k]^2 I). In the plane, with a reach of 3, this is the
-    protocol of Srivastava et al. 2017, section 4.1: a mode is found if a sample is that near it, and samples
-    that near to one are of high quality. Of the mixture's own samples exp(-9/2) = 1.1 % are not; in
-    more dimensions more. Numbers that are not finite belong to no mode. Raises ValueError unless std and
-    reach are positive.
+    The components of the mixture are N(means[k], std[k]^2 I). In two dimensions, with a reach of 3, this is
+    the protocol of Srivastava et al. 2017, section 4.1: samples within reach of a mode are of high quality,
+    and a mode is found if it has such a sample. Of the mixture's own samples, exp(-9/2) = 1.1 % are out of
+    reach in two dimensions, and more in higher dimensions. Samples with non-finite numbers get -1.
+
+    Args:
+        samples: samples.
+        means: means of the components.
+        std: standard deviation of all components, or one for each.
+        reach: largest distance to the mean, in standard deviations.
+
+    Raises:
+        ValueError: unless std and reach are positive.
     """
     samples, means = np.asarray(samples, float), np.asarray(means, float)
     std = np.broadcast_to(np.asarray(std, float), len(means))
@@ -85,10 +105,15 @@ def assign(
 
 
 def stacked(labels: Integer[AnyArray, "n k"], *, classes: int = 10) -> Int[np.ndarray, "n"]:
-    """The number of the mode of images whose k channels are images of one of `classes` classes each.
+    """Mode numbers of stacked images, whose k channels each show one of `classes` classes.
 
-    labels are read as digits, the first channel's the highest: 0 to classes^k - 1, which is 999 for three
-    stacked digits (Metz et al. 2017, section 3.3.1). Raises ValueError for labels outside of the classes.
+    The labels of the channels are read as digits of a number in base `classes`, the first channel's the most
+    significant: 0 to classes^k - 1, which is 999 for three stacked digits.
+
+    Raises:
+        ValueError: for labels outside 0 to classes - 1.
+
+    Source: Metz et al. 2017, section 3.3.1.
     """
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:

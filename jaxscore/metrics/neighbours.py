@@ -1,10 +1,12 @@
-"""Nearest neighbours, and the balls around points that reach to theirs: exactly, however large the sets.
+"""Nearest neighbours, and balls around points that reach to their neighbours: exact for sets of any size.
 
-All take NumPy or JAX arrays of features or flattened pixels [n, d]. Distances are those of the
-differences in float64. In which order points lie is found from |a|^2 - 2 a.b + |b|^2 in blocks, and where the
-rounding of that could matter the differences decide. With a `mesh` its devices do so first, in
-float32, each for its part of the queries, and hand what they cannot decide to the host: the same results,
-for sets of tens of thousands. On several processes all call it with the same arrays.
+All functions take NumPy or JAX arrays of features or flattened pixels [n, d]. Returned distances are computed
+from differences, in float64. The order of the points is found from `|a|^2 - 2 a.b + |b|^2`, in blocks; where
+rounding could change the order, the differences decide.
+
+With a `mesh`, its devices first compute in float32, each for its part of the queries. Pairs that float32
+cannot decide are decided on the host, so the results are the same; this pays for sets of tens of thousands.
+With several processes, all call the functions with the same arrays.
 
 >>> points = np.array([[0.0], [1.0], [3.0]])
 >>> distances, numbers = nearest(np.array([[2.5], [-1.0]]), points)
@@ -22,10 +24,10 @@ from jaxscore.metrics import device_neighbours
 from jaxscore.types import AnyArray
 
 BLOCK = 1024
-"""Queries at a time: the largest temporary is BLOCK x len(points)."""
+"""Queries in a block; the largest temporary is BLOCK x len(points)."""
 
 SPARE = 8
-"""Candidates beyond those asked for: what is off by rounding is most often among them."""
+"""Candidates beyond the requested rank: rounding rarely moves a neighbour by more places."""
 
 
 def nearest(
@@ -36,10 +38,17 @@ def nearest(
     exclude_self: bool = False,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Float[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Distance to, and index of, the rank-th nearest point of each query; any of several equally far.
+    """Distance to the rank-th nearest point of each query, and its index; ties are broken arbitrarily.
 
-    With exclude_self the two sets are one, and no point is its own neighbour. Raises ValueError if
-    there is no rank-th point, or if a number is not finite.
+    Args:
+        queries: points whose neighbours are searched.
+        points: points to search.
+        rank: 1 for the nearest point, 2 for the second nearest, and so on.
+        exclude_self: the two sets are the same, and a point is not its own neighbour.
+        mesh: devices that search first, for large sets.
+
+    Raises:
+        ValueError: if there is no rank-th point, or if a number is not finite.
     """
     queries, points = _finite(queries), _finite(points)
     available = len(points) - exclude_self
@@ -66,11 +75,19 @@ def balls(
     neighbours: int,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Int[np.ndarray, "n"]:
-    """In how many of the points' balls each query lies, on the surface included.
+    """Number of the points' balls that contain each query, including balls with the query on the surface.
 
-    A point's ball reaches to its k-th nearest other point, k = neighbours. Precision, recall and
-    density are means of this. Raises ValueError if there is no k-th other point, or if a number is not
-    finite.
+    The ball of a point reaches to its k-th nearest other point, k = neighbours. Precision, recall and density
+    are means of this function.
+
+    Args:
+        queries: points to look for in the balls.
+        points: centres of the balls.
+        neighbours: number k of the neighbour to which a ball reaches.
+        mesh: devices that search first, for large sets.
+
+    Raises:
+        ValueError: if there is no k-th other point, or if a number is not finite.
     """
     queries, points = _finite(queries), _finite(points)
     reach = nearest(points, points, rank=neighbours, exclude_self=True, mesh=mesh)[0]
@@ -88,7 +105,7 @@ def balls(
 
 
 def _squares(points: np.ndarray):
-    """A function of queries: their squared distances [n, m] to the points, and |a| + |b| for `_slack`."""
+    """A function of queries: their squared distances [n, m] to the points, and `|a| + |b|` for `_slack`."""
     centre = points.mean(axis=0)
     b = points - centre
     of_b = np.sum(b**2, axis=1)
@@ -136,7 +153,7 @@ def _slack(lengths: np.ndarray, radius, points: np.ndarray) -> np.ndarray:
 
 
 def _ranked(queries, points, found, rank) -> tuple[np.ndarray, np.ndarray]:
-    """Distance and number of the rank-th nearest of the points found for each query."""
+    """Distance and index of the rank-th nearest of the points found for each query."""
     distances = np.empty(found.shape)
     for part in _parts(np.arange(len(queries))):
         distances[part] = _apart(queries[part, None], points[found[part]])
@@ -145,7 +162,7 @@ def _ranked(queries, points, found, rank) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # From the difference: the expanded square loses the small distances that matter most.
+    # From the difference: the expanded square loses small distances, which matter most.
     return np.sqrt(np.sum((a - b) ** 2, axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""Convolutions from images to a code, and from a code to images: the two halves of an autoencoder.
+"""Convolutional networks from images to a code and back: the two halves of an autoencoder.
 
 >>> import jax, jax.numpy as jnp
 >>> encoder, decoder = Encoder(outputs=6, channels=8), Decoder(event=(8, 8, 3), channels=8)
@@ -19,8 +19,9 @@ from jaxscore.types import Array, DTypeLike
 class Encoder(nn.Module):
     """Images [b, height, width, channels] -> [b, outputs], float32.
 
-    A convolution to `channels * multipliers[0]` channels, then for each further multiplier one that halves
-    the sides, rounded up; SiLU after each; a dense layer over all pixels.
+    The first convolution makes `channels * multipliers[0]` channels. Each further multiplier adds a
+    convolution that halves the sides, rounded up. SiLU follows each convolution, and a dense layer over all
+    pixels ends it.
     """
 
     outputs: int
@@ -39,11 +40,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A code z[b, n] -> images [b, *event], event = (height, width, channels), float32.
+    """Code z[b, n] -> images [b, *event], event = (height, width, channels), float32.
 
-    `Encoder` the other way round: a dense layer to the smallest image, then for each multiplier, the last
-    one first, a convolution with SiLU after each pixel has become four, but for the first; a last
-    convolution. Sides that are no multiple are cut at the end.
+    It mirrors `Encoder`. A dense layer makes the smallest image. Each multiplier, from the last to the first,
+    adds a convolution with SiLU; between them the sides are doubled by repeating pixels. A last convolution
+    makes the image. If the sides are no multiples of the factor, the image is cut at the end.
     """
 
     event: tuple[int, int, int]

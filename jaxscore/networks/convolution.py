@@ -1,4 +1,4 @@
-"""Convolutions as PyTorch has them: its initialisation, and zeros around the image.
+"""Convolutions with PyTorch's initialisation and padding by zeros.
 
 >>> import jax, jax.numpy as jnp
 >>> layer = Convolution(8, dilation=2)
@@ -16,10 +16,12 @@ from jaxscore.types import Array, DTypeLike, Key
 
 
 class Convolution(nn.Module):
-    """[b, h, w, c] -> [b, h, w, features], a square kernel of odd `size`, stride 1, zeros around.
+    """[b, h, w, c] -> [b, h, w, features]: a square kernel of odd `size`, stride 1, padded with zeros.
 
-    y_p = bias + sum over q of kernel_q x_{p + dilation q}. Kernel and bias start uniform in
-    +- 1 / sqrt(size^2 c), PyTorch's default, with which NCSN and NCSNv2 were published.
+        y_p = bias + sum over q of kernel_q x_{p + dilation q}
+
+    Kernel and bias start uniform in +- 1 / sqrt(size^2 c). This is PyTorch's default, with which NCSN and
+    NCSNv2 were published.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Discriminators: from examples to logits of being data, told a noise level where there is one.
+"""Discriminators: from examples, and optionally a noise level, to logits of being data.
 
 >>> import jax, jax.numpy as jnp
 >>> network, x, c_noise = Discriminator(channels=8), jnp.zeros((4, 8, 8, 2)), jnp.zeros(4)
@@ -6,10 +6,10 @@
 >>> network.apply(params, x, c_noise).shape
 (4,)
 
-Both see how much the examples of a group differ (`layers.MinibatchDeviation`), by which a generator that
-draws all alike is found out: a row's logit depends on its neighbours. Neither has a norm, whose statistics
-would couple the examples further. Smooth but for the kinks of LeakyReLU(0.2), so a gradient penalty can be
-differentiated.
+Both networks see how much the examples of a group differ (`layers.MinibatchDeviation`). This exposes a
+generator whose samples are all alike, and makes a row's logit depend on its neighbours. Neither network has
+norms, because batch statistics would couple the examples further. LeakyReLU(0.2) is the only kink, so a
+gradient penalty can be differentiated.
 """
 
 import functools
@@ -27,11 +27,15 @@ activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
 class Discriminator(nn.Module):
     """Images [b, height, width, channels], c_noise[b] or None -> logits[b], float32.
 
-    A convolution to `channels * multipliers[0]` channels, then for each further multiplier a residual
-    block that halves the sides; the deviation over groups of `group`; a convolution, the sum over all
-    pixels, and a dense layer. Of a denoising diffusion GAN (Xiao et al. 2022, appendix), with average
-    pooling in place of their filter; x_next and x go in as channels side by side. Raises ValueError if a
-    side is not divisible by 2^(len(multipliers) - 1).
+    The first convolution makes `channels * multipliers[0]` channels. Each further multiplier adds a residual
+    block that halves the sides. The end is the deviation over groups of `group`, a convolution, the sum over
+    all pixels, and a dense layer.
+
+    This is the discriminator of a denoising diffusion GAN (Xiao et al. 2022, appendix), with average pooling
+    in place of its filter. x_next and x are concatenated along the channels.
+
+    Raises:
+        ValueError: if a side is not divisible by 2^(len(multipliers) - 1).
     """
 
     channels: int = 32
@@ -60,7 +64,7 @@ class Discriminator(nn.Module):
 
 
 class HalvingBlock(nn.Module):
-    """Two 3x3 convolutions, the noise level added in between, then half the sides; of the same variance."""
+    """Two 3x3 convolutions with the noise level added in between, then halved sides; keeps the variance."""
 
     channels: int
     dtype: DTypeLike = jnp.float32
@@ -77,11 +81,11 @@ class HalvingBlock(nn.Module):
 
 
 class DenseDiscriminator(nn.Module):
-    """x[b, ...] flattened, c_noise[b] or None -> logits[b], float32: `depth` dense layers of `width`.
+    """x[b, ...], flattened, and c_noise[b] or None -> logits[b], float32, for points and for small images.
 
-    For points and for images of few pixels. The noise level is added to what each layer makes; the
-    deviation over groups of `group` goes into the last. The input is seen through `layers.waves` of so
-    many `octaves`.
+    There are `depth` dense layers of `width`. The noise level is added to the output of each layer, and the
+    deviation over groups of `group` to the input of the last one. The input passes through `layers.waves`
+    with `octaves`.
     """
 
     width: int = 128
@@ -108,7 +112,7 @@ class DenseDiscriminator(nn.Module):
 
 
 def _embedding(network, c_noise: Array | None) -> Array | None:
-    """The noise level for the layers of a network, if it is told one."""
+    """Embedding of the noise level for the layers of a network; None without a noise level."""
     if c_noise is None:
         return None
     return NoiseEmbedding(network.embedding, dtype=network.dtype)(c_noise)

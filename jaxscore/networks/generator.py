@@ -1,4 +1,4 @@
-"""Generators: from a latent to an example, and, in a denoising diffusion GAN, from a noisy example too.
+"""Generators: from a latent to an example; in a denoising diffusion GAN, from a noisy example too.
 
 >>> import jax, jax.numpy as jnp
 >>> network, z = DenseGenerator(event=(8, 8, 1), width=16), jnp.zeros((4, 10))
@@ -6,7 +6,7 @@
 >>> network.apply(params, z).shape
 (4, 8, 8, 1)
 
-For generators that are convolutional see `UNet` with a latent, and `autoencoder.Decoder`.
+Convolutional generators are `UNet` with a latent, and `autoencoder.Decoder`.
 """
 
 import functools
@@ -22,12 +22,12 @@ activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
 
 
 class DenseGenerator(nn.Module):
-    """latent z[b, n], and x[b, *event] at c_noise[b] if there is one -> [b, *event], float32.
+    """latent z[b, n], optionally with x[b, *event] and c_noise[b] -> [b, *event], float32.
 
-    `depth` dense layers of `width` with LeakyReLU(0.2), z beside x in the input, the noise level added to
-    what each layer makes. Unlike a score network's, its output layer does not start at zero: what it makes
-    must differ with z from the beginning, or it learns to ignore it. x is seen through `layers.waves`
-    of so many `octaves`. For points and images of few pixels.
+    There are `depth` dense layers of `width` with LeakyReLU(0.2), for points and small images. The input is z
+    and x side by side, and the noise level is added to the output of each layer. x passes through
+    `layers.waves` with `octaves`. The output layer does not start at zero as in a score network: its outputs
+    must depend on z from the beginning, or the network learns to ignore z.
     """
 
     event: tuple[int, ...]

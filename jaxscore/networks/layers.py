@@ -11,10 +11,10 @@ from jaxscore.types import AnyArray, Array, DTypeLike, right
 
 
 class NoiseEmbedding(nn.Module):
-    """c_noise[b] -> [b, width]: sines and cosines at geometric frequencies, then a layer and SiLU.
+    """c_noise[b] -> [b, width]: sines and cosines at geometric frequencies, then a dense layer and SiLU.
 
-    Fourier features as in Tancik et al. 2020, with fixed frequencies from 1 to `frequency_max`
-    radians per unit of c_noise = ln(sigma) / 4. Computed in float32: the phase needs the digits.
+    These are Fourier features (Tancik et al. 2020) with fixed frequencies, from 1 to `frequency_max` radians
+    per unit of c_noise = ln(sigma) / 4. They are computed in float32, because the phase needs the digits.
     """
 
     width: int
@@ -31,20 +31,20 @@ class NoiseEmbedding(nn.Module):
 
 
 def waves(x: Float[Array, "b d"], octaves: int) -> Float[Array, "b e"]:
-    """x, and cos(2^k x) and sin(2^k x) for k = 1, ..., octaves, side by side: e = (2 octaves + 1) d.
+    """Fourier features: x, and cos(2^k x) and sin(2^k x) for k = 1, ..., octaves, side by side.
 
-    Fourier features (Tancik et al. 2020, section 4), by which dense layers tell points of the plane apart
-    that lie as near as 2^-octaves. With 0 octaves it is x.
+    The width is e = (2 octaves + 1) d; with 0 octaves the result is x. They let dense layers tell apart
+    points as near as 2^-octaves (Tancik et al. 2020, section 4).
     """
     phases = [2.0**k * x for k in range(1, octaves + 1)]
     return jnp.concatenate([x, *(f(phase) for phase in phases for f in (jnp.cos, jnp.sin))], axis=1)
 
 
 class Mapping(nn.Module):
-    """A latent z[b, latent] -> [b, width], `depth` layers with SiLU, each z first scaled to |z|^2 = latent.
+    """Latent z[b, latent] -> [b, width]: `depth` layers with SiLU, after scaling each z to `|z|^2 = latent`.
 
-    StyleGAN's mapping network (Karras et al. 2019, section 2; the scaling of 2018, section 4.2): what
-    follows is modulated by what it makes of z.
+    This is StyleGAN's mapping network (Karras et al. 2019, section 2); the scaling is from Karras et al.
+    2018, section 4.2. Its output modulates the network that follows.
     """
 
     width: int
@@ -98,9 +98,9 @@ def require_classes(labels: AnyArray, n_classes: int) -> None:
 class MinibatchDeviation(nn.Module):
     """h[b, ..., c] -> [b, ..., c + 1]: the last channel says how much the examples of a group differ.
 
-    The standard deviation over the group, averaged over all the rest of the event (Karras et al. 2018,
-    section 3). Groups are of `group` neighbours in the batch, or of as many as divide both: a batch that is
-    split over devices has its groups on one device each.
+    The channel is the standard deviation over the group, averaged over the event (Karras et al. 2018, section
+    3). A group is `group` neighbours in the batch, or the greatest common divisor of `group` and b. If the
+    batch is split over devices, each group lies on one device.
     """
 
     group: int = 4
@@ -109,14 +109,14 @@ class MinibatchDeviation(nn.Module):
     def __call__(self, h: Float[Array, "b *event"]) -> Array:
         group = math.gcd(len(h), self.group)
         grouped = h.reshape(-1, group, *h.shape[1:]).astype(jnp.float32)
-        deviation = jnp.sqrt(jnp.var(grouped, axis=1) + 1e-8)  # its slope at 0 would be infinite
+        deviation = jnp.sqrt(jnp.var(grouped, axis=1) + 1e-8)  # the root's slope at 0 is infinite
         each = jnp.repeat(deviation.reshape(len(h) // group, -1).mean(axis=1), group)
         channel = jnp.broadcast_to(right(each, h), (*h.shape[:-1], 1))
         return jnp.concatenate([h, channel.astype(h.dtype)], axis=-1)
 
 
 class Modulation(nn.Module):
-    """x (1 + scale) + shift, both linear in the embedding and zero at first (Perez et al. 2018)."""
+    """x (1 + scale) + shift; both are linear in the embedding and start at zero (Perez et al. 2018)."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -129,10 +129,14 @@ class Modulation(nn.Module):
 
 
 def rematerialised(kind: type[nn.Module], remat: bool, *, static: tuple[int, ...] = ()) -> type[nn.Module]:
-    """The module, or with `remat` one that keeps its inputs and computes the rest again for the gradient.
+    """The module; with `remat`, one that stores only its inputs and recomputes the rest for the gradient.
 
-    A quarter to a third more operations, for the memory of one block in place of all (Chen et al. 2016).
-    `static` are the numbers of arguments that are no arrays, self being 0. Give the module the name that it
-    would have by itself: the parameters are then the same.
+    It needs a quarter to a third more operations, and memory for one block instead of all (Chen et al. 2016).
+    Give the module the name that it would have by itself, so that the parameters keep their names.
+
+    Args:
+        kind: class of the module.
+        remat: whether to recompute.
+        static: positions of arguments that are not arrays; self is 0.
     """
     return nn.remat(kind, static_argnums=static) if remat else kind

@@ -1,8 +1,8 @@
 """NCSN and NCSNv2, the noise-conditional score networks of Song & Ermon (2019, 2020).
 
-Both are the RefineNet of `jaxscore.networks.refinenet`. NCSN looks up the number of the noise level
-in every norm and returns the score itself; NCSNv2 does not look at the noise level at all and
-returns sigma times the score, which `score.over_sigma` divides.
+Both are the RefineNet of `jaxscore.networks.refinenet`. NCSN has parameters for each noise level in every
+norm, and returns the score. NCSNv2 does not use the noise level and returns sigma times the score;
+`score.over_sigma` divides by sigma.
 
 >>> import jax, jax.numpy as jnp
 >>> x, c_noise = jnp.zeros((2, 8, 8, 1)), jnp.zeros(2)
@@ -22,12 +22,21 @@ from jaxscore.types import Array, DTypeLike
 
 
 class NCSN(nn.Module):
-    """score(x[b, h, w, c], level[b]) -> [b, h, w, c], float32; `level` the number of the noise level.
+    """score(x[b, h, w, c], level[b]) -> [b, h, w, c], float32; `level` is the number of the noise level.
 
-    Numbers run from 0 for the largest sigma to levels - 1; a float is rounded, and one out of range
-    is clipped. The output is the score, unscaled. As published: 128 channels and 10 levels for
-    CIFAR-10 and CelebA, 64 channels for MNIST. With centred_input=False, as published, x are images
-    in 0..1 (plus noise), which the network maps to 2 x - 1; with True it takes x as it is.
+    The output is the score, unscaled. As published, it has 10 levels, and 128 channels for CIFAR-10 and
+    CelebA or 64 for MNIST. Numbers of levels run from 0 for the largest sigma to levels - 1. A float is
+    rounded, and a number out of range is clipped.
+
+    Args:
+        channels: channels of the first stage.
+        levels: number of noise levels.
+        stages: stages of the RefineNet.
+        centred_input: if False, as published, x are images in 0..1 plus noise and the network maps them to 2
+            x - 1; if True, x is used as it is.
+        activation: activation function.
+        dtype: type of the computation.
+        remat: store only the inputs of the blocks for the gradient.
     """
 
     channels: int = 128
@@ -47,13 +56,19 @@ class NCSN(nn.Module):
 
 
 class NCSNv2(nn.Module):
-    """sigma score(x[b, h, w, c]) -> [b, h, w, c], float32, whatever the noise level.
+    """sigma score(x[b, h, w, c]) -> [b, h, w, c], float32, for every noise level.
 
-    `stages` are refinenet.SMALL (28 to 64 pixels), DEEPER (96 to 128) or DEEPEST (256), or any of
-    one's own. As published: 128 channels. The noise level, the second argument, is ignored: divide
-    by sigma with `score.over_sigma` (technique 3). With centred_input=False, as published, x are
-    images in 0..1 (plus noise), which the network maps to 2 x - 1; with True it takes x as it is. `remat`
-    keeps the blocks' inputs alone for the gradient.
+    The noise level, the second argument, is ignored: divide by sigma with `score.over_sigma` (technique 3 of
+    Song & Ermon 2020). As published, it has 128 channels.
+
+    Args:
+        channels: channels of the first stage.
+        stages: refinenet.SMALL (28 to 64 pixels), DEEPER (96 to 128), DEEPEST (256), or other stages.
+        centred_input: if False, as published, x are images in 0..1 plus noise and the network maps them to 2
+            x - 1; if True, x is used as it is.
+        activation: activation function.
+        dtype: type of the computation.
+        remat: store only the inputs of the blocks for the gradient.
     """
 
     channels: int = 128

@@ -1,8 +1,8 @@
-"""RefineNet with dilated residual stages and instance norm++: what NCSN and NCSNv2 share.
+"""RefineNet with dilated residual stages and instance norm++, the network of NCSN and NCSNv2.
 
-Going down, stages of two residual blocks; those without dilation halve the image, the last two
-widen their view by dilation instead. Going up, one refine block per stage merges the stage's
-features with what came from below (Lin et al. 2017; Song & Ermon 2019, appendix A).
+On the way down, each stage has two residual blocks. Stages without dilation halve the image; the last two
+stages widen their view by dilation instead. On the way up, one refine block per stage merges the stage's
+features with the output of the block below (Lin et al. 2017; Song & Ermon 2019, appendix A).
 
 >>> import jax, jax.numpy as jnp
 >>> x = jnp.zeros((1, 8, 8, 1))
@@ -27,26 +27,36 @@ Level = Int[Array, "b"] | None
 Stages = tuple[tuple[int, int], ...]
 
 SMALL: Stages = ((1, 1), (2, 1), (2, 2), (2, 4))
-"""Stages (multiple of the channels, dilation) for images of 28 to 64 pixels; halves them once."""
+"""Stages (multiple of the channels, dilation) for images of 28 to 64 pixels, which are halved once."""
 
 COMPACT: Stages = ((1, 1), (2, 1), (2, 1), (2, 2))
-"""Not of the papers: as many stages and parameters, but 28 to 64 pixels halved twice, at 0.6 of the cost."""
+"""For 28 to 64 pixels, halved twice, at 0.6 of the cost of SMALL with 2 % fewer parameters; not published."""
 
 DEEPER: Stages = ((1, 1), (2, 1), (2, 1), (4, 2), (4, 4))
-"""For 96 to 128 pixels (Song & Ermon 2020, appendix A): one stage more, twice the channels below."""
+"""For 96 to 128 pixels: one more stage, and twice the channels in the last two (Song & Ermon 2020, appendix
+A)."""
 
 DEEPEST: Stages = ((1, 1), (2, 1), (2, 1), (2, 1), (4, 2), (4, 4))
-"""For 256 pixels: still one stage more."""
+"""For 256 pixels: another stage more."""
 
 
 class RefineNet(nn.Module):
-    """Images [b, h, w, c] -> the same shape, float32; every level of noise has its own norms.
+    """Images [b, h, w, c] -> images of the same shape, float32.
 
-    `levels` is the number of noise levels, each norm holding a row for each, and `level` the number
-    of each example's; the refine blocks then have norms too and average in their pooling. With
-    levels=None there is one row for all, the refine blocks have no norms and take the maximum.
-    `remat` keeps the blocks' inputs alone for the gradient. Raises ValueError if the sides cannot be
-    halved as often as `stages` do.
+    With `levels`, each norm has parameters for each noise level, and `level` holds the number of each
+    example's level. The refine blocks then have norms, and pool by the mean. With levels=None all examples
+    share the parameters, the refine blocks have no norms, and pool by the maximum.
+
+    Args:
+        channels: channels of the first stage.
+        stages: (multiple of the channels, dilation) of each stage.
+        levels: number of noise levels, or None.
+        activation: activation function.
+        dtype: type of the computation.
+        remat: store only the inputs of the blocks for the gradient.
+
+    Raises:
+        ValueError: if the sides cannot be halved as often as `stages` requires.
     """
 
     channels: int = 128
@@ -69,7 +79,7 @@ class RefineNet(nn.Module):
             h = residual(width, dilation, False, **shared, name=f"stage{number}_block2")(h, level)
             outputs.append(h)
 
-        # Each refine block makes as many channels as the stage above has.
+        # A refine block has as many output channels as the stage above.
         out = [self.channels, *widths]
         for number in reversed(range(1, len(widths) + 1)):
             inputs = outputs[-1:] if number == len(widths) else [outputs[number - 1], h]
@@ -81,13 +91,18 @@ class RefineNet(nn.Module):
 
 
 class InstanceNormPlus(nn.Module):
-    """gamma ((x - m) / s + alpha (m - mean m) / std m) + beta, the last two over the channels.
+    """Instance norm that keeps the channels' means relative to each other.
 
-    m and s are each channel's mean and standard deviation over the pixels (s with 1 / n, as is
-    usual), and std m that of the channels' means (with 1 / (c - 1)); 1e-5 is added to both
-    variances. The alpha term keeps how bright the channels are against each other, which plain
-    instance norm forgets (Song & Ermon 2019, appendix A.1). Statistics are float32. With `levels`
-    there are rows gamma, alpha and beta for each noise level. gamma, alpha ~ N(1, 0.02^2), beta = 0.
+        gamma ((x - m) / s + alpha (m - mean m) / std m) + beta
+
+    m and s are mean and standard deviation of each channel over the pixels, s with 1 / n. mean m and std m
+    are taken over the channels, std m with 1 / (c - 1). 1e-5 is added to both variances. The alpha term keeps
+    the brightness of the channels relative to each other, which plain instance norm discards.
+
+    Statistics are float32. With `levels` there are rows of gamma, alpha and beta for each noise level. They
+    start at gamma, alpha ~ N(1, 0.02^2) and beta = 0.
+
+    Source: Song & Ermon 2019, appendix A.1.
     """
 
     levels: int | None = None
@@ -119,10 +134,10 @@ class InstanceNormPlus(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """h + conv(act(norm(conv(act(norm(h)))))), with a convolution in h's way if the shape changes.
+    """h + conv(act(norm(conv(act(norm(h)))))), with a convolution of h if the shape changes.
 
-    resample=True widens to `channels` in the second convolution and, without dilation, halves the
-    image after it (and after the 1x1 convolution in h's way); with dilation the sides stay.
+    With resample=True the second convolution widens to `channels`. Without dilation the sum is then halved;
+    with dilation the sides stay.
     """
 
     channels: int
@@ -151,9 +166,9 @@ class ResidualBlock(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """Residual units on each input, their sum at the first one's size, chained pooling, more units.
+    """Residual units for each input, their sum at the size of the first input, chained pooling, more units.
 
-    `channels` come out; `blocks` residual units end it.
+    The output has `channels` channels; the last part has `blocks` residual units.
     """
 
     channels: int
@@ -176,7 +191,7 @@ class RefineBlock(nn.Module):
 
 
 class ResidualUnits(nn.Module):
-    """`blocks` times h + conv(act(conv(act(h)))), no biases; with levels, a norm before each act."""
+    """`blocks` times h + conv(act(conv(act(h)))), without biases; with levels, a norm before each act."""
 
     blocks: int
     levels: int | None = None
@@ -198,7 +213,7 @@ class ResidualUnits(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The sum of a convolution of each input, interpolated to the sides of the first."""
+    """Sum of a convolution of each input, interpolated to the sides of the first input."""
 
     channels: int
     levels: int | None = None
@@ -216,9 +231,9 @@ class Fusion(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """h = act(h), plus a chain of two (pool, convolve) whose every link is added (5x5, stride 1).
+    """act(h), plus each link of a chain of two (5x5 pooling with stride 1, convolution).
 
-    The pool is the maximum; with levels it is the mean, of a norm.
+    The pooling takes the maximum. With levels it takes the mean, after a norm.
     """
 
     levels: int | None = None

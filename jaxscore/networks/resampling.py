@@ -1,4 +1,4 @@
-"""Pooling and interpolation of images [b, h, w, c], of few operations and cheap gradients.
+"""Pooling and interpolation of images [b, h, w, c], with few operations and cheap gradients.
 
 >>> import jax.numpy as jnp
 >>> ramp = jnp.arange(16.0).reshape(1, 4, 4, 1)
@@ -22,7 +22,7 @@ Images = Float[Array, "b h w c"]
 
 
 def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
-    """The mean of each 2 x 2 block: half the sides. Raises ValueError if a side is odd."""
+    """Mean of each 2 x 2 block, which halves the sides. Raises ValueError if a side is odd."""
     b, height, width, c = x.shape
     if height % 2 or width % 2:
         raise ValueError(f"image sides {(height, width)} must be even where the network halves them")
@@ -30,16 +30,16 @@ def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
 
 
 def max_pool(x: Images) -> Images:
-    """The maximum over the 5 x 5 pixels around each pixel, those inside the image.
+    """Maximum over the 5 x 5 pixels around each pixel; pixels outside the image do not count.
 
-    As maxima of shifted slices, along rows and then columns: the gradient is then selections, where
-    that of a reduction over windows is a scatter, which XLA does one number at a time on CPU.
+    It is computed by maxima of shifted slices, along rows and then columns, whose gradient is a selection.
+    The gradient of a reduction over windows is a scatter, which XLA does one number at a time on CPU.
     """
     return _windows_of_five(x, _maximum, -jnp.inf)
 
 
 def average_pool(x: Images) -> Images:
-    """The mean over the 5 x 5 pixels around each pixel, zeros outside the image."""
+    """Mean over the 5 x 5 pixels around each pixel, with zeros outside the image."""
     return _windows_of_five(x, jnp.add, 0.0) / 25
 
 
@@ -57,12 +57,12 @@ def _windows_of_five(x: Images, combine: Callable[[Array, Array], Array], outsid
 
 
 def _maximum(a: Array, b: Array) -> Array:
-    """jnp.maximum, whose gradient keeps two float masks and shares ties; this one keeps one of bits."""
+    """Maximum whose gradient stores one mask of bits; that of `jnp.maximum` stores two masks of floats."""
     return jnp.where(a >= b, a, b)
 
 
 def resize(x: Images, sides: tuple[int, int]) -> Float[Array, "b new_h new_w c"]:
-    """Linear interpolation along rows and columns, corner pixels onto corner pixels."""
+    """Linear interpolation along rows and columns, with corner pixels mapped to corner pixels."""
     rows, columns = (_interpolation(old, new) for old, new in zip(x.shape[1:3], sides, strict=True))
     if x.shape[1] != sides[0]:
         x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x)
@@ -72,6 +72,6 @@ def resize(x: Images, sides: tuple[int, int]) -> Float[Array, "b new_h new_w c"]
 
 
 def _interpolation(old: int, new: int) -> np.ndarray:
-    """The weights [new, old] of linear interpolation: two neighbours for each new position."""
+    """Weights [new, old] of linear interpolation: two neighbours for each new position."""
     position = np.linspace(0.0, old - 1.0, new)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(old)[None]))

@@ -1,8 +1,8 @@
-"""What a program will cost on a machine that is not there: reads what XLA has compiled for it.
+"""What a program will cost on a machine that is not there: reads the program that XLA has compiled for it.
 
     compiled = step.lower(key, state, batch).compile()      for the local devices, or for a TPU topology
     found = plan.cost(compiled)                              operations, bytes, exchanges, memory
-    bound = plan.roofline(found, plan.find("TPU v5e"))       the least seconds, and why
+    bound = plan.roofline(found, plan.find("TPU v5e"))       least time in seconds, and what limits it
 
 `experiments.plan` compiles an experiment's training step and samplers for a TPU topology and prints this.
 """

@@ -1,9 +1,10 @@
-"""From a compiled program to what it costs, and to the least time that it can take on a chip.
+"""The cost of a compiled program, and the least time that it can take on a chip.
 
-A step takes at least as long as its products at the chip's peak, as its bytes at the bandwidth of the
-memory, and as what it sends at the bandwidth of the interconnect: the roofline model (Williams, Waterman &
-Patterson 2009), with a third roof. The largest of the three binds; all are upper bounds of speed, as if
-the other two, latencies and everything elementwise took no time.
+A run takes at least as long as its products at the chip's peak rate. It also takes at least as long as its
+bytes at the memory's bandwidth, and as its messages at the interconnect's bandwidth. This is the roofline
+model (Williams, Waterman & Patterson 2009) with a third roof. The largest of the three times is a lower bound
+of the run time. The bound assumes that the three overlap perfectly and that latencies and elementwise
+operations take no time.
 
 >>> import jax, jax.numpy as jnp
 >>> from jaxscore.plan import chips
@@ -34,44 +35,44 @@ class Memory(NamedTuple):
     outputs: int
     temporaries: int
     donated: int
-    """Of the outputs, those that lie where arguments were."""
+    """Bytes of the outputs that reuse the memory of arguments."""
 
     @property
     def total(self) -> int:
-        """All that is there at a time."""
+        """Bytes that are in use at the same time."""
         return self.arguments + self.outputs - self.donated + self.temporaries
 
 
 class Cost(NamedTuple):
-    """What one run of the program costs one device."""
+    """Cost of one run of the program on one device."""
 
     products: dict[str, int]
-    """Operations of matrix products and convolutions, by what is multiplied."""
+    """Operations of matrix products and convolutions, by the type that is multiplied."""
     elementwise: int
     """Operations on single elements."""
     bytes: int
-    """To and from main memory."""
+    """Bytes read from and written to main memory."""
     collectives: tuple[Collective, ...]
     memory: Memory | None
     donations: int
-    """How many arguments are given up for an output."""
+    """Number of arguments whose memory an output reuses."""
     unknown_loops: int
-    """Loops whose length is not known before they run; they count once."""
+    """Number of loops whose length is not known before they run; their bodies are counted once."""
     devices: int
 
     @property
     def flops(self) -> int:
-        """Operations of all products, each multiplication and each addition one."""
+        """Operations of all products; a multiplication and an addition count as two."""
         return sum(self.products.values())
 
     @property
     def wire_bytes(self) -> float:
-        """What a device sends to the others."""
+        """Bytes that a device sends to other devices."""
         return float(sum(collective.wire_bytes for collective in self.collectives))
 
 
 class Roofline(NamedTuple):
-    """Seconds that one run takes at least, for each of three reasons; None where a rate is not known."""
+    """Least time of one run in seconds, for each of three limits; None where the chip's rate is not known."""
 
     compute: float | None
     memory: float | None
@@ -79,31 +80,31 @@ class Roofline(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The largest of the three."""
+        """The largest of the three times."""
         return max(getattr(self, name) or 0.0 for name in self._fields)
 
     @property
     def binds(self) -> str:
-        """Which of the three it is."""
+        """Name of the limit with the largest time."""
         return max(self._fields, key=lambda name: getattr(self, name) or 0.0)
 
     @property
     def utilisation(self) -> float | None:
-        """The share of the chip's peak that products can have, at most (model FLOP utilisation, MFU)."""
+        """Largest fraction of the chip's peak that products can reach (model FLOP utilisation, MFU)."""
         return None if self.compute is None or not self.seconds else self.compute / self.seconds
 
 
 def cost(compiled: jax.stages.Compiled) -> Cost:
-    """What one run of a compiled program costs each of its devices, its loops multiplied out."""
+    """Cost of one run of a compiled program on each of its devices; a loop's body counts at every pass."""
     try:
         statistics: Any = compiled.memory_analysis()
-    except Exception:  # of which type is the platform's choice
+    except Exception:  # the type depends on the platform
         statistics = None
     return read(compiled.as_text(), statistics)
 
 
 def read(text: str, statistics: Any = None) -> Cost:
-    """The same, from the program's text and, where there is one, its memory analysis."""
+    """Cost of one run, from the program's text and, if there is one, its memory analysis."""
     program = hlo.parse(text)
     devices = math.prod(int(n) for n in re.findall(r"(?:num_partitions|replica_count)=(\d+)", program.header))
     products: dict[str, int] = {}
@@ -130,7 +131,7 @@ def _memory(statistics: Any) -> Memory | None:
 
 
 def roofline(found: Cost, chip: Chip) -> Roofline:
-    """The least seconds of a run on devices that are such chips."""
+    """Least time of one run, in seconds, if every device is such a chip."""
     peaks = {kind: chip.peak(kind) for kind in found.products}
     known = all(peaks.values())
     share = lambda amount, rate: amount / rate if rate else None
@@ -142,5 +143,5 @@ def roofline(found: Cost, chip: Chip) -> Roofline:
 
 
 def parameters(tree: Any) -> int:
-    """How many numbers there are in a tree of arrays, or of their shapes."""
+    """Number of elements in a tree of arrays, or of their shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

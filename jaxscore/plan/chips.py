@@ -1,4 +1,4 @@
-"""Public peak figures of accelerators, each with the vendor's document that has them.
+"""Peak rates of accelerators, each with the vendor's document that publishes them.
 
 >>> v5e = find("TPU v5 lite")
 >>> v5e.name, v5e.peak("bfloat16") / 1e12, v5e.memory_bytes / 2**30
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 
 class Chip(NamedTuple):
-    """One chip: FLOP/s by what is multiplied, bytes, and bytes/s."""
+    """Peak rates of one chip: FLOP/s by the type that is multiplied, bytes, and bytes/s."""
 
     name: str
     kinds: tuple[str, ...]
-    """How `device.device_kind` begins in JAX, in lower case."""
+    """Beginnings of `device.device_kind` in JAX, in lower case."""
     bfloat16: float | None
     """FLOP/s of dense products of bfloat16."""
     float32: float | None
-    """FLOP/s of products of float32 as JAX runs them by default; `float32_as` says how."""
+    """FLOP/s of float32 products as JAX runs them by default; `float32_as` says how."""
     float32_as: str
     float32_highest: float | None
-    """FLOP/s of products of float32 with `jax.default_matmul_precision("highest")`."""
+    """FLOP/s of float32 products with `jax.default_matmul_precision("highest")`."""
     memory_bytes: float | None
     memory_bandwidth: float | None
     """Bytes/s between main memory and core."""
@@ -31,7 +31,10 @@ class Chip(NamedTuple):
     source: str
 
     def peak(self, precision: str) -> float | None:
-        """FLOP/s of products of this precision; the next wider one's where it has none of its own."""
+        """FLOP/s of products of this type; None if it is not known.
+
+        Types without a rate of their own get the rate of bfloat16, and float64 gets the rate of float32.
+        """
         if precision.startswith("float32 ("):
             return self.float32_highest
         return self.float32 if precision.startswith(("float32", "float64")) else self.bfloat16
@@ -43,7 +46,7 @@ TF32 = "TensorFloat-32, JAX's default on this GPU"
 
 
 def _tpu(name, kinds, bfloat16, memory, bandwidth, interconnect, document) -> Chip:
-    # The matrix unit multiplies bfloat16; "highest" splits a float32 into three, and takes six passes.
+    # The matrix unit multiplies bfloat16; "highest" splits a float32 into three and takes six passes.
     peaks = bfloat16 * TERA, bfloat16 * TERA, ONE_PASS, bfloat16 * TERA / 6
     source = f"Google Cloud, Cloud TPU documentation, {document}"
     rates = bandwidth * GIGA, interconnect * GIGA
@@ -52,7 +55,7 @@ def _tpu(name, kinds, bfloat16, memory, bandwidth, interconnect, document) -> Ch
 
 def _nvidia(name, kinds, bfloat16, tf32, float32, memory, bandwidth, nvlink, document) -> Chip:
     peaks = bfloat16 * TERA, tf32 * TERA, TF32, float32 * TERA
-    # NVLink's figure is of both directions.
+    # The published figure of NVLink is the sum of both directions.
     rates = bandwidth * GIGA, nvlink / 2 * GIGA
     return Chip(name, kinds, *peaks, memory * GIGA, *rates, f"NVIDIA, {document}")
 
@@ -104,22 +107,22 @@ CHIPS: tuple[Chip, ...] = (
         "H100 Tensor Core GPU architecture whitepaper (dense)",
     ),
 )
-"""The first whose kind fits counts: special ones before general ones."""
+"""`find` returns the first chip that fits, so special kinds stand before general ones."""
 
 
 def find(device_kind: str) -> Chip | None:
-    """The chip that JAX calls by this name, or None: then no peak is known, and none is made up."""
+    """The chip with this name in JAX, or None if its peak rates are not known."""
     kind = device_kind.lower()
     return next((chip for chip in CHIPS if any(kind.startswith(start) for start in chip.kinds)), None)
 
 
 def measured(name: str, product_flops: float, bandwidth: float | None = None) -> Chip:
-    """A stand-in for a device that is in no table: its FLOP/s in a matrix product, as measured."""
+    """Chip for a device that is in no table, from the measured FLOP/s of a matrix product of float32."""
     source = "measured here: a product of square float32 matrices"
     rate = product_flops
     return Chip(name, (), rate, rate, "as measured", rate, None, bandwidth, None, source)
 
 
 def unknown(name: str) -> Chip:
-    """A device of which nothing is known: it bounds nothing."""
+    """Chip for a device of which no rate is known: it bounds nothing."""
     return Chip(name, (), None, None, "", None, None, None, None, "in no table of jaxscore.plan")

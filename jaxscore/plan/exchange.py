@@ -1,4 +1,4 @@
-"""What the devices exchange: kind, bytes, how many take part, and whether computation hides it.
+"""Exchanges between devices: kind, bytes, number of devices, and whether computation hides the exchange.
 
 >>> from jaxscore.plan import hlo
 >>> program = hlo.parse('''
@@ -30,27 +30,27 @@ KINDS = (
 )
 
 COMPUTING = {"fusion", "dot", "convolution", "custom-call", "while", "call", "conditional", "reduce"}
-"""What takes time, and so hides an exchange that has begun before it and ends after it."""
+"""Instructions that take time; an exchange is hidden if one of them runs between its start and its end."""
 
 
 class Collective(NamedTuple):
-    """One exchange of the program; `bytes` is the whole array, as all-reduced, gathered or scattered."""
+    """One exchange of the program; `bytes` is the size of the whole reduced, gathered or scattered array."""
 
     kind: str
     bytes: int
     group: int
-    """How many devices exchange with each other."""
+    """Number of devices that exchange with each other."""
     times: int
-    """How often it runs: in a loop, its length."""
+    """How often the exchange runs: the length of its loop, if it is in one."""
     overlapped: bool
     """Whether other computation is scheduled between its start and its end."""
 
     @property
     def wire_bytes(self) -> float:
-        """Bytes that a device sends in all its runs, by the ring algorithm.
+        """Bytes that a device sends in all runs of the exchange, by the ring algorithm.
 
-        2 (n - 1) / n of the array for an all-reduce among n, (n - 1) / n for gathering, scattering and
-        all-to-all, all of it for a permutation (Patarasuk & Yuan 2009).
+        Among n devices, an all-reduce sends 2 (n - 1) / n of the array. Gathering, scattering and all-to-all
+        send (n - 1) / n of it, a permutation or a broadcast all of it (Patarasuk & Yuan 2009).
         """
         share = (self.group - 1) / self.group
         factor = {"all-reduce": 2 * share, "collective-permute": 1.0, "collective-broadcast": 1.0}
@@ -68,7 +68,8 @@ def collectives(program: Program, devices: int) -> list[Collective]:
         collective = _collective(program, visit, kind, devices)
         identity: tuple = (visit.scope.name, visit.instruction.name)
         if visit.fused and collective.kind == kind:
-            # One that a TPU spreads over several fusions, which compute meanwhile, appears in each of them.
+            # A TPU may spread an exchange over several fusions, which compute meanwhile. Each of them
+            # contains it.
             notes = re.findall(r'channel_id=\d+|chain_id="\w+"', visit.instruction.attributes)
             identity = (collective, *notes) if notes else identity
         scopes.setdefault(identity, set()).add(visit.scope.name)
@@ -87,12 +88,12 @@ def _collective(program: Program, visit: Visit, kind: str, devices: int) -> Coll
     if kind == "all-gather":
         whole *= group
     elif kind == "all-reduce" and visit.scope.name.startswith("all-reduce-scatter"):
-        kind = "reduce-scatter"  # as TPUs have it: a fusion of an all-reduce and of a slice of it
+        kind = "reduce-scatter"  # a TPU fuses an all-reduce with a slice of its result
     return Collective(kind, whole, group, visit.times, _overlapped(program, visit))
 
 
 def _group(instruction: Instruction, devices: int) -> int:
-    """How many devices are in one of its groups, however these are written."""
+    """Number of devices in a group; XLA writes groups in several ways."""
     text = instruction.attributes
     if instruction.opcode.startswith("collective-permute"):
         return 2

@@ -1,4 +1,4 @@
-"""The text of a compiled program, as XLA prints it, read into instructions.
+"""Reads the text of a compiled program, as XLA prints it, into instructions.
 
 >>> program = parse('''
 ... ENTRY %main (x: f32[2,3]) -> f32[2,3] {
@@ -17,11 +17,11 @@ import re
 from typing import NamedTuple
 
 BITS = {"pred": 8, "token": 0, "opaque": 0, "bf16": 16, "c64": 64, "c128": 128}
-"""Of the types whose size is not in their name, or is not what is stored."""
+"""Bits of an element as stored; for other types the number in the name says it."""
 
 
 class Shape(NamedTuple):
-    """One array: its type, its dimensions, and where and how it is laid out."""
+    """One array: its type, its dimensions, and its layout in memory."""
 
     dtype: str
     dims: tuple[int, ...]
@@ -34,17 +34,17 @@ class Shape(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Bytes that it takes, the padding to whole tiles (TPU) included."""
+        """Bytes in memory, including the padding to whole tiles (TPU)."""
         return -(-math.prod(_padded(self)) * bits(self.dtype) // 8)
 
     @property
     def unpadded_bytes(self) -> int:
-        """Bytes of its elements alone: what goes over a network."""
+        """Bytes of the elements alone: what is sent over a network."""
         return -(-self.size * bits(self.dtype) // 8)
 
     @property
     def on_chip(self) -> bool:
-        """Whether it lies in a memory of the chip's core (TPU: VMEM, SMEM), not in its main memory."""
+        """Whether the array lies in memory of the chip's core (TPU: VMEM, SMEM), not in main memory."""
         return re.search(r"S\([1-9]", self.layout) is not None
 
 
@@ -58,13 +58,13 @@ class Instruction(NamedTuple):
     attributes: str
 
     def called(self, attribute: str) -> str | None:
-        """The name of the computation after `attribute=`."""
+        """Name of the computation after `attribute=`, or None."""
         found = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.attributes)
         return found and found[1]
 
     @property
     def number(self) -> int:
-        """The integer between the parentheses of a parameter or a constant, or that of `index=`."""
+        """The integer in parentheses of a parameter or constant; `index=` of a get-tuple-element."""
         index = re.search(r"\bindex=(\d+)", self.attributes)
         return int(index[1] if self.opcode == "get-tuple-element" else self.operands[0])
 
@@ -76,11 +76,11 @@ class Program(NamedTuple):
     entry_name: str
     header: str
     roots: dict[str, str]
-    """For each computation the name of the instruction that is its result."""
+    """For each computation, the name of the instruction that is its result."""
 
     @property
     def entry(self) -> dict[str, Instruction]:
-        """Where it starts."""
+        """The computation where the program starts."""
         return self.computations[self.entry_name]
 
 
@@ -110,7 +110,7 @@ LINE = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 
 
 def parse(text: str) -> Program:
-    """The program of `compiled.as_text()`. Raises ValueError if there is none in it."""
+    """The program in the text of `compiled.as_text()`. Raises ValueError if the text has no program."""
     text = re.sub(r"/\*.*?\*/", "", text)
     computations, roots, entry, current = {}, {}, None, ""
     for line in text.splitlines():
@@ -143,7 +143,7 @@ def _instruction(name: str, text: str) -> Instruction:
 
 
 def _balanced(text: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` has been closed."""
+    """Position after the parenthesis that closes the one at `start`."""
     depth = 0
     for found in re.finditer(r'[()]|"[^"]*"', text[start:]):
         depth += {"(": 1, ")": -1}.get(found[0], 0)
@@ -153,6 +153,6 @@ def _balanced(text: str, start: int) -> int:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that are in no bracket."""
+    """Parts of the text between the commas that are in no bracket."""
     parts = re.findall(r"(?:[^,\[\](){}]|\[[^\]]*\]|\{[^}]*\}|\((?:[^()]|\([^()]*\))*\))+", text)
     return [part for part in parts if part.strip()]

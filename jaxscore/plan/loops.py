@@ -1,8 +1,8 @@
-"""How often each instruction of a program runs: loops times their length, the dearest branch.
+"""How often each instruction of a program runs: loops times their length, and the most expensive branch.
 
-XLA's cost analysis counts the body of a loop once; a sampler is a loop, so that counts one step of
-it. The length of a loop is XLA's own note (CPU, GPU), or is found from the condition, the start and
-the increment of the counter (TPU).
+XLA's cost analysis counts the body of a loop once. A sampler is a loop, so XLA's count is the cost of one
+step. XLA notes the length of a loop on CPU and GPU. On TPU the length is found from the condition, the start
+and the increment of the counter.
 
     for visit in visits(hlo.parse(compiled.as_text())):
         total += visit.times * work(visit.instruction)
@@ -26,7 +26,7 @@ FLIPPED = {"LT": "GT", "LE": "GE", "GT": "LT", "GE": "LE", "NE": "NE"}
 
 
 class Scope(NamedTuple):
-    """A computation as it is called: by which instruction, in which scope."""
+    """A call of a computation: its name, the instruction that calls it, and the scope of this instruction."""
 
     name: str
     call: Instruction | None = None
@@ -34,25 +34,25 @@ class Scope(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a loop carries in place `index`, plus `offset`."""
+    """A value inside a loop: element `index` of the tuple that the loop carries, plus `offset`."""
 
     index: int
     offset: int
 
 
 class Visit(NamedTuple):
-    """An instruction, how often it runs, and whether that is within a fusion."""
+    """An instruction, how often it runs, and whether it is part of a fusion."""
 
     instruction: Instruction
     scope: Scope
     times: int
     fused: bool
     known: bool = True
-    """False for a loop whose length could not be found, and which counts once."""
+    """False for a loop whose length could not be found; its body counts once."""
 
 
 def visits(program: Program, scope: Scope | None = None, times: int = 1, fused=False) -> Iterator[Visit]:
-    """Every instruction that runs, those of the computations that are called included."""
+    """Every instruction that runs, including the instructions of called computations."""
     scope = scope or Scope(program.entry_name)
     for instruction in program.computations[scope.name].values():
         if instruction.opcode == "while":
@@ -77,7 +77,7 @@ def _enter(instruction: Instruction, attribute: str, scope: Scope) -> Scope | No
 
 
 def _dearest(program, instruction, scope, times, fused) -> list[Visit]:
-    """The branch with the most elements computed: which one runs is not known before."""
+    """The branch that computes the most elements, because it is not known which branch runs."""
     listed = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
     names = (
         listed[1].split(",")
@@ -96,7 +96,7 @@ def _dearest(program, instruction, scope, times, fused) -> list[Visit]:
 
 
 def trip_count(program: Program, loop: Instruction, scope: Scope) -> int | None:
-    """How often the body runs, or None where that is not a matter of constants."""
+    """How often the body of the loop runs, or None if constants do not determine it."""
     noted = re.search(r'known_trip_count\\?":\{\\?"n\\?":\\?"(\d+)', loop.attributes)
     if noted:
         return int(noted[1])
@@ -119,7 +119,7 @@ def trip_count(program: Program, loop: Instruction, scope: Scope) -> int | None:
 
 
 def _length(start: int, bound: int, step: int, direction: str) -> int | None:
-    """How many of start, start + step, ... pass `value direction bound` before one does not."""
+    """How many of start, start + step, ... satisfy `value direction bound` before the first that does not."""
     if direction in ("GT", "GE"):
         start, bound, step = -start, -bound, -step
     if step <= 0 and direction != "NE":
@@ -131,7 +131,7 @@ def _length(start: int, bound: int, step: int, direction: str) -> int | None:
 
 
 def _root(program: Program, scope: Scope) -> tuple[Instruction, Scope] | None:
-    """The instruction that makes the result of a computation, looked for through calls and copies."""
+    """The instruction that makes the result of a computation, found through calls and copies."""
     name = program.roots.get(scope.name)
     while name is not None:
         instruction = program.computations[scope.name][name]
@@ -146,7 +146,7 @@ def _root(program: Program, scope: Scope) -> tuple[Instruction, Scope] | None:
 
 
 def _bound(program, name, where, loop, scope) -> int | Carried | None:
-    """An operand of the condition; what the loop carries along unchanged is what it was before."""
+    """An operand of the condition. A carried value that the body does not change equals its initial value."""
     value = _value(program, name, where, loop)
     if isinstance(value, Carried) and _after(program, loop, scope, value.index) == Carried(value.index, 0):
         before = _initial(program, loop, scope, value.index)
@@ -155,19 +155,19 @@ def _bound(program, name, where, loop, scope) -> int | Carried | None:
 
 
 def _initial(program, loop, scope, index) -> int | Carried | None:
-    """What the loop carries in place `index` before it starts."""
+    """Element `index` of the carried tuple before the loop starts."""
     return _element(program, loop.operands[0], index, scope, None)
 
 
 def _after(program, loop, scope, index) -> int | Carried | None:
-    """What the body makes of place `index`, in terms of what was carried into it."""
+    """Element `index` of the carried tuple after one pass of the body, in terms of the tuple before it."""
     body = _enter(loop, "body", scope)
     root = program.roots.get(body.name)
     return root and _element(program, root, index, body, loop)
 
 
 def _element(program, name, index, scope, loop) -> int | Carried | None:
-    """The value of place `index` of a tuple."""
+    """Element `index` of the tuple that the instruction `name` returns."""
     source = program.computations[scope.name].get(name)
     if source is None:
         return None
@@ -184,13 +184,13 @@ def _element(program, name, index, scope, loop) -> int | Carried | None:
         return _element(program, scope.call.operands[source.number], index, scope.outer, loop)
     if scope.call is loop:
         return Carried(index, 0)
-    # The parameter of a loop around this one: what that one carries along unchanged is a constant here.
+    # A parameter of an outer loop: an element that the outer loop does not change is a constant in this loop.
     unchanged = _after(program, scope.call, scope.outer, index) == Carried(index, 0)
     return _initial(program, scope.call, scope.outer, index) if unchanged else None
 
 
 def _value(program, name, scope, loop) -> int | Carried | None:
-    """A scalar, as a constant or as something that `loop` carries plus a constant."""
+    """A scalar: a constant, or a value that `loop` carries plus a constant."""
     instruction = program.computations[scope.name].get(name)
     if instruction is None:
         return None

@@ -1,9 +1,9 @@
-"""Devices that are not there: a TPU slice by its name, for which libtpu's compiler compiles.
+"""TPU slices that are not there: a slice by its name, for which libtpu's compiler compiles.
 
     mesh = sharding.mesh(devices=topology("v5e:16x16"))
     program = compiled(step.lower(*abstract_arguments_on(mesh)), effort=-1.0)
 
-Arguments are `jax.ShapeDtypeStruct`s with shardings on that mesh. Nothing can be run, only read.
+Arguments are `jax.ShapeDtypeStruct`s with shardings on the mesh. The program can be read but not run.
 """
 
 import contextlib
@@ -17,20 +17,22 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.experimental.topologies import get_topology_desc
 
 QUIET = {
-    "TPU_SKIP_MDS_QUERY": "1",  # or libtpu asks the network what machine this is, and waits
-    "TPU_WORKER_HOSTNAMES": "localhost",  # these two only silence what it says about not knowing
+    "TPU_SKIP_MDS_QUERY": "1",  # else libtpu asks the network for the kind of machine, and waits
+    "TPU_WORKER_HOSTNAMES": "localhost",  # these two only silence warnings
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing here takes hold of a TPU
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no TPU is opened here
 }
-"""What libtpu is told by the environment, where that says nothing else."""
+"""Environment variables for libtpu, set unless the environment has them already."""
 
 INSTALL = "pip install 'jaxscore[plan]'"
 
 
 def topology(name: str) -> list:
-    """The devices of a TPU slice, such as "v5e:16x16", "v5p:8x8x8" or "v6e:1x1"; one device is one chip.
+    """The devices of a TPU slice, such as "v5e:16x16", "v5p:8x8x8" or "v6e:1x1"; each chip is one device.
 
-    Raises ImportError if libtpu is not installed, ValueError if there is no such slice.
+    Raises:
+        ImportError: if libtpu is not installed.
+        ValueError: if there is no such slice.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ImportError(f"libtpu, the compiler for TPUs, is not installed: {INSTALL}")
@@ -53,11 +55,14 @@ def topology(name: str) -> list:
 
 
 def compiled(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> jax.stages.Compiled:
-    """The program for the chips of a topology; `effort`, from -1.0 to 1.0, is the compiler's.
+    """The program compiled for the chips of a topology; `effort`, from -1.0 to 1.0, is the compiler's effort.
 
-    At -1.0 a convolutional step compiles in a tenth of the time that it takes at 0.0, to the same
-    operations and nearly the same memory, but with fewer of its exchanges hidden behind computation.
-    Raises ValueError if the effort is outside, and jax.errors.JaxRuntimeError if the program does not fit.
+    With -1.0 a convolutional step compiles in a tenth of the time of 0.0. It has the same operations and
+    nearly the same memory, but computation hides fewer of its exchanges.
+
+    Raises:
+        ValueError: if the effort is outside -1..1.
+        jax.errors.JaxRuntimeError: if the program does not fit into memory.
     """
     if not -1 <= effort <= 1:
         raise ValueError(f"effort = {effort} must lie in -1..1")
@@ -67,10 +72,10 @@ def compiled(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> jax.stages.
 
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
-    """JAX's persistent cache would write what it cannot read without the chips."""
+    """Disables JAX's persistent cache, which cannot read back a program for chips that are not there."""
     enabled = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # it has decided once and for all whether it is used
+    compilation_cache.reset_cache()  # JAX decides only once whether to use the cache
     try:
         yield
     finally:

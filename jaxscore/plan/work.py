@@ -1,8 +1,8 @@
-"""What an instruction costs: floating-point operations and bytes between memory and core.
+"""Cost of an instruction: floating-point operations, and bytes between main memory and core.
 
-Operations are counted in two lots, because chips have two kinds of units for them: products
-(matrix products and convolutions, 2 per multiplication and addition) and elementwise ones (1 per
-element of the result, as XLA's cost analysis counts).
+Products and elementwise operations are counted apart, because chips have different units for them. Products
+are matrix products and convolutions, with 2 operations per multiplication and addition. Elementwise
+operations count 1 per element of the result, as in XLA's cost analysis.
 
 >>> from jaxscore.plan import hlo
 >>> program = hlo.parse('''
@@ -45,11 +45,11 @@ NOTHING_MOVED = {
 
 
 def products(instruction: Instruction, computation: Computation) -> int:
-    """Operations of a matrix product or a convolution; 0 of anything else.
+    """Operations of a matrix product or a convolution; 0 for any other instruction.
 
-    A product of [b, m, k] and [b, k, n] takes 2 b m n k; a convolution twice the number of its output
-    elements, times the input features of a group, times the window elements that do not meet padding or
-    the holes of a dilated input.
+    A product of [b, m, k] and [b, k, n] takes 2 b m n k operations. A convolution takes twice its output
+    elements, times the input features of a group, times the window elements that meet an input element: those
+    that meet padding or the holes of a dilated input do not count.
     """
     shapes = _operand_shapes(instruction, computation)
     if instruction.opcode == "dot":
@@ -63,7 +63,7 @@ def products(instruction: Instruction, computation: Computation) -> int:
 
 
 def precision(instruction: Instruction, computation: Computation) -> str:
-    """What a product multiplies: its narrower operand's type, "float32 (highest)" where asked for."""
+    """Type that a product multiplies: that of its narrower operand, or "float32 (highest)" if asked for."""
     shapes = _operand_shapes(instruction, computation)
     names = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
     narrow = min(shapes[:2], key=lambda shape: int(re.search(r"\d+|$", shape.dtype)[0] or 0)).dtype
@@ -73,7 +73,7 @@ def precision(instruction: Instruction, computation: Computation) -> str:
 
 
 def elementwise(instruction: Instruction, computation: Computation) -> int:
-    """Operations on elements: one for each of the result's; of a sum, one for each that is added."""
+    """Operations on elements: one per element of the result; for a sum, one per addition."""
     if instruction.opcode in ELEMENTWISE:
         return instruction.shapes[0].size
     shapes = _operand_shapes(instruction, computation)
@@ -86,7 +86,7 @@ def elementwise(instruction: Instruction, computation: Computation) -> int:
 
 
 def _library(instruction: Instruction, shapes: list[Shape]) -> int:
-    """Products that a call to cuBLAS or cuDNN makes, named and described as XLA does on GPU."""
+    """Operations of products that call cuBLAS or cuDNN, in XLA's notation for GPUs."""
     target = re.search(r'custom_call_target="__(cublas|cudnn)\$([\w$]*)"', instruction.attributes)
     if not target:
         return 0
@@ -94,7 +94,7 @@ def _library(instruction: Instruction, shapes: list[Shape]) -> int:
         axes = re.search(r'"lhs_contracting_dimensions":\[([\d",]*)\]', instruction.attributes)
         axes = [int(axis) for axis in re.findall(r"\d+", axes[1])] if axes else []
         return 2 * instruction.shapes[0].size * math.prod(shapes[0].dims[axis] for axis in axes)
-    # The labels are those of the forward convolution, of whose three arrays a backward one makes another.
+    # The labels describe the forward convolution. A backward one computes another of its three arrays.
     result = instruction.shapes[0]
     if target[2].startswith("convBackwardInput"):
         return _convolution(instruction, result, shapes[1], shapes[0])
@@ -119,7 +119,7 @@ def _convolution(instruction: Instruction, image: Shape, kernel: Shape, result: 
         pairs *= _pairs(*sizes, low[axis], *(window[name][axis] for name in window))
     groups = lambda name: _numbers(rf"{name}_group_count=(\d+)", instruction.attributes) or [1]
     batch = at(result, result_labels, "b") * at(kernel, kernel_labels, "o")
-    # With batch groups the batch is summed over, and each group of output features sees one share of it.
+    # With batch groups, the sum runs over the batch, and a group of output features sees its part of it.
     batch = batch * at(image, image_labels, "b") // at(result, result_labels, "b") // groups("batch")[0]
     return 2 * batch * at(kernel, kernel_labels, "i") * pairs
 
@@ -160,14 +160,14 @@ def _operand_shapes(instruction: Instruction, computation: Computation) -> list[
 
 
 def traffic(program: Program, instruction: Instruction, computation: Computation) -> int:
-    """Bytes read from and written to the chip's main memory by an instruction that is in no fusion.
+    """Bytes that an instruction outside a fusion reads from and writes to the chip's main memory.
 
-    Operands once and results once; of what is only sliced or updated in place, the slice. What lies in
-    the core's own memory is free.
+    Operands count once and results count once. If only a slice is read, or updated in place, only the slice
+    counts. Arrays in the memory of the chip's core do not count.
     """
     if instruction.opcode in NOTHING_MOVED:
         return 0
-    if instruction.opcode in ("copy-start", "slice-start"):  # the result names target and source
+    if instruction.opcode in ("copy-start", "slice-start"):  # the result lists target and source
         source = _operand_shapes(instruction, computation)[0]
         target = instruction.shapes[0]
         return target.bytes * ((not target.on_chip) + (not source.on_chip))
@@ -184,7 +184,7 @@ def traffic(program: Program, instruction: Instruction, computation: Computation
 
 
 def _read(program: Program, name: str, value: str) -> int:
-    """Bytes of a value that the instructions of its computation, called `name`, look at."""
+    """Bytes of the array `value` that the instructions of the computation `name` read."""
     computation = program.computations[name]
     whole = sum(shape.bytes for shape in computation[value].shapes)
     if program.roots[name] == value:
@@ -199,7 +199,7 @@ def _read(program: Program, name: str, value: str) -> int:
 
 
 def _read_by(program: Program, user: Instruction, number: int, computation, name: str = "") -> int:
-    """Bytes of its operand `number` that one instruction looks at."""
+    """Bytes of operand `number` that one instruction reads."""
     whole = sum(shape.bytes for shape in computation[user.operands[number]].shapes)
     if user.opcode in ("dynamic-slice", "slice", "gather") and number == 0:
         return user.shapes[0].bytes
@@ -218,7 +218,7 @@ def _read_by(program: Program, user: Instruction, number: int, computation, name
 
 
 def _updates(program: Program, instruction: Instruction, computation: Computation) -> dict[int, int]:
-    """For each result that is an update in place, the bytes of the update."""
+    """Bytes of the update, for each result that is an update in place."""
     results = (instruction.name,)
     if instruction.opcode == "fusion":
         inner = instruction.called("calls")

@@ -10,9 +10,9 @@
                                                         Song et al.'s predictor-corrector
     repeat(metropolis(log_density, step_size), T)       Metropolis-adjusted Langevin dynamics
 
-What to read off them: the memory of every Langevin sampler is a `Statistics`, acceptance, signal-to-noise
-ratio and norm of the score, for `sample(..., collect=lambda x, memory: memory)`; inside `per_level(...)`
-they are those of each level by itself. In a chain the memory is a tuple, one for each member.
+The memory of every Langevin sampler is a `Statistics`: acceptance, signal-to-noise ratio and norm of the
+score. `sample(..., collect=lambda x, memory: memory)` returns it. Inside `per_level(...)` it describes each
+level by itself. The memory of a chain is a tuple with the memory of each member.
 
 >>> import functools, jax
 >>> from jaxscore import mixtures, noise

@@ -1,20 +1,20 @@
-"""Langevin dynamics: samplers that stay at a noise level and let its density take hold.
+"""Langevin dynamics: samplers that stay at a noise level and converge to its density.
 
-All of them are the update
+All of them make the update
 
-    x <- x + e s(x, sigma) + sqrt(2 e) z,    z ~ N(0, I),
+    x <- x + e s(x, sigma) + sqrt(2 e) z,    z ~ N(0, I)
 
-and differ in the step size e; their memory is a `Statistics`. Beware of the literature's two conventions:
-Song & Ermon 2019 write alpha / 2 and sqrt(alpha), so their alpha is 2 e, although the step they quote,
-2e-5, is the e of this update in their code.
+and differ in the step size e. Their memory is a `Statistics`. The literature has two conventions: Song &
+Ermon 2019 write alpha / 2 and sqrt(alpha), so their alpha is 2 e. The step that they quote, 2e-5, is
+nevertheless the e of this update in their code.
 
-How wrong a finite step is: on a Gaussian of variance v the update is x <- (1 - e/v) x + sqrt(2 e) z,
-which settles at the variance v / (1 - e / (2 v)), and diverges if e >= 2 v. A level sigma adds
-N(0, sigma^2 I), so no density p_sigma is narrower than sigma, and e well below 2 sigma^2 is safe: the
-bias is then at most e / (2 sigma^2). `metropolis` takes it away.
+A finite step has a bias. On a Gaussian of variance v the update is x <- (1 - e/v) x + sqrt(2 e) z. It
+converges to the variance v / (1 - e / (2 v)), and diverges if e >= 2 v. No density p_sigma is narrower than
+sigma, because level sigma adds N(0, sigma^2 I). A step e well below 2 sigma^2 is therefore safe, with a
+relative bias of the variance of about e / (2 sigma^2) or less. `metropolis` removes the bias.
 
 >>> step = annealed(2e-5, 0.01)                     # NCSN's, 0.2 sigma^2
->>> round(float(langevin_stability(step, 0.5)), 6)  # |1 - 0.2|: what a step leaves of a disturbance
+>>> round(float(langevin_stability(step, 0.5)), 6)  # |1 - 0.2|: the factor of a deviation in one step
 0.8
 """
 
@@ -29,29 +29,38 @@ from jaxscore.samplers.statistics import count_step, no_statistics, norms
 from jaxscore.types import Array, right
 
 StepSize = float | Callable[[Array], Array]
-"""e itself, or e as a function of sigma."""
+"""The step size e, or a function of sigma that returns e."""
 
 
 def langevin(step_size: StepSize) -> Sampler:
-    """x <- x + e s(x, sigma) + sqrt(2 e) z, z ~ N(0, I), e = step_size or step_size(sigma).
+    """One unadjusted Langevin step at sigma; one evaluation.
 
-    One unadjusted Langevin step at sigma; x stays there. One evaluation. Raises ValueError if a
-    number step_size is not positive.
+        x <- x + e s(x, sigma) + sqrt(2 e) z,    z ~ N(0, I)
+
+    The step size e is `step_size`, or step_size(sigma) if it is a function. x stays at level sigma.
+
+    Raises:
+        ValueError: if `step_size` is a number that is not positive.
     """
     size = sizes(step_size)
     return _stepping(lambda sigma, s, z: jnp.broadcast_to(size(sigma), s.shape[:1]))
 
 
 def langevin_signal_to_noise(ratio: float, *, limit: float = 1.0) -> Sampler:
-    """The Langevin step whose drift is `ratio` times as long as its noise: e = 2 (r |z| / |s|)^2.
+    """Langevin step whose drift is `ratio` times as long as its noise, for each example by itself.
 
-    The corrector of Song et al. 2021 (algorithm 4; r = 0.16 on CIFAR-10), every example with a step of
-    its own: |e s| / |sqrt(2 e) z| = r for each. In many dimensions |z| and |s| hardly vary and |s| is
-    near sqrt(D) / sigma: it is nearly `langevin(lambda sigma: 2 * (r * sigma)**2)`. In few, e depends on
-    x and z, which Langevin dynamics does not allow for (it is too wide), and has no bound near a mode,
-    where s = 0; therefore e is at most `limit` sigma^2. At 1 the drift is at most the whole denoising
-    step, E[x0 | x] - x; float("inf") is the paper's formula. One evaluation. Raises ValueError unless
-    ratio and limit are positive.
+        e = 2 (r |z| / |s|)^2,    so that |e s| / |sqrt(2 e) z| = r
+
+    In high dimensions `|z|` and `|s|` hardly vary and `|s|` is near sqrt(D) / sigma, so the step is close to
+    `langevin(lambda sigma: 2 * (r * sigma)**2)`. In low dimensions e depends on x and z, which makes the
+    result too wide. There e has no bound near a mode, where s = 0, and is therefore limited to `limit`
+    sigma^2. With limit = 1 the drift is at most the full denoising step E[x0 | x] - x; limit = inf is the
+    paper's formula. One evaluation.
+
+    Raises:
+        ValueError: unless ratio and limit are positive.
+
+    Source: the corrector of Song et al. 2021, algorithm 4; r = 0.16 on CIFAR-10.
     """
     _check_ratio(ratio, limit)
 
@@ -62,12 +71,14 @@ def langevin_signal_to_noise(ratio: float, *, limit: float = 1.0) -> Sampler:
 
 
 def langevin_signal_to_noise_coupled(ratio: float, *, limit: float = 1.0) -> Sampler:
-    """The same with the means over the batch of |z| and |s|: one step size for all, as published.
+    """`langevin_signal_to_noise` with means of the norms over the batch: one step size for all, as published.
 
-    For reproducing Song et al. 2021, whose code takes these means: they COUPLE the samples, so sample i
-    depends on the whole batch and on its size (though not on how many devices share it). In a large
-    batch it has none of the per-example step's bias, whatever the dimension. Raises ValueError unless
-    ratio and limit are positive.
+    Use it to reproduce Song et al. 2021, whose code takes these means. The means COUPLE the samples: sample i
+    depends on the whole batch and on its size, but not on the number of devices. In a large batch the bias of
+    the per-example step vanishes in any dimension.
+
+    Raises:
+        ValueError: unless ratio and limit are positive.
     """
     _check_ratio(ratio, limit)
 
@@ -79,12 +90,16 @@ def langevin_signal_to_noise_coupled(ratio: float, *, limit: float = 1.0) -> Sam
 
 
 def annealed(epsilon: float, sigma_min: float) -> Callable[[Array], Array]:
-    """The step size e(sigma) = epsilon (sigma / sigma_min)^2 of annealed Langevin dynamics.
+    """Step size of annealed Langevin dynamics, a function of sigma.
 
-    The lecture's sampler over sigma_1 > ... > sigma_L, T steps at each (Song & Ermon 2019,
-    algorithm 1), is then `repeat(langevin(annealed(epsilon, sigma_L)), T)`. Raises ValueError unless
-    both are positive and epsilon < 2 sigma_min^2: e / sigma^2 is the same at every level, and from 2
-    on every level diverges.
+        e(sigma) = epsilon (sigma / sigma_min)^2
+
+    The lecture's sampler over sigma_1 > ... > sigma_L, with T steps at each level, is then
+    `repeat(langevin(annealed(epsilon, sigma_L)), T)` (Song & Ermon 2019, algorithm 1).
+
+    Raises:
+        ValueError: unless both are positive and epsilon < 2 sigma_min^2. The quotient e / sigma^2 is the same
+            at every level, and a level diverges if it is 2 or more.
     """
     if epsilon <= 0 or sigma_min <= 0:
         raise ValueError(f"epsilon = {epsilon} and sigma_min = {sigma_min} must be positive")
@@ -97,18 +112,22 @@ def annealed(epsilon: float, sigma_min: float) -> Callable[[Array], Array]:
 
 
 def langevin_stability(step_size: StepSize, sigma: float | Array) -> Array:
-    """|1 - e / sigma^2|: what one step leaves of a disturbance of N(0, sigma^2 I), elementwise.
+    """Factor by which one step multiplies a deviation from the mean of N(0, sigma^2 I), elementwise.
 
-    The narrowest that p_sigma can be is N(x0, sigma^2 I). Below 1 the dynamics forgets its start; from
-    1 on, which is e >= 2 sigma^2, it diverges, however many steps or levels there are. Raises
-    ValueError if a number step_size is not positive.
+        |1 - e / sigma^2|
+
+    N(x0, sigma^2 I) is the narrowest density that p_sigma can be. Below 1 the dynamics forgets its start.
+    From 1 on, where e >= 2 sigma^2, it diverges for any number of steps and levels.
+
+    Raises:
+        ValueError: if `step_size` is a number that is not positive.
     """
     sigma = jnp.asarray(sigma)
     return jnp.abs(1 - sizes(step_size)(sigma) / sigma**2)
 
 
 def sizes(step_size: StepSize) -> Callable[[Array], Array]:
-    """e as a function of sigma. Raises ValueError if a number step_size is not positive."""
+    """The step size as a function of sigma. Raises ValueError if a number is not positive."""
     if callable(step_size):
         return step_size
     if step_size <= 0:
@@ -117,7 +136,7 @@ def sizes(step_size: StepSize) -> Callable[[Array], Array]:
 
 
 def moved(x: Batch, s: Batch, z: Batch, e: Float[Array, "b"]) -> Batch:
-    """x + e s + sqrt(2 e) z, each row with a step size e of its own."""
+    """x + e s + sqrt(2 e) z, with a step size e for each row."""
     return x + right(e, x) * s + right(jnp.sqrt(2 * e), x) * z
 
 

@@ -1,14 +1,14 @@
 """Metropolis-adjusted Langevin dynamics: Langevin steps without the bias of a finite step.
 
-The Langevin step is a proposal, accepted with the probability that makes the target density
+The Langevin step is a proposal. It is accepted with the probability a, which makes the target density
 stationary at any step size (Roberts & Tweedie 1996; Besag 1994):
 
-    y = x + e s(x) + sqrt(2 e) z,    a = min(1, p(y) q(x | y) / (p(x) q(y | x))),
+    y = x + e s(x) + sqrt(2 e) z,    a = min(1, p(y) q(x | y) / (p(x) q(y | x)))
+    q(y | x) = N(y; x + e s(x), 2 e I)
 
-q(y | x) = N(y; x + e s(x), 2 e I) with the very drift that was used. So the density sampled is that of
-`log_density` whatever the score: a score that does not match it costs acceptance, never correctness.
-An acceptance near 0.574 is the most efficient in many dimensions (Roberts & Rosenthal 1998); it is in
-the memory, a `Statistics`.
+q uses the drift of the proposal. The sampled density is therefore the one of `log_density` for any score; a
+score that does not match it lowers the acceptance, not the correctness. In high dimensions an acceptance near
+0.574 is the most efficient (Roberts & Rosenthal 1998). The memory, a `Statistics`, holds the acceptance.
 
 >>> import functools, jax
 >>> from jaxscore import mixtures
@@ -42,12 +42,18 @@ LogRatio = Callable[[ScoreFn, Array, Array, Array], Array]
 
 
 def metropolis(log_density: Callable[[Array, Array], Array], step_size: StepSize) -> Sampler:
-    """A Langevin step at sigma, accepted or refused so that exp(log_density) is stationary.
+    """Langevin step at sigma that is accepted or refused so that exp(log_density) is stationary.
 
-    log_density(x[b, ...], sigma[b]) -> [b] need not be normalised. The drift is the `score` given to
-    `sample`; for the gradient of an energy model's own density give `score.from_log_density` of it.
-    Two evaluations of the score and two of log_density a step. A proposal whose density is not a
-    number is refused. Raises ValueError if a number step_size is not positive.
+    The drift is the `score` given to `sample`. For an energy model, give `score.from_log_density` of its
+    density. A step costs two evaluations of the score and two of log_density. A proposal with a density of
+    nan is refused.
+
+    Args:
+        log_density: log_density(x[b, ...], sigma[b]) -> [b]; it need not be normalised.
+        step_size: step size e, or a function of sigma that returns e.
+
+    Raises:
+        ValueError: if `step_size` is a number that is not positive.
     """
 
     def log_ratio(score, x, y, sigma):
@@ -57,12 +63,14 @@ def metropolis(log_density: Callable[[Array, Array], Array], step_size: StepSize
 
 
 def metropolis_along_path(step_size: StepSize, *, points: int = 3) -> Sampler:
-    """The same for a score without a density: log p(y) - log p(x) is `log_ratio_along_path`.
+    """`metropolis` for a score without a density: `log_ratio_along_path` estimates log p(y) - log p(x).
 
-    Exact as far as the score is a gradient and the path integral is: it is for a Gaussian. A learned
-    score is not quite a gradient; then this is a smaller bias in place of the step's, not none.
-    2 + points evaluations a step. Raises ValueError if a number step_size is not positive, or
-    points < 1.
+    The sampled density is exact if the score is a gradient and the path integral is exact, as for a Gaussian.
+    A learned score is not quite a gradient, which leaves a bias smaller than the bias of the unadjusted step.
+    A step costs 2 + points evaluations.
+
+    Raises:
+        ValueError: if `step_size` is a number that is not positive, or if points < 1.
     """
     _check_points(points)
 
@@ -75,11 +83,23 @@ def metropolis_along_path(step_size: StepSize, *, points: int = 3) -> Sampler:
 def log_ratio_along_path(
     score: ScoreFn, x: Batch, y: Batch, sigma: Float[Array, "b"], *, points: int = 3
 ) -> Float[Array, "b"]:
-    """log p(y) - log p(x) = integral over t in [0, 1] of s(x + t (y - x), sigma) . (y - x).
+    """Difference of the log densities at y and x, as an integral of the score along the straight line.
 
-    By Gauss and Legendre's rule on the straight line: `points` evaluations of the score, exact where
-    s is a polynomial of degree 2 points - 1 along it (a Gaussian's: degree 1). Swapping x and y changes
-    the sign and nothing else, as the Metropolis test needs. Raises ValueError if points < 1.
+        log p(y) - log p(x) = integral over t in [0, 1] of s(x + t (y - x), sigma) . (y - x)
+
+    Gauss-Legendre quadrature with `points` evaluations of the score. It is exact if s is a polynomial of
+    degree 2 points - 1 along the line; a Gaussian has degree 1. Swapping x and y changes the sign only, as
+    the Metropolis test requires.
+
+    Args:
+        score: score function.
+        x: start of the line [b, ...].
+        y: end of the line [b, ...].
+        sigma: noise level of each row [b].
+        points: number of quadrature points.
+
+    Raises:
+        ValueError: if points < 1.
     """
     _check_points(points)
     nodes, weights = np.polynomial.legendre.leggauss(points)  # on [-1, 1]
@@ -90,7 +110,7 @@ def log_ratio_along_path(
         slope = jnp.sum(score(x + t * path, sigma) * path, axis=tuple(range(1, x.ndim)))
         return total + weight * slope, None
 
-    # A scan, so that a network is compiled once for all points.
+    # A scan compiles the network once for all points.
     inputs = jnp.asarray((nodes + 1) / 2, x.dtype), jnp.asarray(weights / 2, x.dtype)
     return jax.lax.scan(add, jnp.zeros(x.shape[:1], x.dtype), inputs)[0]
 
@@ -108,7 +128,7 @@ def _adjusted(log_ratio: LogRatio, step_size: StepSize) -> Sampler:
         drifts = here + at(score, y, sigma)
         log_a = log_ratio(score, x, y, jnp.full(x.shape[:1], sigma, x.dtype))
         log_a = log_a + _log_proposal_ratio(drifts, z, e)
-        accepted = jnp.log(_uniform(noise.fold_in(key, 1), len(x))) < log_a  # no for NaN
+        accepted = jnp.log(_uniform(noise.fold_in(key, 1), len(x))) < log_a  # False for nan
         probability = jnp.where(jnp.isnan(log_a), 0.0, jnp.exp(jnp.minimum(log_a, 0.0)))
         x = jnp.where(right(accepted, x), y, x)
         return x, count_step(memory, here, z, e, sigma, probability)
@@ -117,10 +137,10 @@ def _adjusted(log_ratio: LogRatio, step_size: StepSize) -> Sampler:
 
 
 def _log_proposal_ratio(drifts: Batch, z: Batch, e: Float[Array, "b"]) -> Float[Array, "b"]:
-    """log q(x | y) - log q(y | x) = -sqrt(e/2) z . S - e/4 |S|^2, S = s(x) + s(y) the two drifts.
+    """log q(x | y) - log q(y | x) = -sqrt(e/2) z . S - e/4 |S|^2, where S = s(x) + s(y).
 
-    The squares |x - y - e s(y)|^2 and |y - x - e s(x)|^2 = 2 e |z|^2 with what is equal in both taken
-    out: in many dimensions |z|^2 would swamp the difference.
+    Terms that are equal in the squares `|x - y - e s(y)|^2` and `|y - x - e s(x)|^2 = 2 e |z|^2` are
+    cancelled by hand. In high dimensions `|z|^2` would swamp the difference.
     """
     event = tuple(range(1, z.ndim))
     return -jnp.sqrt(e / 2) * jnp.sum(z * drifts, axis=event) - e / 4 * jnp.sum(drifts**2, axis=event)

@@ -1,7 +1,7 @@
 """Solvers of the probability-flow ODE, dx / dsigma = -sigma s(x, sigma).
 
-Song et al. 2021, equation 13; in this coordinate system Karras et al. 2022, equation 1 with
-sigma(t) = t. Deterministic: the noise is all in the starting point.
+The equation is Song et al. 2021, equation 13; in these coordinates it is Karras et al. 2022, equation 1, with
+sigma(t) = t. The solvers are deterministic: the starting point is the only noise.
 """
 
 import jax
@@ -16,10 +16,12 @@ def slope(score: ScoreFn, x: Batch, sigma: Scalar) -> Batch:
 
 
 def euler() -> Sampler:
-    """x <- x + (sigma_next - sigma) dx/dsigma: first order, one evaluation a step.
+    """Euler's method: first order, one evaluation per step.
 
-    In these coordinates it is DDIM (Song, Meng & Ermon 2021, equation 13). The step to sigma = 0 is
-    Tweedie's denoising.
+        x <- x + (sigma_next - sigma) dx/dsigma
+
+    In these coordinates it is DDIM (Song, Meng & Ermon 2021, equation 13). The step to sigma = 0 is Tweedie's
+    denoising.
     """
 
     def move(key, x, score, sigma, sigma_next):
@@ -30,10 +32,11 @@ def euler() -> Sampler:
 
 
 def heun() -> Sampler:
-    """Euler's step, then again with the mean of the slopes at both ends: second order.
+    """Heun's method: Euler's step, corrected with the mean of the slopes at both ends; second order.
 
-    Karras et al. 2022, algorithm 1. Two evaluations a step, but one on the step to sigma = 0, which
-    is Euler's: n levels cost 2 n - 1 evaluations.
+    A step costs two evaluations. The step to sigma = 0 is Euler's and costs one, so n levels cost 2 n - 1.
+
+    Source: Karras et al. 2022, algorithm 1.
     """
 
     def move(key, x, score, sigma, sigma_next):

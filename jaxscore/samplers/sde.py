@@ -1,4 +1,4 @@
-"""Solvers of the reverse-time SDE: every step takes noise out and puts some back."""
+"""Solvers of the reverse-time SDE: every step removes noise and adds some."""
 
 import jax.numpy as jnp
 
@@ -7,11 +7,14 @@ from jaxscore.samplers.base import Sampler, at, memoryless
 
 
 def ancestral() -> Sampler:
-    """x <- N(x + (sigma^2 - sigma_next^2) s, sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2 I).
+    """DDPM's sampler in these coordinates: first order, one evaluation per step.
 
-    The posterior of the Markov chain x_sigma_next -> x_sigma, with x0 replaced by its mean: DDPM's
-    sampler in these coordinates (Ho et al. 2020, equation 7; Song et al. 2021, appendix F). First
-    order, one evaluation a step; the step to sigma = 0 is Tweedie's denoising.
+        x <- N(x + (sigma^2 - sigma_next^2) s, sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2 I)
+
+    This is the posterior of the Markov chain x_sigma_next -> x_sigma, with x0 replaced by its mean. The step
+    to sigma = 0 is Tweedie's denoising.
+
+    Source: Ho et al. 2020, equation 7; Song et al. 2021, appendix F.
     """
 
     def move(key, x, score, sigma, sigma_next):
@@ -23,13 +26,16 @@ def ancestral() -> Sampler:
 
 
 def reverse_diffusion() -> Sampler:
-    """x <- x + (sigma^2 - sigma_next^2) s(x, sigma) + sqrt(sigma^2 - sigma_next^2) z.
+    """The reverse-time SDE in the discretisation of the forward SDE: first order, one evaluation per step.
 
-    The reverse-time SDE discretised as the forward one is: the predictor of Song et al. 2021
-    (algorithm 2, appendix E). As much noise goes in as the forward step from sigma_next to sigma would
-    add, more than `ancestral()` by the factor sigma / sigma_next in standard deviation: on geometric
-    levels x at sigma_next has noise of sigma, which a corrector puts right. First order, one evaluation
-    a step; the step to sigma = 0 adds no noise: it is Tweedie's denoising.
+        x <- x + (sigma^2 - sigma_next^2) s(x, sigma) + sqrt(sigma^2 - sigma_next^2) z
+
+    The step adds the noise of the forward step from sigma_next to sigma. Its standard deviation is larger
+    than that of `ancestral()` by the factor sigma / sigma_next. In the steady state on geometric levels, x at
+    sigma_next has noise of level sigma; a corrector puts this right. The step to sigma = 0 adds no noise and
+    is Tweedie's denoising.
+
+    Source: the predictor of Song et al. 2021, algorithm 2 and appendix E.
     """
 
     def move(key, x, score, sigma, sigma_next):

@@ -1,8 +1,8 @@
-"""Statistics: what the Langevin samplers remember of their steps, for whoever asks.
+"""Statistics of the steps of Langevin samplers: norm of the score, signal-to-noise ratio, acceptance.
 
-The memory of every Langevin sampler is a `Statistics`, made of numbers that the step has computed anyway:
-no evaluation of the score is spent on it, and where nobody collects it the compiler leaves it out.
-`sample` keeps what `collect` asks for, here the mean of every figure over the batch, level by level:
+The memory of every Langevin sampler is a `Statistics`. It is made of numbers that the step computes anyway,
+so it costs no evaluation of the score, and the compiler removes it if nobody collects it. `sample` returns
+what `collect` returns: here the mean over the batch, level by level.
 
 >>> import functools, jax
 >>> from jaxscore import mixtures, noise
@@ -29,20 +29,20 @@ from jaxscore.types import Array
 
 
 class Statistics(NamedTuple):
-    """The number of steps since init, and means over them, per example; zeros before the first.
+    """Number of steps since init, and means over these steps for each example; zeros before the first step.
 
-    score_norm       |s| sigma / sqrt(D), D numbers in an example: 1 where x is nothing but noise of
-                     level sigma, less where the data have a width of their own
-    signal_to_noise  |e s| / |sqrt(2 e) z|, how far the drift moves x over how far the noise does
-    acceptance       the probability that the proposal was accepted; 1 without a Metropolis test
-
-    A score_norm far above 1 is that of x driven away from every density p_sigma: a step that diverges.
+    A score_norm far above 1 means that x is far from every density p_sigma: the step diverges.
     """
 
     steps: Int[Array, ""]
+    """Number of steps since init."""
     score_norm: Float[Array, "b"]
+    """`|s| sigma / sqrt(D)`, with D numbers in an example. It is 1 if x is pure noise of level sigma, and
+    less if the data have a width of their own."""
     signal_to_noise: Float[Array, "b"]
+    """`|e s| / |sqrt(2 e) z|`, length of the drift over length of the noise."""
     acceptance: Float[Array, "b"]
+    """Probability that the proposal was accepted; 1 without a Metropolis test."""
 
 
 def no_statistics(x: Array) -> Statistics:
@@ -59,7 +59,7 @@ def count_step(
     sigma: Scalar,
     acceptance: Array | float = 1.0,
 ) -> Statistics:
-    """The figures with those of the step x + e s + sqrt(2 e) z at sigma taken in."""
+    """The statistics after one more step x + e s + sqrt(2 e) z at sigma."""
     steps = memory.steps + 1
     size = norms(s)
     now = (
@@ -72,20 +72,20 @@ def count_step(
 
 
 def norms(x: Batch) -> Float[Array, "b"]:
-    """|x|, over everything but the first axis."""
+    """Norm of each row, over all axes but the first."""
     return jnp.sqrt(jnp.sum(x.astype(jnp.float32) ** 2, axis=tuple(range(1, x.ndim))))
 
 
 def per_level(sampler: Sampler) -> Sampler:
-    """The sampler with its memory begun afresh at every level.
+    """The sampler with its memory reset at every level, so that `collect` sees each level by itself.
 
-    So that `collect` sees the figures of each level by itself, and not those since the first: of all
-    T steps at it when the sampler is `repeat(..., T)`. For samplers whose memory is only reported; one
-    that steers by it, as a multistep solver does, is another sampler without it.
+    Without it the statistics are means since the first level. With `repeat(..., T)` they are means over the T
+    steps of a level. Use it for samplers whose memory is only reported. A multistep solver needs its memory
+    and would be another sampler.
     """
 
     def step(key, x, memory, score, sigma, sigma_next):
-        del memory  # of the level before
+        del memory  # it belongs to the level before
         return sampler.step(key, x, sampler.init(x), score, sigma, sigma_next)
 
     return Sampler(sampler.init, step)

@@ -1,1 +1,1 @@
-"""The file formats that `jaxscore.data` reads: one module each, checked before they are believed."""
+"""The file formats that `jaxscore.data` reads: one module each, with every file checked before it is used."""

@@ -1,4 +1,4 @@
-"""MNIST's own file format, IDX: gzipped or not, checked before it is believed.
+"""IDX, MNIST's file format, gzipped or not; checked before it is used.
 
 >>> import tempfile
 >>> folder = Path(tempfile.mkdtemp())
@@ -19,14 +19,16 @@ from jaxscore.data.arrays import Dataset
 from jaxscore.data.images import DataError, held
 
 PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
-"""What the names of a split's files begin with."""
+"""Beginnings of the names of a split's files."""
 
 
 def load(folder: Path, split: str = "train") -> Dataset:
-    """The images [28, 28, 1] of MNIST or Fashion-MNIST: `train` 60,000, `test` 10,000, `all` 70,000.
+    """Images [28, 28, 1] and labels of MNIST or Fashion-MNIST: `train` 60,000, `test` 10,000, `all` 70,000.
 
-    The four files are named as at their origin, e.g. train-images-idx3-ubyte.gz. Raises DataError if
-    there is no such split, or if a file is missing, cut short or of another kind.
+    The files keep their published names, such as train-images-idx3-ubyte.gz.
+
+    Raises:
+        DataError: if there is no such split, or if a file is missing, cut short or of another kind.
     """
     if split not in PREFIXES:
         raise DataError(f"{folder} has the splits train, test and all, not {split!r}")
@@ -38,22 +40,27 @@ def load(folder: Path, split: str = "train") -> Dataset:
 
 
 def has(folder: Path, split: str) -> bool:
-    """Whether the images of that split are in the folder."""
+    """Whether the images of the split are in the folder."""
     return all(find(folder, prefix, "images") for prefix in PREFIXES[split])
 
 
 def find(folder: Path, prefix: str, kind: str) -> Path | None:
-    """The file of `images` or `labels` in the folder, if there is one; gzipped or not."""
+    """Path of the `images` or `labels` file in the folder, gzipped or not; None if there is none."""
     rank = {"images": 3, "labels": 1}[kind]
     names = [f"{prefix}-{kind}{mark}idx{rank}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def read(path: Path) -> UInt8[np.ndarray, "*shape"]:
-    """The array of bytes in an IDX file. Raises DataError if it is damaged, or holds anything else.
+    """The array of bytes in an IDX file.
 
-    Two zero bytes, one for the type (8: unsigned bytes), one for the rank, a big-endian 32-bit number
-    for each length, then the values, the last index fastest (LeCun, Cortes & Burges 1998).
+    The file has two zero bytes, a byte for the type (8: unsigned bytes), and a byte for the rank. A
+    big-endian 32-bit number for each length follows, then the values, with the last index fastest.
+
+    Raises:
+        DataError: if the file is damaged, or holds anything else.
+
+    Source: LeCun, Cortes & Burges 1998.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -1,4 +1,4 @@
-"""PNG and JPEG: between the bytes of a file and the bytes of pixels; and the square that is cut out.
+"""PNG and JPEG: encoding and decoding of pixels, and the middle square of an image.
 
 >>> pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 >>> bool((decode(encode(pixels), "RGB") == pixels).all())
@@ -26,18 +26,18 @@ MODES = {
     "CMYK": "RGB",
     "YCbCr": "RGB",
 }
-"""Pillow's modes of 8-bit images, and what they are read as: L is one channel, RGB three."""
+"""Pillow's modes of 8-bit images, and the modes as which they are read: L has one channel, RGB three."""
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-"""What an image can be read as, and how many channels that makes."""
+"""Modes as which an image can be read, and their numbers of channels."""
 
 FORMATS = ("PNG", "JPEG")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of PNG, by channels
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG's colour types, by number of channels
 
 
 def mode_of(content: bytes) -> str:
-    """What an image is read as if nothing else is said: L or RGB."""
+    """Mode as which an image is read by default: L or RGB."""
     from PIL import Image
 
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -45,10 +45,13 @@ def mode_of(content: bytes) -> str:
 
 
 def decode(content: bytes, mode: str) -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of a PNG or JPEG file, as `mode` L, RGB or RGBA.
+    """Pixels of a PNG or JPEG file, as `mode` L, RGB or RGBA.
 
-    Raises DataError for pixels of more than 8 bits, and whatever Pillow raises for files that are cut short
-    or damaged. The checksums of PNG are looked at, which Pillow does not do; JPEG has none.
+    The checksums of a PNG file are verified here, because Pillow does not verify them. JPEG has none.
+
+    Raises:
+        DataError: for pixels of more than 8 bits.
+        Exception: ValueError or what Pillow raises, for files that are cut short or damaged.
     """
     if content.startswith(SIGNATURE):
         pixels = _unfiltered(_chunks(content), CHANNELS[mode])
@@ -66,15 +69,19 @@ def decode(content: bytes, mode: str) -> UInt8[np.ndarray, "h w c"]:
 
 
 def encode(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """A PNG file, neither filtered nor compressed, which is read several times faster than others.
+    """A PNG file, neither filtered nor compressed, which is decoded several times faster than others.
 
-    Portable Network Graphics, third edition, W3C 2025. Record files compress what they hold. Raises
-    ValueError for other than 1, 3 or 4 channels.
+    Record files compress what they hold, so the pixels need no compression of their own.
+
+    Raises:
+        ValueError: unless the image has 1, 3 or 4 channels.
+
+    Source: Portable Network Graphics, third edition, W3C 2025.
     """
     h, w, c = image.shape
     if c not in _COLOUR_TYPES:
         raise ValueError(f"an image of {c} channels is no PNG; need 1, 3 or 4")
-    filters = np.zeros((h, 1), np.uint8)  # a 0 before every row: its values are as they are
+    filters = np.zeros((h, 1), np.uint8)  # a 0 before every row means that the row is not filtered
     rows = np.concatenate([filters, image.reshape(h, w * c)], axis=1)
     header = struct.pack(">IIBBBBB", w, h, 8, _COLOUR_TYPES[c], 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b""))
@@ -86,11 +93,14 @@ def encode(image: UInt8[np.ndarray, "h w c"]) -> bytes:
 def fit(
     image: UInt8[np.ndarray, "h w c"], *, crop: int | None = None, size: int | None = None
 ) -> UInt8[np.ndarray, "i j c"]:
-    """A square of the middle: cut out `crop` pixels, make the shorter side `size`, cut out `size` pixels.
+    """Middle square of the image: crops to `crop` pixels, scales the shorter side to `size`, crops to `size`.
 
-    Bilinear, averaging when it shrinks (Pillow's). With crop = 140 and size = 64 this is CelebA, and with
-    size = 96 or 128 LSUN, as in Song & Ermon 2020, appendix B.1. None leaves that part out. Raises
-    DataError if the image is smaller than the crop.
+    Either part is omitted if its argument is None. Scaling is bilinear, and averages when it shrinks
+    (Pillow's). With crop = 140 and size = 64 this is the preparation of CelebA in Song & Ermon 2020, appendix
+    B.1; with size = 96 or 128 it is that of LSUN.
+
+    Raises:
+        DataError: if the image is smaller than the crop.
     """
     if crop is not None:
         image = _middle(image, crop)
@@ -110,7 +120,7 @@ def fit(
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes]:
-    """The chunks of a PNG file by their kind. Raises ValueError if one's checksum is another."""
+    """Chunks of a PNG file by their kind. Raises ValueError if a chunk is cut short or damaged."""
     chunks: dict[bytes, bytes] = {}
     place, kind = len(SIGNATURE), b""
     while kind != b"IEND":
@@ -126,16 +136,16 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
 
 
 def _unfiltered(chunks: dict[bytes, bytes], channels: int) -> UInt8[np.ndarray, "h w c"] | None:
-    """The pixels of a PNG file whose rows are as they are; None for all that Pillow has to read.
+    """Pixels of a PNG file whose rows are not filtered; None for files that Pillow has to read.
 
-    Raises ValueError if there are more or fewer than the header says, which Pillow lets pass.
+    Raises ValueError if there are more or fewer pixels than the header says, which Pillow lets pass.
     """
     w, h, *kind = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if kind != [8, _COLOUR_TYPES[channels], 0, 0, 0]:
         return None
     size = h * (1 + w * channels)
     data = chunks[b"IDAT"]
-    # Deflate makes at most 1,032 bytes of one: what would be more is not tried, however large it says it is.
+    # Deflate expands a byte to at most 1,032 bytes: a header that claims more is wrong and is not tried.
     content = zlib.decompressobj().decompress(data, size + 1) if size <= 1032 * len(data) else b""
     if not w or not h or len(content) != size:
         raise ValueError(f"its data are not those of {h}x{w} pixels")

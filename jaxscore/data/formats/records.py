@@ -1,7 +1,7 @@
-"""From a prepared data set's records, of either container, to images and labels.
+"""Images and labels from the records of a prepared data set, in array_record or TFRecord files.
 
-A record is a tf.train.Example: a map from a feature's name to a list of bytes or of numbers. Images are
-PNG or JPEG, decoded here and not by tensorflow-datasets, whose decoder looks at no checksum.
+A record is a tf.train.Example: a map from a feature's name to a list of bytes or of numbers. Images are PNG
+or JPEG. They are decoded here, because the decoder of tensorflow-datasets verifies no checksum.
 
 >>> example = Example(image="image", mode="L", label=None)
 >>> example.label_of(b"")
@@ -31,25 +31,25 @@ from jaxscore.data.images import (
 Cut = Callable[[np.ndarray], np.ndarray]
 
 TOGETHER = 256
-"""Records that are fetched together: one at a time costs three times as much."""
+"""Records that are fetched together; fetching them one at a time takes three times as long."""
 
 
 class Example(NamedTuple):
-    """What is looked at in a record."""
+    """The features of a record that are read."""
 
     image: str
-    """The name of the image."""
+    """Name of the image."""
     mode: str
-    """What it is read as: L, RGB or RGBA."""
+    """Mode as which the image is read: L, RGB or RGBA."""
     label: str | None
-    """The name of the class, if there are any."""
+    """Name of the class, or None without classes."""
 
     def image_of(self, record: bytes) -> UInt8[np.ndarray, "h w c"]:
-        """The pixels. Raises whatever a decoder finds wrong."""
+        """Pixels of the record's image. Raises whatever the decoder raises."""
         return decode(_feature(record, self.image).bytes_list.value[0], self.mode)
 
     def label_of(self, record: bytes) -> int:
-        """The number of the class; 0 where there are none. Raises OverflowError if it has over 32 bits."""
+        """Number of the record's class; 0 without classes. Raises OverflowError if it exceeds 32 bits."""
         if self.label is None:
             return 0
         return int(np.int32(_feature(record, self.label).int64_list.value[0]))
@@ -68,9 +68,19 @@ def _feature(record: bytes, name: str) -> Any:
 
 
 def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) -> Dataset:
-    """The examples of the sources one after another; each has a length and fetches records by number.
+    """The examples of the sources one after another; each source has a length and fetches records by number.
 
-    Raises DataError for what cannot be read, now or when it is asked for, with the number of the image.
+    Labels are read at once. Images are read at once if they fit in memory (`data.images.resident`), else when
+    they are asked for.
+
+    Args:
+        prepared: folder of the data set, for messages.
+        sources: sources of records.
+        example: features to read.
+        cut: maps a decoded image to the image of the data set.
+
+    Raises:
+        DataError: for a record that cannot be read, now or when asked for, with the number of the image.
     """
     n = sum(map(len, sources))
     if n == 0:
@@ -98,7 +108,7 @@ def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) ->
 
 
 def _records(prepared: Path, sources: list[Any], numbers: np.ndarray) -> Iterator[bytes]:
-    """The records of these numbers, counted through all sources."""
+    """The records with these numbers, counted through all sources."""
     starts = np.cumsum([0, *map(len, sources)])
     for first in range(0, len(numbers), TOGETHER):
         wanted = numbers[first : first + TOGETHER]
@@ -118,7 +128,7 @@ def _fetch(prepared: Path, source: Any, numbers: list[int], start: int) -> list[
     except DataError:
         if len(numbers) == 1:
             raise DataError(f"{prepared} (image {start + numbers[0]}) cannot be read") from None
-        # One of them: by itself, it is named.
+        # Reads them one by one, so that the message names the damaged one.
         return [record for number in numbers for record in _fetch(prepared, source, [number], start)]
 
 
@@ -128,7 +138,15 @@ def _fetch(prepared: Path, source: Any, numbers: list[int], start: int) -> list[
 def in_sequence(prepared: Path, files: list[Path], n: int, example: Example, cut: Cut) -> Dataset:
     """The n examples of the files one after another, read into memory.
 
-    Raises DataError for a file that cannot be read, with the number of the record, and for more or fewer.
+    Args:
+        prepared: folder of the data set, for messages.
+        files: TFRecord files.
+        n: number of examples in all files.
+        example: features to read.
+        cut: maps a decoded image to the image of the data set.
+
+    Raises:
+        DataError: for a record that cannot be read, with its number, or if there are more or fewer than n.
     """
     images, labels, number = np.empty(0, np.uint8), np.zeros(n, np.int32), 0
     for path, record in _in_files(files):

@@ -3,9 +3,9 @@
     ~/tensorflow_datasets/mnist/3.0.1/dataset_info.json     NAME/VERSION
     ~/tensorflow_datasets/lsun/church_outdoor/3.1.0/...     NAME/CONFIG/VERSION
 
-Directories of array_record files are read at random, an image when it is asked for. TFRecord files, which
-most directories hold, can only be read from their beginning to their end: they are read once, into memory.
-Nothing is ever downloaded.
+Files in the format array_record are read at random, and large sets an image when it is asked for. Most
+prepared sets are TFRecord files, which can only be read from beginning to end: they are read once, into
+memory. Nothing is downloaded.
 
 >>> version(Path("mnist/3.10.1")) > version(Path("mnist/3.9.0"))
 True
@@ -25,7 +25,7 @@ from jaxscore.data.formats.pictures import CHANNELS, fit
 from jaxscore.data.images import DataError, guarded
 
 PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.data_source('{name}'{where})\""
-"""What downloads a data set and prepares it as array_record. Most sets are encoded by TensorFlow then."""
+"""Command that downloads a data set and prepares it as array_record; for most sets it needs TensorFlow."""
 
 
 def load(
@@ -36,12 +36,19 @@ def load(
     crop: int | None = None,
     size: int | None = None,
 ) -> Dataset:
-    """The images, and the labels if there are any, of the data set NAME or NAME/CONFIG.
+    """Images, and labels if there are any, of the data set NAME or NAME/CONFIG.
 
-    `folder` is where it was prepared (default: TFDS_DATA_DIR, else ~/tensorflow_datasets), or the folder
-    of its version itself; of several versions the newest is taken. `split` is one of its splits, or `all` of
-    them; crop and size are those of `pictures.fit`. Raises DataError if it is absent, if tensorflow-datasets
-    is not installed, or if its files are damaged or hold no images.
+    Args:
+        name: NAME or NAME/CONFIG.
+        folder: where the data set was prepared (default: TFDS_DATA_DIR, else ~/tensorflow_datasets), or the
+            folder of its version. The newest of several versions is used.
+        split: name of a split, or `all`.
+        crop: as in `pictures.fit`.
+        size: as in `pictures.fit`.
+
+    Raises:
+        DataError: if the data set does not exist, if tensorflow-datasets is not installed, or if the files
+            are damaged or hold no images.
     """
     prepared = _required(name, folder)
     builder = _open(prepared)
@@ -62,17 +69,17 @@ def load(
 
 
 def splits(name: str, folder: Path | None = None) -> tuple[str, ...]:
-    """The names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
+    """Names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
     return tuple(_open(_required(name, folder)).info.splits)
 
 
 def home() -> Path:
-    """Where tensorflow-datasets keeps its data: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Folder of tensorflow-datasets' data: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def find(name: str, folder: Path | None = None) -> Path | None:
-    """The folder with the dataset_info.json of the newest version of NAME or NAME/CONFIG, if there is one."""
+    """Folder of the newest version of NAME or NAME/CONFIG, with dataset_info.json; None without one."""
     folder = home() if folder is None else folder
     if (folder / "dataset_info.json").is_file():
         return folder
@@ -82,12 +89,12 @@ def find(name: str, folder: Path | None = None) -> Path | None:
 
 
 def version(prepared: Path) -> list[int]:
-    """The numbers in the name of a version's folder, to compare."""
+    """Numbers in the name of a version's folder, for comparisons."""
     return [int(number) for number in re.findall(r"\d+", prepared.name)]
 
 
 def _required(name: str, folder: Path | None) -> Path:
-    """The folder of the newest version. Raises DataError, with what prepares it, if there is none."""
+    """Folder of the newest version. Raises DataError, with the command that prepares it, if there is none."""
     prepared = find(name, folder)
     if prepared is None:
         where = f", data_dir='{folder}'" if folder else ""
@@ -100,12 +107,12 @@ def _required(name: str, folder: Path | None) -> Path:
 
 
 def _open(prepared: Path) -> Any:
-    """tensorflow-datasets' builder of what is there."""
+    """Builder of tensorflow-datasets for the prepared folder."""
     try:
-        import PIL  # noqa: F401  what images are decoded with
+        import PIL  # noqa: F401 decodes the images
         import tensorflow_datasets
     except ImportError as error:
-        # importlib_resources: TFDS needs it to download and prepare, and does not ask for it.
+        # TFDS needs importlib_resources to download and prepare, but does not declare it.
         packages = "pip install tensorflow-datasets grain pillow importlib_resources"
         raise DataError(
             f"{prepared} is read with {error.name}, which is not installed: {packages}"
@@ -114,7 +121,7 @@ def _open(prepared: Path) -> Any:
 
 
 def _sources(prepared: Path, builder: Any, splits: list[str]) -> list[Any]:
-    """Each split's records by number, as bytes."""
+    """Records of each split, by number, as bytes."""
     from tensorflow_datasets import decode
 
     raw = decode.DeserializeMethod.RAW_BYTES
@@ -122,7 +129,7 @@ def _sources(prepared: Path, builder: Any, splits: list[str]) -> list[Any]:
 
 
 def _example(prepared: Path, features: Any) -> records.Example:
-    """`image`, or the only image of bytes among the features, and `label`, or the first class."""
+    """Feature `image`, or the only 8-bit image, and feature `label`, or the first class."""
     images = {name: feature for name, feature in features.items() if type(feature).__name__ == "Image"}
     found = [name for name, feature in images.items() if feature.np_dtype == np.uint8]
     if "image" not in found and len(found) != 1:
