@@ -102,14 +102,12 @@ def _required(name: str, folder: Path | None) -> Path:
 def _open(prepared: Path) -> Any:
     """tensorflow-datasets' builder of what is there."""
     try:
-        import PIL  # noqa: F401  what images are decoded with
+        import google_crc32c  # noqa: F401  checks the records of TFRecord files
+        import PIL  # noqa: F401  decodes the images
         import tensorflow_datasets
     except ImportError as error:
-        # importlib_resources: TFDS needs it to download and prepare, and does not ask for it.
-        packages = "pip install tensorflow-datasets grain pillow importlib_resources"
-        raise DataError(
-            f"{prepared} is read with {error.name}, which is not installed: {packages}"
-        ) from error
+        remedy = "pip install 'jaxscore[data]'"
+        raise DataError(f"{prepared} is read with {error.name}, which is not installed: {remedy}") from error
     return guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
 
 
