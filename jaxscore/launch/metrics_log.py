@@ -1,4 +1,4 @@
-"""The way of the metrics: from the device, averaged over an interval, to metrics.jsonl."""
+"""Training metrics: fetched from the device, averaged over a log interval, written to metrics.jsonl."""
 
 import json
 import math
@@ -12,19 +12,19 @@ import numpy as np
 from jaxscore.trainer import Metrics, TrainState
 
 PATIENCE = 20
-"""How many steps in a row may be skipped before the run ends."""
+"""The run ends when so many steps in a row have been skipped."""
 
 
 class NonFinite(Exception):
-    """Training has left the numbers; the text says at which step, and what came before."""
+    """A loss, gradient or parameter is not finite; the text names the step and the last finite loss."""
 
 
 class Logbook:
-    """metrics.jsonl, a JSON object for each interval, and the steps of the interval under way.
+    """metrics.jsonl, with a JSON object per log interval, and the metrics of the current interval.
 
-    Metrics stay on the device until `close_interval`. Opening a logbook at `step` drops the lines
-    after it, which an interrupted run will write again. With `events`, a folder, every line goes
-    there as TensorBoard events too, by tensorboardX. Where several processes share the run, one `writes`.
+    Metrics stay on the device until `check` or `close_interval`. Opening a logbook at `step` drops later
+    lines, because the resumed run writes them again. tensorboardX also writes every line into the folder
+    `events`, if given. If several processes share the run, only one of them `writes`.
     """
 
     def __init__(self, path: Path, step: int, *, events: Path | None = None, writes: bool = True):
@@ -43,15 +43,15 @@ class Logbook:
         self.last_finite: str = "there was none"
 
     def append(self, metrics: Metrics) -> int:
-        """Note a step's metrics; returns the number of steps done."""
+        """Adds the metrics of a step; returns the number of steps done."""
         self.interval.append(metrics)
         self.step += 1
         return self.step
 
     def check(self) -> list[Metrics]:
-        """Fetch the interval's metrics. Raises NonFinite if a loss or gradient among them is not finite.
+        """Fetches the interval's metrics. Raises NonFinite if a loss or gradient norm is not finite.
 
-        Those of steps that were skipped for it may be, but not of PATIENCE steps in a row.
+        Skipped steps may have non-finite metrics, but PATIENCE of them in a row raise too.
         """
         self.interval = jax.device_get(self.interval)
         first = self.step - len(self.interval) + 1
@@ -75,13 +75,16 @@ class Logbook:
         return self.interval
 
     def loss_since_save(self) -> float | None:
-        """The mean loss of the steps since the last call, checked; None if all of them were skipped."""
+        """Returns the mean loss since the last call; None if all steps were skipped. Raises as `check`."""
         self.check()
         losses, self.losses = self.losses, []
         return float(np.mean(losses)) if losses else None
 
     def close_interval(self) -> dict[str, Any]:
-        """The interval's averages, checked, with the loss of each bin of sigma (None if empty)."""
+        """Returns the interval's averages, and the loss of each bin of sigma (None for an empty bin).
+
+        Skipped steps do not count. Raises as `check`, and starts the next interval.
+        """
         steps, self.interval = self.check(), []
         interval = [metrics for metrics in steps if not metrics.get("skipped")]
         if not interval:
@@ -97,7 +100,7 @@ class Logbook:
         return row
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add a line."""
+        """Appends a line."""
         self.rows.append(row)
         if not self.writes:
             return
@@ -108,13 +111,13 @@ class Logbook:
                 self.events.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Write what TensorBoard events are still waiting; metrics.jsonl is always complete."""
+        """Flushes pending TensorBoard events; metrics.jsonl is always complete."""
         if self.events:
             self.events.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without one that a crash cut short; none if there is no file."""
+    """Returns the lines of a metrics.jsonl; [] if there is no file. Skips a line that a crash cut short."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -125,14 +128,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def require_finite(state: TrainState) -> None:
-    """Raises NonFinite if a parameter, its average or the optimiser's state is not finite."""
+    """Raises NonFinite if a parameter, an average or the optimiser's state is not finite."""
     leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not bool(_all_finite(leaves)):
         raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
 
 
 def _flat(row: dict[str, Any]) -> list[tuple[str, float]]:
-    """The numbers of a row, those of lists under name/index."""
+    """Returns the row's numbers by name; an entry of a list is named name/index."""
     flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
     lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
     return flat + [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]

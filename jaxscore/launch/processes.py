@@ -1,12 +1,12 @@
-"""Several processes, one run: the same command on every host, and what only one of them may do.
+"""Several processes in one run: every host runs the same command, and one process writes the files.
 
-A run of several processes is found from the environment, or asked for by --distributed:
+The processes find each other from the environment, or are asked for by --distributed:
 
     TPU pod                        all hosts know each other
     SLURM, Open MPI, Kubernetes    their own variables (srun, mpirun)
     anything else                  JAX_COORDINATOR_ADDRESS=host:port JAX_NUM_PROCESSES=n JAX_PROCESS_ID=k
 
-Every process does the same computations. The first one writes the files, and speaks.
+Every process runs the same program. Only the first process writes files and prints.
 """
 
 import contextlib
@@ -27,17 +27,18 @@ from jaxscore.launch import console, workdir
 from jaxscore.launch.flags import require
 
 PEER_LOST = 75
-"""Exit status where another process has died: EX_TEMPFAIL, the same command will do."""
+"""Exit status if another process has died. It is EX_TEMPFAIL: run the same command again."""
 
 START_SECONDS = 300
-"""How long the processes wait for each other at the start."""
+"""Seconds that the processes wait for each other at the start."""
 
 
 @contextlib.contextmanager
 def joined(asked: bool, heartbeat: int) -> Iterator[None]:
-    """Be one of the processes of the run, if there are several; within, jax.devices() are those of all.
+    """Joins the processes of the run, if there are several; within, jax.devices() lists the devices of all.
 
-    What fails within ends this process at once, without waiting for the others, who would wait for it.
+    An exception within ends this process at once. Otherwise the processes would wait for each other.
+    Raises FlagError if this process cannot join.
     """
     arguments = _environment()
     if arguments is None and not asked:
@@ -65,15 +66,15 @@ def joined(asked: bool, heartbeat: int) -> Iterator[None]:
         if not isinstance(error, SystemExit):
             traceback.print_exc()
         if _of_another_process(error):
-            # JAX is about to end this process; `_supervise` says why, in one line.
+            # JAX is about to abort this process; `_supervise` then prints why.
             time.sleep(heartbeat + 5)
         _leave(error.code if isinstance(error, SystemExit) else 1)
 
 
 def on_first(function: Callable[[], Any]) -> Any:
-    """function(), run by the first process alone; all get its value, which JSON can say, or its Refusal.
+    """Runs function() in the first process and returns its value, a JSON value, in all of them.
 
-    The others wait for it.
+    The other processes wait. If the function raises, they raise Refusal with the same text.
     """
     if jax.process_count() == 1:
         return function()
@@ -87,7 +88,7 @@ def on_first(function: Callable[[], Any]) -> Any:
             outcome, failure = {"refused": str(error)}, error
     text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     length = int(broadcast_one_to_all(np.int32(len(text))))
-    text = np.resize(text, length)  # the others' is of another length, and replaced
+    text = np.resize(text, length)  # broadcasting needs equal lengths, and overwrites the content
     outcome = json.loads(bytes(broadcast_one_to_all(text)))
     if failure is not None:
         raise failure
@@ -97,7 +98,7 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def everywhere(tree: Any) -> Any:
-    """The arrays in NumPy, whole, in every process: rows that others hold are fetched."""
+    """Returns the whole arrays in NumPy, in every process, with the rows that other processes hold."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental.multihost_utils import process_allgather
@@ -106,7 +107,7 @@ def everywhere(tree: Any) -> Any:
 
 
 def _environment() -> dict[str, Any] | None:
-    """What to tell jax.distributed of the other processes; {} where it finds out itself, None without any."""
+    """Arguments of jax.distributed.initialize: {} if JAX finds them itself, None if there is one process."""
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, number = map(os.environ.get, names)
     if address and count and number:
@@ -122,10 +123,10 @@ def _environment() -> dict[str, Any] | None:
 
 
 def _supervise() -> None:
-    """Fork: the child goes on, and this process waits for it, and says so if its peers' death took it along.
+    """Forks: the child continues; the parent waits for it and explains an end by a signal.
 
-    JAX ends a process whose peers have died with SIGABRT, from a thread of its own, which Python cannot
-    catch; only another process can tell the user what that means.
+    When another process of the run dies, a thread of JAX ends this one by SIGABRT, which Python cannot
+    catch. Only a second process can tell the user what that means.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -157,7 +158,7 @@ def _supervise() -> None:
 
 
 def _of_another_process(error: BaseException | None) -> bool:
-    """Whether an error of JAX's runtime is behind it: what a collective raises if a peer has died."""
+    """Whether JAX's runtime caused the error, as it does in a collective when another process has died."""
     while error is not None:
         if isinstance(error, jax.errors.JaxRuntimeError):
             return True
@@ -171,7 +172,7 @@ def _send(child: int, number: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, where the kernel is Linux."""
+    """Asks the kernel, if it is Linux, to kill this process when its parent dies."""
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
@@ -180,7 +181,7 @@ def _die_with(parent: int) -> None:
 
 
 def _leave(status: Any) -> None:
-    """End this process now; the first one a little later, for its end would end the others at once."""
+    """Ends this process now. The first process waits 2 s, because its end aborts the others."""
     sys.stdout.flush()
     sys.stderr.flush()
     if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""A folder of PNG and JPEG images, FFHQ for one, each read when it is asked for.
+"""A folder of PNG and JPEG images, such as FFHQ. An image is read when it is indexed.
 
 >>> import tempfile
 >>> from PIL import Image
@@ -24,11 +24,12 @@ ENDINGS = {".png", ".jpg", ".jpeg"}
 
 
 def load(folder: Path, *, size: int | None = None) -> Dataset:
-    """All images below the folder, sorted by path; one class for each folder that holds some.
+    """Returns all images below the folder, sorted by path. Each subfolder with images is a class.
 
-    With `size` the shorter side is made as long, and the middle cut out; without, all must be as large
-    as the first. The first also says whether they are grey or coloured. Raises DataError if there is no such
-    folder or no image in it, or, when an image is read, if it is damaged or of another size, with its path.
+    With `size`, the shorter side is scaled to `size` and the middle square is cut out. Without it, all
+    images must have the size of the first one. The first image also decides between grey and colour.
+    Raises DataError if there is no such folder or no image in it. Indexing raises DataError, with the path,
+    if an image is damaged or has another size.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: name one that holds .png or .jpg images")
@@ -56,6 +57,6 @@ def _read(
 
 
 def _guarded(paths: list[Path], number: int, function: Callable[[bytes], Any]) -> Any:
-    """function of what is in file `number`; DataError, with its path and number, if that cannot be."""
+    """Returns function(content of file `number`). Raises DataError, with path and number, if that fails."""
     path = paths[number]
     return guarded(f"{path} (image {number})", lambda: function(path.read_bytes()))

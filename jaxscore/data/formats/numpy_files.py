@@ -1,4 +1,6 @@
-"""NumPy's own files, .npy and .npz: checked before they are believed, and mapped if they are large.
+"""NumPy files, .npy and .npz: checked for damage, and memory-mapped if they are large.
+
+numpy.load maps no member of an .npz file (it ignores mmap_mode there), hence the code below.
 
 >>> import tempfile
 >>> path = Path(tempfile.mkdtemp()) / "a.npz"
@@ -22,28 +24,27 @@ from jaxscore.data.images import DataError, guarded, require_memory
 File = IO[bytes] | zipfile.ZipExtFile
 
 CHUNK = 2**24
-"""Bytes at a time, where a whole file is gone through."""
+"""Bytes read at a time."""
 
 
 class Header(NamedTuple):
-    """What the beginning of a .npy file says: bool, numbers or complex numbers, in which order."""
+    """Header of a .npy file: shape, order and dtype of the array that follows."""
 
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype
     length: int
-    """Bytes of the header itself."""
+    """Bytes of the header."""
 
 
 def load(
     path: Path, names: tuple[str, ...] = ("images", "labels"), *, mapped_from: int = 2**28
 ) -> dict[str, np.ndarray]:
-    """Those of the named arrays that an .npz file has; the one of an .npy file has the first name.
+    """Returns the named arrays that an .npz file has. The array of an .npy file gets the first name.
 
-    An array of at least `mapped_from` values is mapped into memory, read-only, and read from the disk as it
-    is used, unless it is compressed. Nothing is executed: arrays of objects, which are pickles, are refused.
-    A member of an .npz file has a checksum, which is looked at once, here; an .npy file has none, and only
-    its size is checked. Raises DataError if there is no such file, or if it is damaged.
+    Uncompressed arrays of at least `mapped_from` values are memory-mapped, read-only. Pickled arrays
+    are refused, so no code in a file is executed. Checksums of .npz members are verified here, once; .npy
+    files have no checksum, only their size is checked. Raises DataError if the file is missing or damaged.
     """
     with guarded(path, path.open, "rb") as file:
         is_archive = guarded(path, file.read, 4) in (b"PK\3\4", b"PK\5\6")
@@ -56,18 +57,18 @@ def load(
 
 
 def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of the array, one block of about CHUNK bytes after another."""
+    """Yields the rows of the array in blocks of about CHUNK bytes."""
     rows = max(1, CHUNK // max(1, array[:1].nbytes))
     return (array[start : start + rows] for start in range(0, len(array), rows))
 
 
 def header(file: File, size: int) -> Header:
-    """What a .npy file of `size` bytes holds, its beginning read. Raises ValueError if it cannot be that.
+    """Reads the header of a .npy file of `size` bytes. Raises ValueError if header and size disagree.
 
-    NEP 1, and numpy.lib.format: a magic string, the version, the length and a literal dictionary.
+    The header has a magic string, the version, its length and a literal dictionary (NEP 1, numpy.lib.format).
     """
     version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):  # 3.0 is for names of fields, and there are none here
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for Unicode names of structured dtypes
         raise ValueError(f"its format {version} holds no plain numbers")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -93,7 +94,7 @@ def _from_archive(path: Path, archive: zipfile.ZipFile, member, mapped_from: int
         large = math.prod(found.shape) >= mapped_from
         if not large or member.compress_type != zipfile.ZIP_STORED:
             array = _read(path, file, found)
-            if file.read(1):  # at the end of a member its checksum is looked at
+            if file.read(1):  # reading to the end verifies the checksum
                 raise ValueError(f"{member.filename} is longer than it says")
             return array
     place = _place(path, member)
@@ -117,11 +118,13 @@ def _read(path: Path, file: File, found: Header) -> np.ndarray:
 def _map(path: Path, found: Header, place: int) -> np.ndarray:
     order = "F" if found.fortran else "C"
     mapped = np.memmap(path, found.dtype, "r", offset=place, shape=found.shape, order=order)
-    return mapped.view(np.ndarray)  # which keeps the mapping, and is no subclass for others to stumble on
+    return mapped.view(
+        np.ndarray
+    )  # a plain array: memmap is a subclass, which some functions treat differently
 
 
 def _place(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where the bytes of the member begin (APPNOTE.TXT of ZIP, 4.3.7: after two fields of any length)."""
+    """Returns the offset of the member's bytes, after two fields of variable length (ZIP APPNOTE 4.3.7)."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         local = file.read(30)

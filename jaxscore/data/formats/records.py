@@ -1,7 +1,7 @@
-"""From a prepared data set's records, of either container, to images and labels.
+"""Records of a prepared data set, array_record or TFRecord, to images and labels.
 
-A record is a tf.train.Example: a map from a feature's name to a list of bytes or of numbers. Images are
-PNG or JPEG, decoded here and not by tensorflow-datasets, whose decoder looks at no checksum.
+A record is a tf.train.Example: it maps the name of a feature to a list of bytes or numbers. Images are PNG
+or JPEG. They are decoded here, because the decoder of tensorflow-datasets verifies no checksum.
 
 >>> example = Example(image="image", mode="L", label=None)
 >>> example.label_of(b"")
@@ -31,25 +31,25 @@ from jaxscore.data.images import (
 Cut = Callable[[np.ndarray], np.ndarray]
 
 TOGETHER = 256
-"""Records that are fetched together: one at a time costs three times as much."""
+"""Records fetched together; one at a time takes three times as long."""
 
 
 class Example(NamedTuple):
-    """What is looked at in a record."""
+    """The features of a record that are read."""
 
     image: str
-    """The name of the image."""
+    """Name of the image."""
     mode: str
-    """What it is read as: L, RGB or RGBA."""
+    """Mode that the image is read as: L, RGB or RGBA."""
     label: str | None
-    """The name of the class, if there are any."""
+    """Name of the class; None if there are no classes."""
 
     def image_of(self, record: bytes) -> UInt8[np.ndarray, "h w c"]:
-        """The pixels. Raises whatever a decoder finds wrong."""
+        """Returns the pixels. Raises what `pictures.decode` raises."""
         return decode(_feature(record, self.image).bytes_list.value[0], self.mode)
 
     def label_of(self, record: bytes) -> int:
-        """The number of the class; 0 where there are none. Raises OverflowError if it has over 32 bits."""
+        """Returns the class number; 0 without classes. Raises OverflowError if it exceeds 32 bits."""
         if self.label is None:
             return 0
         return int(np.int32(_feature(record, self.label).int64_list.value[0]))
@@ -64,13 +64,13 @@ def _feature(record: bytes, name: str) -> Any:
     return features[name]
 
 
-# array_record: an image when it is asked for -----------------------------------------------------
+# array_record: an image is read when it is indexed ------------------------------------------------
 
 
 def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) -> Dataset:
-    """The examples of the sources one after another; each has a length and fetches records by number.
+    """Returns the examples of all sources in order. A source has a length and fetches records by number.
 
-    Raises DataError for what cannot be read, now or when it is asked for, with the number of the image.
+    Raises DataError, with the number of the image, if a record cannot be read. Indexing does so too.
     """
     n = sum(map(len, sources))
     if n == 0:
@@ -98,7 +98,7 @@ def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) ->
 
 
 def _records(prepared: Path, sources: list[Any], numbers: np.ndarray) -> Iterator[bytes]:
-    """The records of these numbers, counted through all sources."""
+    """Yields the records with these numbers; the count runs through all sources."""
     starts = np.cumsum([0, *map(len, sources)])
     for first in range(0, len(numbers), TOGETHER):
         wanted = numbers[first : first + TOGETHER]
@@ -118,17 +118,18 @@ def _fetch(prepared: Path, source: Any, numbers: list[int], start: int) -> list[
     except DataError:
         if len(numbers) == 1:
             raise DataError(f"{prepared} (image {start + numbers[0]}) cannot be read") from None
-        # One of them: by itself, it is named.
+        # Fetch one at a time to find the number of the record that cannot be read.
         return [record for number in numbers for record in _fetch(prepared, source, [number], start)]
 
 
-# TFRecord: everything, once ----------------------------------------------------------------------
+# TFRecord: all records are read once --------------------------------------------------------------
 
 
 def in_sequence(prepared: Path, files: list[Path], n: int, example: Example, cut: Cut) -> Dataset:
-    """The n examples of the files one after another, read into memory.
+    """Reads the n examples of the files, in order, into memory.
 
-    Raises DataError for a file that cannot be read, with the number of the record, and for more or fewer.
+    Raises DataError, with the number of the image, if a record cannot be read, or if there are more or
+    fewer than n.
     """
     images, labels, number = np.empty(0, np.uint8), np.zeros(n, np.int32), 0
     for path, record in _in_files(files):
