@@ -5,6 +5,7 @@ import pytest
 from jaxscore.data.formats import tfrecord
 from tests.data.formats.test_tfds import PREPARED
 
+
 def test_the_checksums_are_tensorflows():
     """Files that TensorFlow wrote pass the check."""
     paths = sorted(PREPARED.rglob("*tfrecord-*"))
