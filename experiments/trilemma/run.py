@@ -114,11 +114,8 @@ def run(config: Config) -> dict[str, Any]:
         workdir.write_json(folder / "config.json", {"experiment": "trilemma", "data": config.data})
         jobs = [member for seed in range(config.seeds) for member in members(config, folder, seed)]
         outcomes: dict[str, list] = {}
-        with console.Whole(len(jobs)) as display:
-            for job in jobs:
-                display.begin(f"{job.name}, seed {job.config.seed}")
-                outcomes.setdefault(job.name, []).append(outcome(job, config.tflops * 1e12))
-                display.end()
+        for job in console.runs(jobs, lambda job: f"{job.name}, seed {job.config.seed}"):
+            outcomes.setdefault(job.name, []).append(outcome(job, config.tflops * 1e12))
         rows = [row for name, runs in outcomes.items() for row in rows_of(name, runs)]
         runs = [run for runs in outcomes.values() for run in runs if "settings" in run]
         about = runs[0]["settings"] if runs else {}

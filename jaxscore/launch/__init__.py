@@ -12,6 +12,7 @@ Needs the extra `launch`: pip install 'jaxscore[launch]'.
 
 try:
     import matplotlib  # noqa: F401
+    import msgspec  # noqa: F401
     import rich  # noqa: F401
     import tyro  # noqa: F401
 except ImportError as error:

@@ -3,12 +3,14 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
+import msgspec
 import optax
 
 from jaxscore.launch.flags import require, require_finite
+
+Restored = TypeVar("Restored")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,39 +161,23 @@ class Config:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
 
 
-def restored(kind: type, fields: Any) -> Any:
-    """The configuration of class `kind` that `fields`, as read from a config.json, describe.
+def restored(kind: type[Restored], fields: Any) -> Restored:
+    """Returns the configuration of class `kind` with these fields, as read from a config.json.
 
-    Raises TypeError, KeyError or FlagError, in one line, if they do not fit.
+    Raises TypeError, in one line, if a field is unknown, missing, of another type, or refused by `kind`.
     """
-    if not isinstance(fields, dict):
-        raise TypeError(f"{kind.__name__} is {fields!r}")
-    hints = get_type_hints(kind)
-
-    def value(name: str, found: Any) -> Any:
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            return restored(hint, found)
-        if hint in (Path, Path | None) and isinstance(found, str):
-            return Path(found)
-        found = tuple(found) if isinstance(found, list) else found
-        if not fits(found, hint):
-            raise TypeError(f"{name} is {found!r}")
-        return found
-
-    return kind(**{name: value(name, found) for name, found in fields.items()})
+    try:
+        config = msgspec.convert(fields, kind, dec_hook=lambda hint, value: hint(value))  # for Path
+    except msgspec.ValidationError as error:
+        raise TypeError(str(error)) from None
+    unknown = _unknown(fields, dataclasses.asdict(config))
+    if unknown:
+        raise TypeError(f"there is no field {sorted(unknown)[0]!r}")
+    return config
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type: int, float, str, bool, Path, None, Literal, tuple or union of these."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin in (Union, UnionType):
-        return any(fits(value, each) for each in arguments)
-    if origin is tuple:
-        each = arguments[:1] * len(value) if isinstance(value, tuple) and Ellipsis in arguments else arguments
-        return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
-    if hint in (int, float):  # a bool is an int to Python, and an int is a float's value to everybody
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint)
+def _unknown(fields: dict[str, Any], known: dict[str, Any]) -> set[str]:
+    """Returns the names in `fields`, at any depth, that `known` lacks; msgspec ignores them."""
+    here = fields.keys() - known.keys()
+    nested = [name for name, value in fields.items() if name in known and isinstance(value, dict)]
+    return here.union(*(_unknown(fields[name], known[name]) for name in nested))

@@ -1,4 +1,4 @@
-"""Metrics of training: fetched from the device, averaged over an interval, and written to metrics.jsonl."""
+"""Training metrics: fetched from the device, averaged over a log interval, written to metrics.jsonl."""
 
 import json
 import math
@@ -12,24 +12,19 @@ import numpy as np
 from jaxscore.trainer import Metrics, TrainState
 
 PATIENCE = 20
-"""Number of steps in a row that may be skipped before the run ends."""
+"""The run ends when so many steps in a row have been skipped."""
 
 
 class NonFinite(Exception):
-    """Training has become infinite or nan; the message names the step and the last finite loss."""
+    """A loss, gradient or parameter is not finite; the text names the step and the last finite loss."""
 
 
 class Logbook:
-    """metrics.jsonl, with a JSON object for each interval, and the metrics of the current interval.
+    """metrics.jsonl, with a JSON object per log interval, and the metrics of the current interval.
 
-    Metrics stay on the device until `close_interval` or `check`. Opening a logbook at `step` drops later
-    lines, because the resumed run writes them again.
-
-    Args:
-        path: path of metrics.jsonl.
-        step: number of steps done.
-        events: folder of TensorBoard events, which get every line too (needs tensorboardX).
-        writes: whether this process writes the files; one of several processes does.
+    Metrics stay on the device until `check` or `close_interval`. Opening a logbook at `step` drops later
+    lines, because the resumed run writes them again. tensorboardX also writes every line into the folder
+    `events`, if given. If several processes share the run, only one of them `writes`.
     """
 
     def __init__(self, path: Path, step: int, *, events: Path | None = None, writes: bool = True):
@@ -48,18 +43,15 @@ class Logbook:
         self.last_finite: str = "there was none"
 
     def append(self, metrics: Metrics) -> int:
-        """Records a step's metrics; returns the number of steps done."""
+        """Adds the metrics of a step; returns the number of steps done."""
         self.interval.append(metrics)
         self.step += 1
         return self.step
 
     def check(self) -> list[Metrics]:
-        """Fetches and returns the metrics of the current interval.
+        """Fetches the interval's metrics. Raises NonFinite if a loss or gradient norm is not finite.
 
         Skipped steps may have non-finite metrics, but PATIENCE of them in a row raise too.
-
-        Raises:
-            NonFinite: if the loss or the gradient of a step that was not skipped is not finite.
         """
         self.interval = jax.device_get(self.interval)
         first = self.step - len(self.interval) + 1
@@ -83,13 +75,16 @@ class Logbook:
         return self.interval
 
     def loss_since_save(self) -> float | None:
-        """Mean loss of the steps since the last call, after `check`; None if all of them were skipped."""
+        """Returns the mean loss since the last call; None if all steps were skipped. Raises as `check`."""
         self.check()
         losses, self.losses = self.losses, []
         return float(np.mean(losses)) if losses else None
 
     def close_interval(self) -> dict[str, Any]:
-        """Averages of the interval, after `check`; the loss in each bin of sigma is None for an empty bin."""
+        """Returns the interval's averages, and the loss of each bin of sigma (None for an empty bin).
+
+        Skipped steps do not count. Raises as `check`, and starts the next interval.
+        """
         steps, self.interval = self.check(), []
         interval = [metrics for metrics in steps if not metrics.get("skipped")]
         if not interval:
@@ -106,7 +101,7 @@ class Logbook:
         return row
 
     def write(self, row: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl, and to the TensorBoard events."""
+        """Appends a line."""
         self.rows.append(row)
         if not self.writes:
             return
@@ -117,13 +112,13 @@ class Logbook:
                 self.events.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Writes the remaining TensorBoard events; metrics.jsonl is always complete."""
+        """Flushes pending TensorBoard events; metrics.jsonl is always complete."""
         if self.events:
             self.events.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics.jsonl, except one that a crash cut short; an empty list without a file."""
+    """Returns the lines of a metrics.jsonl; [] if there is no file. Skips a line that a crash cut short."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -134,14 +129,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def require_finite(state: TrainState) -> None:
-    """Raises NonFinite if a parameter, its average or the optimiser's state is not finite."""
+    """Raises NonFinite if a parameter, an average or the optimiser's state is not finite."""
     leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not bool(_all_finite(leaves)):
         raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
 
 
 def _flat(row: dict[str, Any]) -> list[tuple[str, float]]:
-    """Numbers of a row; elements of lists are named name/index."""
+    """Returns the row's numbers by name; an entry of a list is named name/index."""
     flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
     lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
     return flat + [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]

@@ -1,12 +1,12 @@
-"""One run on several processes: how they find each other, and what only the first one does.
+"""Several processes in one run: every host runs the same command, and one process writes the files.
 
-Start the same command on every host. The processes find each other by the environment, or with --distributed:
+The processes find each other from the environment, or are asked for by --distributed:
 
     TPU pod                        all hosts know each other
     SLURM, Open MPI, Kubernetes    their own variables (srun, mpirun)
     anything else                  JAX_COORDINATOR_ADDRESS=host:port JAX_NUM_PROCESSES=n JAX_PROCESS_ID=k
 
-Every process does the same computations. Only the first one writes files and prints.
+Every process runs the same program. Only the first process writes files and prints.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from jaxscore.launch import console, workdir
 from jaxscore.launch.flags import require
 
 PEER_LOST = 75
-"""Exit status if another process has died: EX_TEMPFAIL, run the same command again."""
+"""Exit status if another process has died. It is EX_TEMPFAIL: run the same command again."""
 
 START_SECONDS = 300
 """Seconds that the processes wait for each other at the start."""
@@ -35,17 +35,10 @@ START_SECONDS = 300
 
 @contextlib.contextmanager
 def joined(asked: bool, heartbeat: int) -> Iterator[None]:
-    """Joins the other processes of the run, if there are any; inside, jax.devices() are the devices of all.
+    """Joins the processes of the run, if there are several; within, jax.devices() lists the devices of all.
 
-    An error inside ends this process at once. It does not wait for the other processes, because they wait for
-    it.
-
-    Args:
-        asked: whether --distributed was given.
-        heartbeat: seconds after which a silent process counts as dead.
-
-    Raises:
-        FlagError: if the processes cannot join.
+    An exception within ends this process at once. Otherwise the processes would wait for each other.
+    Raises FlagError if this process cannot join.
     """
     arguments = _environment()
     if arguments is None and not asked:
@@ -73,16 +66,15 @@ def joined(asked: bool, heartbeat: int) -> Iterator[None]:
         if not isinstance(error, SystemExit):
             traceback.print_exc()
         if _of_another_process(error):
-            # JAX is about to end this process; `_supervise` reports why, in one line.
+            # JAX is about to abort this process; `_supervise` then prints why.
             time.sleep(heartbeat + 5)
         _leave(error.code if isinstance(error, SystemExit) else 1)
 
 
 def on_first(function: Callable[[], Any]) -> Any:
-    """Value of function(), which only the first process calls; the others wait for it and get the same value.
+    """Runs function() in the first process and returns its value, a JSON value, in all of them.
 
-    The value must be representable in JSON. If function() raises, the first process raises its error, and the
-    others raise Refusal with the same message.
+    The other processes wait. If the function raises, they raise Refusal with the same text.
     """
     if jax.process_count() == 1:
         return function()
@@ -96,7 +88,7 @@ def on_first(function: Callable[[], Any]) -> Any:
             outcome, failure = {"refused": str(error)}, error
     text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     length = int(broadcast_one_to_all(np.int32(len(text))))
-    text = np.resize(text, length)  # in other processes only the length matters
+    text = np.resize(text, length)  # broadcasting needs equal lengths, and overwrites the content
     outcome = json.loads(bytes(broadcast_one_to_all(text)))
     if failure is not None:
         raise failure
@@ -106,7 +98,7 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def everywhere(tree: Any) -> Any:
-    """Whole arrays in NumPy, in every process; rows that other processes hold are fetched."""
+    """Returns the whole arrays in NumPy, in every process, with the rows that other processes hold."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental.multihost_utils import process_allgather
@@ -115,7 +107,7 @@ def everywhere(tree: Any) -> Any:
 
 
 def _environment() -> dict[str, Any] | None:
-    """Arguments of jax.distributed; {} if it finds the processes itself, None for a run of one process."""
+    """Arguments of jax.distributed.initialize: {} if JAX finds them itself, None if there is one process."""
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, number = map(os.environ.get, names)
     if address and count and number:
@@ -131,10 +123,10 @@ def _environment() -> dict[str, Any] | None:
 
 
 def _supervise() -> None:
-    """Forks: the child goes on, and this process waits for it and reports its end by a signal.
+    """Forks: the child continues; the parent waits for it and explains an end by a signal.
 
-    If another process dies, JAX ends this one with SIGABRT, from a thread of its own, which Python cannot
-    catch. Only a parent process can tell the user what that means.
+    When another process of the run dies, a thread of JAX ends this one by SIGABRT, which Python cannot
+    catch. Only a second process can tell the user what that means.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -166,7 +158,7 @@ def _supervise() -> None:
 
 
 def _of_another_process(error: BaseException | None) -> bool:
-    """Whether the error comes from JAX's runtime, as when a collective fails because another process died."""
+    """Whether JAX's runtime caused the error, as it does in a collective when another process has died."""
     while error is not None:
         if isinstance(error, jax.errors.JaxRuntimeError):
             return True
@@ -180,7 +172,7 @@ def _send(child: int, number: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent dies (on Linux)."""
+    """Asks the kernel, if it is Linux, to kill this process when its parent dies."""
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
@@ -189,7 +181,7 @@ def _die_with(parent: int) -> None:
 
 
 def _leave(status: Any) -> None:
-    """Ends this process now; the first process waits a little, because its end ends the others at once."""
+    """Ends this process now. The first process waits 2 s, because its end aborts the others."""
     sys.stdout.flush()
     sys.stderr.flush()
     if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted at once, acted on between steps, by all processes after the same step."""
+"""Ctrl-C and SIGTERM: noted when they arrive, acted on after a complete step, by all processes together."""
 
 import os
 import signal
@@ -7,21 +7,22 @@ import jax
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop, and the run has saved its state."""
+    """A signal stopped the run; its progress is saved."""
 
 
 class Signals:
-    """Context in which the first Ctrl-C or SIGTERM is noted, and a second one has its usual effect.
+    """Context manager in which the first Ctrl-C or SIGTERM is only noted; the second acts as usual.
 
-    With several processes, a signal to one of them (such as a pod's preemption notice) stops all of them
-    after the same step: JAX's coordination service listens for SIGTERM and agrees on the step.
+    If several processes share the run, a signal to one of them, such as the preemption notice of a pod,
+    stops all of them after the same step. JAX's coordination service listens for SIGTERM and agrees on the
+    step.
     """
 
     def __init__(self):
         self.received, self.shared, self.asked = False, jax.process_count() > 1, 0
 
     def stop(self) -> bool:
-        """Whether to stop now. All processes must call it equally often, and all get the same answer."""
+        """Whether to stop now. All processes must call it equally often; they get the same answer."""
         if self.shared and not self.received:
             from jax.experimental.multihost_utils import reached_preemption_sync_point
 
@@ -35,7 +36,7 @@ class Signals:
         try:
             for number in self.before:
                 signal.signal(number, self._note)
-        except ValueError:  # not the main thread, which alone may handle signals
+        except ValueError:  # only the main thread may set handlers; elsewhere the caller's stay
             self.before = {}
         return self
 

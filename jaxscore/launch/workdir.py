@@ -1,11 +1,11 @@
-"""The folder of a run: who owns it, what is in it, and whether that is up to date.
+"""The folder of a run: which run owns it, what it contains, and which results are up to date.
 
     config.json     the resolved configuration       metrics.jsonl   a line per log interval
     checkpoints/    Orbax                            samples.npz     arrays of samples
     metrics.json    the evaluation                   report/*.png    pictures
 
-A file made from a checkpoint carries a stamp, the step and the configuration it came from, by which
-a later run knows that it need not be made again.
+A result carries a stamp: the step and the configuration of the checkpoint that it was made from. A later
+run compares stamps to see which results it must make again.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import numpy as np
 
 
 class Refusal(Exception):
-    """What cannot be done as asked; the text is the one line that the user sees."""
+    """The request cannot be carried out; the text is the one line that the user sees."""
 
 
 WITHOUT_EFFECT = {
@@ -38,21 +38,21 @@ WITHOUT_EFFECT = {
     "heartbeat",
 }
 WITHOUT_EFFECT |= {"keep", "keep_best", "keep_every", "snapshot_every"}
-"""Fields of a configuration that change no parameter and no sample."""
+"""Fields of a configuration that affect neither the parameters nor the samples."""
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """What config.json says: the experiment's name, and every field but where it is and what is done."""
+    """Returns what config.json stores: the experiment's name and every field except workdir and mode."""
     fields = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     return {"experiment": name} | {k: v for k, v in fields.items() if k not in ("workdir", "mode")}
 
 
 def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[str]:
-    """Make the folder, or take it over from an earlier run of the same experiment.
+    """Makes the folder, or takes it over from an earlier run of the same experiment.
 
-    Returns the fields that have changed since, as `name: old -> new`. Raises Refusal, with nothing
-    written, if it is a file, cannot be written, belongs to another experiment, or if its disk has
-    fewer than `needed` bytes free.
+    Returns the fields that have changed since the earlier run, as `name: old -> new`. Raises Refusal,
+    without having written anything, if the folder is a file, cannot be written, belongs to another
+    experiment, or lies on a disk with fewer than `needed` bytes free.
     """
     changed = []
     if workdir.exists():
@@ -73,7 +73,7 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
     _require_space(workdir, needed)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        # As root every folder passes os.access, so try a real write.
+        # os.access allows root everything, so try a real write.
         probe = workdir / f".writable.{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -84,14 +84,14 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Keep the folder from other runs. Raises Refusal if another one has it.
+    """Locks the folder against other runs. Raises Refusal if another run holds the lock.
 
-    The lock is the kernel's, on the folder itself, and ends with the process, however that ends.
+    The kernel holds the lock on the folder itself and releases it when the process ends, even by SIGKILL.
     """
     descriptor = os.open(workdir, os.O_RDONLY)
     try:
         try:
-            if not _lock(descriptor):  # NFS locks only what can be written, which a folder cannot
+            if not _lock(descriptor):  # NFS locks only files that are open for writing
                 os.close(descriptor)
                 descriptor = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT)
                 _lock(descriptor)
@@ -104,7 +104,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether it is locked now; False where it cannot be. Raises BlockingIOError if another has it."""
+    """Locks the file; False if its file system cannot. Raises BlockingIOError if another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -115,19 +115,19 @@ def _lock(descriptor: int) -> bool:
 
 
 def stamp(description: dict[str, Any], step: int) -> str:
-    """What a result was made from, as text to compare."""
+    """Returns the step and configuration that a result is made from, as text to compare."""
     return json.dumps({"step": step, **_effective(description)}, sort_keys=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write, then rename: a reader sees the old file or the new one, never a part."""
+    """Writes to a temporary file, then renames it, so that a reader sees the old or the new file."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(temporary, path)
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if there is no such file. Raises Refusal if it is damaged."""
+    """Returns the file's value, or None if there is no such file. Raises Refusal if it is damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -137,14 +137,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_samples(path: Path, samples: dict[str, np.ndarray], stamp: str) -> None:
-    """Arrays in an .npz file with their stamp, written and then renamed."""
+    """Writes the arrays and their stamp to a temporary .npz file, then renames it."""
     temporary = path.with_suffix(".tmp.npz")
     np.savez(temporary, stamp=np.array(stamp), **samples)
     os.replace(temporary, path)
 
 
 def read_samples(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays and their stamp; no arrays and '' if there is no such file, or a damaged one."""
+    """Returns the arrays and their stamp; ({}, "") if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -155,9 +155,8 @@ def read_samples(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 def _require_space(workdir: Path, needed: int) -> None:
     parent = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-    disk = shutil.disk_usage(parent)
-    free = disk.free
-    if disk.total and free < needed:  # no size at all: not a disk, and not writable either
+    total, _, free = shutil.disk_usage(parent)
+    if total and free < needed:  # /proc and the like report a total of 0
         raise Refusal(
             f"--workdir {workdir}: no disk space, {free / 1e6:,.0f} MB free and {needed / 1e6:,.0f} MB "
             "needed; make room, or name a folder on another disk"
@@ -165,7 +164,10 @@ def _require_space(workdir: Path, needed: int) -> None:
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The fields that differ between two descriptions and are not without effect, as `name: old -> new`."""
+    """Returns the fields that differ between two descriptions, as `name: old -> new`.
+
+    Fields in WITHOUT_EFFECT are left out.
+    """
     before, now = _flat(_effective(before)), _flat(_effective(now))
     names = [name for name in before | now if before.get(name) != now.get(name)]
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]

@@ -17,6 +17,7 @@ from jaxscore.metrics.bootstrap import over_blocks as over_blocks
 from jaxscore.metrics.bootstrap import over_seeds as over_seeds
 from jaxscore.metrics.compare import FEW as FEW
 from jaxscore.metrics.compare import compare as compare
+from jaxscore.metrics.compare import fingerprint as fingerprint
 from jaxscore.metrics.compare import round_to as round_to
 from jaxscore.metrics.copies import Memorisation as Memorisation
 from jaxscore.metrics.copies import memorisation as memorisation
@@ -38,7 +39,3 @@ from jaxscore.metrics.modes import modes_found as modes_found
 from jaxscore.metrics.modes import stacked as stacked
 from jaxscore.metrics.neighbours import balls as balls
 from jaxscore.metrics.neighbours import nearest as nearest
-from jaxscore.metrics.report import Described as Described
-from jaxscore.metrics.report import described as described
-from jaxscore.metrics.report import fingerprint as fingerprint
-from jaxscore.metrics.report import to_json as to_json

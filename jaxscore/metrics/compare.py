@@ -7,6 +7,7 @@
 ['coverage', 'density', 'frechet', 'kid']
 """
 
+import hashlib
 from collections.abc import Callable
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from jaxscore import sharding
 from jaxscore.metrics import copies, coverage, distances, kernels
+from jaxscore.types import AnyArray
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -81,3 +83,15 @@ MANY = 10**8
 def round_to(x: np.ndarray, parts: int) -> np.ndarray:
     """Pixels clipped to 0..1 and rounded to the grey values 0, 1/parts, ..., 1."""
     return np.round(np.clip(x, 0, 1) * parts) / parts
+
+
+def fingerprint(x: AnyArray) -> str:
+    """SHA-256 of an array's dtype, shape and values, as 64 hexadecimal digits.
+
+    The values are read in row order as little-endian numbers, so the memory layout does not matter.
+    """
+    x = np.asarray(x)
+    x = x.astype(x.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.sha256(f"{x.dtype.str} {x.shape}".encode())
+    digest.update(np.ascontiguousarray(x).view(np.uint8).reshape(-1) if x.size else b"")
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ every Frechet distance, because it depends on all three.
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import rel_entr
 
 from jaxscore.types import AnyArray
 
@@ -75,9 +76,7 @@ def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float
     classes = int(max(labels.max(), reference.max())) + 1
     p = np.bincount(labels, minlength=classes) / len(labels)
     q = np.bincount(reference, minlength=classes) / len(reference)
-    seen = p > 0
-    with np.errstate(divide="ignore"):
-        return float(np.sum(p[seen] * np.log(p[seen] / q[seen])))
+    return float(np.sum(rel_entr(p, q)))
 
 
 def _gaussian(x: AnyArray) -> tuple[np.ndarray, np.ndarray]:

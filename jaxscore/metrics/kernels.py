@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.distance import pdist
 
 from jaxscore.types import AnyArray
 
@@ -75,9 +76,7 @@ def median_distance(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"], *, mos
     Source: Gretton et al. 2012, section 8.
     """
     some = [x[:: -(-len(x) // most)] for x in (np.asarray(a, float), np.asarray(b, float))]
-    points = np.concatenate(some)
-    pairs = [np.linalg.norm(points[i] - points[i + 1 :], axis=1) for i in range(len(points) - 1)]
-    return float(np.median(np.concatenate(pairs)))
+    return float(np.median(pdist(np.concatenate(some))))
 
 
 def _discrepancy(a: AnyArray, b: AnyArray, kernel: Kernel) -> float:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
+from scipy.special import entr
 
 from jaxscore.types import AnyArray
 
@@ -60,9 +61,9 @@ def modes_found(labels: Integer[AnyArray, "n"], modes: int) -> Modes:
         raise ValueError(f"labels must be -1 or the number of one of {modes} modes, of one sample or more")
     counts = np.bincount(labels[labels >= 0], minlength=modes)
     assigned = int(counts.sum())
-    p = counts[counts > 0] / max(assigned, 1)
-    # The KL of even frequencies may be negative by rounding.
-    kl = max(float(np.log(modes) + np.sum(p * np.log(p))), 0.0) if assigned else float("inf")
+    p = counts / max(assigned, 1)
+    # No less than 0, which the rounding of an even spread may come to.
+    kl = max(float(np.log(modes) - np.sum(entr(p))), 0.0) if assigned else float("inf")
     return Modes(int(np.sum(counts > 0)), kl, assigned / len(labels))
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from experiments.digits.experiment import Config
 from experiments.ncsn import config as ncsn_config
 from jaxscore.launch import flags, workdir
 from jaxscore.launch.config import Config as BaseConfig
-from jaxscore.launch.config import fits, restored
+from jaxscore.launch.config import restored
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
 
@@ -114,22 +116,61 @@ def test_what_a_run_writes_is_what_is_restored(preset, tmp_path):
     assert again == config
 
 
-@pytest.mark.parametrize(
-    ("value", "hint", "fitting"),
-    [
-        (1, int, True),
-        (1, float, True),
-        (1.5, int, False),
-        (True, int, False),
-        (True, bool, True),
-        ("1", int, False),
-        (None, int | None, True),
-        ((1, 2), tuple[int, int], True),
-        ((1, 2, 3), tuple[int, int], False),
-        ((1, 2, 3), tuple[int, ...], True),
-        ((1, "2"), tuple[int, ...], False),
-        (3, tuple[int, ...], False),
-    ],
-)
-def test_types_are_looked_at(value, hint, fitting):
-    assert fits(value, hint) is fitting
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fields:
+    count: int = 1
+    rate: float = 1.0
+    flag: bool = False
+    kept: int | None = None
+    place: Path | None = None
+    form: Literal["linear", "cosine"] = "linear"
+    shape: tuple[int, int] = (1, 2)
+    widths: tuple[int, ...] = (1,)
+    stages: tuple[tuple[int, int], ...] = ()
+
+
+ALLOWED = [
+    {"rate": 2},
+    {"kept": 3},
+    {"flag": True},
+    {"place": "a/b"},
+    {"form": "cosine"},
+    {"shape": [3, 4]},
+    {"widths": []},
+    {"widths": [3, 4, 5]},
+    {"stages": [[1, 2], [3, 4]]},
+]
+WRONG = [
+    *[{"count": value} for value in (1.5, True, "1", None, [1])],
+    *[{"rate": value} for value in (True, "1", None)],
+    *[{"flag": value} for value in (1, "True")],
+    *[{"kept": value} for value in (1.5, False)],
+    *[{"place": value} for value in (3, ["a"])],
+    {"form": "square"},
+    *[{"shape": value} for value in ([1], [1, 2, 3], [1, True])],
+    *[{"widths": value} for value in (3, "12", {"1": 2}, [1, "2"])],
+    {"stages": [[1, 2], [3]]},
+    {"colour": "red"},
+    {"colour": {}},
+]
+
+
+@pytest.mark.parametrize("fields", ALLOWED)
+def test_fields_of_their_types_are_restored(fields):
+    again = json.loads(json.dumps(dataclasses.asdict(restored(Fields, fields)), default=str))
+    assert again == json.loads(json.dumps(dataclasses.asdict(Fields()))) | fields
+
+
+@pytest.mark.parametrize("fields", WRONG)
+def test_fields_of_other_types_and_names_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(TypeError, match=name) as caught:
+        restored(Fields, fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_fields_and_wrong_values_are_found_in_nested_classes():
+    with pytest.raises(TypeError, match="no field 'colour'"):
+        restored(BaseConfig, {"workdir": "a", "optimizer": {"colour": "red"}})
+    with pytest.raises(TypeError, match=r"--optimizer\.learning-rate -1\.0: must be positive"):
+        restored(BaseConfig, {"workdir": "a", "optimizer": {"learning_rate": -1.0}})

@@ -150,3 +150,34 @@ def test_things_in_turn_are_told_of_in_lines_now_and_then(capsys):
     assert capsys.readouterr().out.splitlines() == ["sample 1/3", "sample 2/3"]
     assert list(console.in_turn(range(3), "sample")) == [0, 1, 2]
     assert capsys.readouterr().out == ""
+
+
+# Runs ---------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_every_run_has_a_line(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    for seconds in console.runs([10.0, 30.0], lambda seconds: f"run of {seconds:.0f}"):
+        now[0] += seconds
+    assert capsys.readouterr().out.splitlines() == [
+        "1/2  run of 10: 10 s  10 s left",
+        "2/2  run of 30: 30 s  0 s left",
+    ]
+
+
+RUNS = """
+from jaxscore.launch.console import runs
+for name in runs(["vae", "gan"], str.upper):
+    if name == "gan":
+        raise SystemExit("diverged")
+"""
+
+
+def test_the_bar_over_runs_is_stopped_by_an_exception():
+    status, text = on_a_terminal([sys.executable, "-c", RUNS])
+    assert status == 1
+    assert "GAN" in text
+    assert "1/2" in text
+    assert text.endswith("diverged\r\n")
+    assert "\x1b[?25h" in text  # the cursor is shown again

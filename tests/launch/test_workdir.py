@@ -1,7 +1,12 @@
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import shutil
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,8 @@ from jaxscore.launch import workdir
 from jaxscore.launch.config import Config, Optimizer
 from jaxscore.launch.workdir import Refusal
 from tests.launch.tiny import snapshot
+
+ROOT = Path(__file__).parents[2]
 
 
 def describe(name="digits", **changes):
@@ -162,6 +169,55 @@ def test_a_full_disk_is_refused_before_anything_is_made(tmp_path, monkeypatch, b
     assert asked == [tmp_path]  # the folder itself may not be there yet
     assert list(tmp_path.iterdir()) == []
     assert workdir.claim(folder, describe(), needed=10_000_000) == []
+
+
+# Lock -----------------------------------------------------------------------------------------
+
+
+def test_a_locked_folder_is_refused_and_holds_no_extra_file(tmp_path):
+    refusal = f"--workdir {tmp_path}: another run is at work there; wait for it to end, or name another"
+    with workdir.locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(Refusal) as caught, workdir.locked(tmp_path):
+            pass
+    assert str(caught.value) == refusal
+    with workdir.locked(tmp_path):
+        pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from jaxscore.launch.workdir import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_released(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, cwd=ROOT) as holder:
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(Refusal, match="another run is at work"), workdir.locked(tmp_path):
+            pass
+        holder.kill()
+    with workdir.locked(tmp_path):
+        pass
+
+
+def test_where_folders_cannot_be_locked_a_file_in_them_is(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def on_nfs(descriptor, operation):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", on_nfs)
+    refused_twice = pytest.raises(Refusal, match="another run is at work")
+    with workdir.locked(tmp_path), refused_twice, workdir.locked(tmp_path):
+        pass
+    assert workdir.claim(tmp_path, describe()) == []  # the lock's file is no other's thing
 
 
 # Files ----------------------------------------------------------------------------------------

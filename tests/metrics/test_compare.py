@@ -1,5 +1,7 @@
+import hashlib
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -154,3 +156,34 @@ def test_large_sets_are_compared_on_the_devices_with_the_same_result(monkeypatch
     assert compare.devices(1200).size == 8
     after = metrics.compare(samples, images, labels, flat, None, split=split)
     assert after == pytest.approx(before, rel=1e-12)
+
+
+# The fingerprint ----------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_is_of_dtype_shape_and_numbers():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = hashlib.sha256(b"<f4 (2, 3)" + x.tobytes()).hexdigest()
+    assert metrics.fingerprint(x) == expected
+    assert metrics.fingerprint(jnp.asarray(x)) == expected
+    changed = x.copy()
+    changed[1, 2] = np.nextafter(changed[1, 2], np.float32(9))
+    others = [x.reshape(3, 2), x.ravel(), x.astype(np.float64), x.view(np.int32), changed, x[::-1]]
+    assert len({expected, *map(metrics.fingerprint, others)}) == 7
+
+
+def test_how_the_numbers_lie_in_memory_does_not_matter(tmp_path):
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    np.save(tmp_path / "x.npy", x)
+    same = [
+        np.asfortranarray(x),
+        x.astype(">f8"),
+        x.repeat(2, axis=0)[::2],
+        np.load(tmp_path / "x.npy", mmap_mode="r"),
+    ]
+    assert {metrics.fingerprint(each) for each in same} == {metrics.fingerprint(x)}
+
+
+def test_no_rows_a_single_number_and_half_precision_have_fingerprints_too():
+    odd = [np.zeros((0, 3)), np.zeros((0, 4)), np.array(1.0), np.array(2.0), jnp.ones(3, jnp.bfloat16)]
+    assert len({metrics.fingerprint(each) for each in odd}) == 5

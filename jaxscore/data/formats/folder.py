@@ -1,4 +1,4 @@
-"""A folder of PNG and JPEG images, such as FFHQ: held in memory if small, else read when asked for.
+"""A folder of PNG and JPEG images, such as FFHQ. An image is read when it is indexed.
 
 >>> import tempfile
 >>> from PIL import Image
@@ -24,15 +24,12 @@ ENDINGS = {".png", ".jpg", ".jpeg"}
 
 
 def load(folder: Path, *, size: int | None = None) -> Dataset:
-    """All images in the folder and below, sorted by path, with one class for each folder that holds images.
+    """Returns all images below the folder, sorted by path. Each subfolder with images is a class.
 
-    With `size`, each image is scaled so that its shorter side has this length, and cropped to the middle
-    square. Without `size`, all images must have the size of the first one. The first image also determines
-    whether all are read as grey or as coloured.
-
-    Raises:
-        DataError: if the folder does not exist or holds no images.
-        DataError: when an image is read, with its path, if it is damaged or has another size.
+    With `size`, the shorter side is scaled to `size` and the middle square is cut out. Without it, all
+    images must have the size of the first one. The first image also decides between grey and colour.
+    Raises DataError if there is no such folder or no image in it. Indexing raises DataError, with the path,
+    if an image is damaged or has another size.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: name one that holds .png or .jpg images")
@@ -60,6 +57,6 @@ def _read(
 
 
 def _guarded(paths: list[Path], number: int, function: Callable[[bytes], Any]) -> Any:
-    """function(content of file `number`). Raises DataError with path and number if the function fails."""
+    """Returns function(content of file `number`). Raises DataError, with path and number, if that fails."""
     path = paths[number]
     return guarded(f"{path} (image {number})", lambda: function(path.read_bytes()))

@@ -1,4 +1,4 @@
-"""IDX, MNIST's file format, gzipped or not; checked before it is used.
+"""IDX, the file format of MNIST, gzipped or not. The size of a file is checked against its header.
 
 >>> import tempfile
 >>> folder = Path(tempfile.mkdtemp())
@@ -19,16 +19,14 @@ from jaxscore.data.arrays import Dataset
 from jaxscore.data.images import DataError, held
 
 PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
-"""Beginnings of the names of a split's files."""
+"""The first part of the file names, by split."""
 
 
 def load(folder: Path, split: str = "train") -> Dataset:
-    """Images [28, 28, 1] and labels of MNIST or Fashion-MNIST: `train` 60,000, `test` 10,000, `all` 70,000.
+    """Returns images [28, 28, 1] of MNIST or Fashion-MNIST: `train` 60,000, `test` 10,000, `all` 70,000.
 
-    The files keep their published names, such as train-images-idx3-ubyte.gz.
-
-    Raises:
-        DataError: if there is no such split, or if a file is missing, cut short or of another kind.
+    The four files have their original names, such as train-images-idx3-ubyte.gz. Raises DataError if
+    there is no such split, or if a file is missing, truncated or of another format.
     """
     if split not in PREFIXES:
         raise DataError(f"{folder} has the splits train, test and all, not {split!r}")
@@ -40,27 +38,22 @@ def load(folder: Path, split: str = "train") -> Dataset:
 
 
 def has(folder: Path, split: str) -> bool:
-    """Whether the images of the split are in the folder."""
+    """Whether the folder contains the images of the split."""
     return all(find(folder, prefix, "images") for prefix in PREFIXES[split])
 
 
 def find(folder: Path, prefix: str, kind: str) -> Path | None:
-    """Path of the `images` or `labels` file in the folder, gzipped or not; None if there is none."""
+    """Returns the file of `images` or `labels`, gzipped or not; None if there is none."""
     rank = {"images": 3, "labels": 1}[kind]
     names = [f"{prefix}-{kind}{mark}idx{rank}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def read(path: Path) -> UInt8[np.ndarray, "*shape"]:
-    """The array of bytes in an IDX file.
+    """Returns the bytes in an IDX file as an array. Raises DataError if the file is damaged or has no bytes.
 
-    The file has two zero bytes, a byte for the type (8: unsigned bytes), and a byte for the rank. A
-    big-endian 32-bit number for each length follows, then the values, with the last index fastest.
-
-    Raises:
-        DataError: if the file is damaged, or holds anything else.
-
-    Source: LeCun, Cortes & Burges 1998.
+    The file has two zero bytes, a byte for the type (8: unsigned bytes), a byte for the rank and a
+    big-endian 32-bit number per axis. The values follow in row order (LeCun, Cortes & Burges 1998).
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -1,6 +1,6 @@
-"""Images and labels from the records of a prepared data set, in array_record or TFRecord files.
+"""Records of a prepared data set, array_record or TFRecord, to images and labels.
 
-A record is a tf.train.Example: a map from a feature's name to a list of bytes or of numbers. Images are PNG
+A record is a tf.train.Example: it maps the name of a feature to a list of bytes or numbers. Images are PNG
 or JPEG. They are decoded here, because the decoder of tensorflow-datasets verifies no checksum.
 
 >>> example = Example(image="image", mode="L", label=None)
@@ -31,7 +31,7 @@ from jaxscore.data.images import (
 Cut = Callable[[np.ndarray], np.ndarray]
 
 TOGETHER = 256
-"""Records that are fetched together; fetching them one at a time takes three times as long."""
+"""Records fetched together; one at a time takes three times as long."""
 
 
 class Example(NamedTuple):
@@ -40,16 +40,16 @@ class Example(NamedTuple):
     image: str
     """Name of the image."""
     mode: str
-    """Mode as which the image is read: L, RGB or RGBA."""
+    """Mode that the image is read as: L, RGB or RGBA."""
     label: str | None
-    """Name of the class, or None without classes."""
+    """Name of the class; None if there are no classes."""
 
     def image_of(self, record: bytes) -> UInt8[np.ndarray, "h w c"]:
-        """Pixels of the record's image. Raises whatever the decoder raises."""
+        """Returns the pixels. Raises what `pictures.decode` raises."""
         return decode(_feature(record, self.image).bytes_list.value[0], self.mode)
 
     def label_of(self, record: bytes) -> int:
-        """Number of the record's class; 0 without classes. Raises OverflowError if it exceeds 32 bits."""
+        """Returns the class number; 0 without classes. Raises OverflowError if it exceeds 32 bits."""
         if self.label is None:
             return 0
         return int(np.int32(_feature(record, self.label).int64_list.value[0]))
@@ -64,23 +64,13 @@ def _feature(record: bytes, name: str) -> Any:
     return features[name]
 
 
-# array_record: an image when it is asked for -----------------------------------------------------
+# array_record: an image is read when it is indexed ------------------------------------------------
 
 
 def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) -> Dataset:
-    """The examples of the sources one after another; each source has a length and fetches records by number.
+    """Returns the examples of all sources in order. A source has a length and fetches records by number.
 
-    Labels are read at once. Images are read at once if they fit in memory (`data.images.resident`), else when
-    they are asked for.
-
-    Args:
-        prepared: folder of the data set, for messages.
-        sources: sources of records.
-        example: features to read.
-        cut: maps a decoded image to the image of the data set.
-
-    Raises:
-        DataError: for a record that cannot be read, now or when asked for, with the number of the image.
+    Raises DataError, with the number of the image, if a record cannot be read. Indexing does so too.
     """
     n = sum(map(len, sources))
     if n == 0:
@@ -108,7 +98,7 @@ def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) ->
 
 
 def _records(prepared: Path, sources: list[Any], numbers: np.ndarray) -> Iterator[bytes]:
-    """The records with these numbers, counted through all sources."""
+    """Yields the records with these numbers; the count runs through all sources."""
     starts = np.cumsum([0, *map(len, sources)])
     for first in range(0, len(numbers), TOGETHER):
         wanted = numbers[first : first + TOGETHER]
@@ -128,25 +118,18 @@ def _fetch(prepared: Path, source: Any, numbers: list[int], start: int) -> list[
     except DataError:
         if len(numbers) == 1:
             raise DataError(f"{prepared} (image {start + numbers[0]}) cannot be read") from None
-        # Reads them one by one, so that the message names the damaged one.
+        # Fetch one at a time to find the number of the record that cannot be read.
         return [record for number in numbers for record in _fetch(prepared, source, [number], start)]
 
 
-# TFRecord: everything, once ----------------------------------------------------------------------
+# TFRecord: all records are read once --------------------------------------------------------------
 
 
 def in_sequence(prepared: Path, files: list[Path], n: int, example: Example, cut: Cut) -> Dataset:
-    """The n examples of the files one after another, read into memory.
+    """Reads the n examples of the files, in order, into memory.
 
-    Args:
-        prepared: folder of the data set, for messages.
-        files: TFRecord files.
-        n: number of examples in all files.
-        example: features to read.
-        cut: maps a decoded image to the image of the data set.
-
-    Raises:
-        DataError: for a record that cannot be read, with its number, or if there are more or fewer than n.
+    Raises DataError, with the number of the image, if a record cannot be read, or if there are more or
+    fewer than n.
     """
     images, labels, number = np.empty(0, np.uint8), np.zeros(n, np.int32), 0
     for path, record in _in_files(files):

@@ -1,11 +1,11 @@
-"""Data sets that tensorflow-datasets has prepared, read without TensorFlow.
+"""Data sets prepared by tensorflow-datasets, read without TensorFlow.
 
     ~/tensorflow_datasets/mnist/3.0.1/dataset_info.json     NAME/VERSION
     ~/tensorflow_datasets/lsun/church_outdoor/3.1.0/...     NAME/CONFIG/VERSION
 
-Files in the format array_record are read at random, and large sets an image when it is asked for. Most
-prepared sets are TFRecord files, which can only be read from beginning to end: they are read once, into
-memory. Nothing is downloaded.
+array_record files allow random access: an image is read when it is indexed. Most directories contain
+TFRecord files, which can only be read from beginning to end: they are read into memory once. Nothing is
+ever downloaded.
 
 >>> version(Path("mnist/3.10.1")) > version(Path("mnist/3.9.0"))
 True
@@ -25,7 +25,7 @@ from jaxscore.data.formats.pictures import CHANNELS, fit
 from jaxscore.data.images import DataError, guarded
 
 PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.data_source('{name}'{where})\""
-"""Command that downloads a data set and prepares it as array_record; for most sets it needs TensorFlow."""
+"""Command that downloads a data set and prepares it as array_record. Most need TensorFlow for it."""
 
 
 def load(
@@ -36,19 +36,17 @@ def load(
     crop: int | None = None,
     size: int | None = None,
 ) -> Dataset:
-    """Images, and labels if there are any, of the data set NAME or NAME/CONFIG.
+    """Returns images and labels of a data set; the labels are 0 if it has none.
 
     Args:
         name: NAME or NAME/CONFIG.
-        folder: where the data set was prepared (default: TFDS_DATA_DIR, else ~/tensorflow_datasets), or the
-            folder of its version. The newest of several versions is used.
-        split: name of a split, or `all`.
-        crop: as in `pictures.fit`.
-        size: as in `pictures.fit`.
+        folder: where the data set was prepared, or the folder of one version. Defaults to TFDS_DATA_DIR,
+            or to ~/tensorflow_datasets. The newest version is read.
+        split: the name of a split, or `all`.
+        crop, size: as in `pictures.fit`.
 
     Raises:
-        DataError: if the data set does not exist, if tensorflow-datasets is not installed, or if the files
-            are damaged or hold no images.
+        DataError: the data set is missing or damaged, has no images, or tensorflow-datasets is not installed.
     """
     prepared = _required(name, folder)
     builder = _open(prepared)
@@ -69,17 +67,17 @@ def load(
 
 
 def splits(name: str, folder: Path | None = None) -> tuple[str, ...]:
-    """Names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
+    """Returns the names of the splits of NAME or NAME/CONFIG. Raises DataError as `load` does."""
     return tuple(_open(_required(name, folder)).info.splits)
 
 
 def home() -> Path:
-    """Folder of tensorflow-datasets' data: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Returns the folder of tensorflow-datasets: TFDS_DATA_DIR, or else ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def find(name: str, folder: Path | None = None) -> Path | None:
-    """Folder of the newest version of NAME or NAME/CONFIG, with dataset_info.json; None without one."""
+    """Returns the folder of the newest version of NAME or NAME/CONFIG; None if there is none."""
     folder = home() if folder is None else folder
     if (folder / "dataset_info.json").is_file():
         return folder
@@ -89,12 +87,12 @@ def find(name: str, folder: Path | None = None) -> Path | None:
 
 
 def version(prepared: Path) -> list[int]:
-    """Numbers in the name of a version's folder, for comparisons."""
+    """Returns the numbers in the name of a version's folder, for comparison."""
     return [int(number) for number in re.findall(r"\d+", prepared.name)]
 
 
 def _required(name: str, folder: Path | None) -> Path:
-    """Folder of the newest version. Raises DataError, with the command that prepares it, if there is none."""
+    """Returns the folder of the newest version. Raises DataError, with the command that makes one."""
     prepared = find(name, folder)
     if prepared is None:
         where = f", data_dir='{folder}'" if folder else ""
@@ -107,21 +105,19 @@ def _required(name: str, folder: Path | None) -> Path:
 
 
 def _open(prepared: Path) -> Any:
-    """Builder of tensorflow-datasets for the prepared folder."""
+    """Returns the builder of tensorflow-datasets for a prepared folder."""
     try:
-        import PIL  # noqa: F401 decodes the images
+        import google_crc32c  # noqa: F401  checks the records of TFRecord files
+        import PIL  # noqa: F401  decodes the images
         import tensorflow_datasets
     except ImportError as error:
-        # TFDS needs importlib_resources to download and prepare, but does not declare it.
-        packages = "pip install tensorflow-datasets grain pillow importlib_resources"
-        raise DataError(
-            f"{prepared} is read with {error.name}, which is not installed: {packages}"
-        ) from error
+        remedy = "pip install 'jaxscore[data]'"
+        raise DataError(f"{prepared} is read with {error.name}, which is not installed: {remedy}") from error
     return guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
 
 
 def _sources(prepared: Path, builder: Any, splits: list[str]) -> list[Any]:
-    """Records of each split, by number, as bytes."""
+    """Returns a source of records, as bytes, for each split."""
     from tensorflow_datasets import decode
 
     raw = decode.DeserializeMethod.RAW_BYTES
@@ -129,7 +125,7 @@ def _sources(prepared: Path, builder: Any, splits: list[str]) -> list[Any]:
 
 
 def _example(prepared: Path, features: Any) -> records.Example:
-    """Feature `image`, or the only 8-bit image, and feature `label`, or the first class."""
+    """Picks the feature `image` or the only 8-bit image, and `label` or the first class."""
     images = {name: feature for name, feature in features.items() if type(feature).__name__ == "Image"}
     found = [name for name, feature in images.items() if feature.np_dtype == np.uint8]
     if "image" not in found and len(found) != 1:

@@ -1,39 +1,13 @@
 import struct
 
-import numpy as np
 import pytest
 
 from jaxscore.data.formats import tfrecord
 from tests.data.formats.test_tfds import PREPARED
 
-# RFC 3720, appendix B.4: 32 bytes of zeros, of ones, ascending and descending.
-PUBLISHED = {
-    bytes(32): 0x8A9136AA,
-    b"\xff" * 32: 0x62A8AB43,
-    bytes(range(32)): 0x46DD794E,
-    bytes(range(31, -1, -1)): 0x113FDB5C,
-    b"123456789": 0xE3069283,
-    b"": 0,
-}
 
-
-@pytest.mark.parametrize(("content", "expected"), PUBLISHED.items())
-def test_the_checksum_is_the_published_one(content, expected):
-    assert tfrecord.crc32c(content) == expected
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 1023, 1024, 1025, 1027, 1028, 3072, 5000])
-def test_blocks_are_put_together(length):
-    content = np.random.default_rng(length).integers(0, 256, length).astype(np.uint8).tobytes()
-    register = 0xFFFFFFFF
-    for byte in content:  # as the standard has it, bit by bit
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
-    assert tfrecord.crc32c(content) == register ^ 0xFFFFFFFF
-
-
-def test_files_that_tensorflow_wrote_have_the_checksums_that_are_computed():
+def test_the_checksums_are_tensorflows():
+    """Files that TensorFlow wrote pass the check."""
     paths = sorted(PREPARED.rglob("*tfrecord-*"))
     assert [len(list(tfrecord.records(path))) for path in paths] == [60, 240]
 
@@ -44,7 +18,7 @@ def written(path, *records):
 
 
 def framed(record):
-    check = lambda part: struct.pack("<I", tfrecord.masked(tfrecord.crc32c(part)))
+    check = lambda part: struct.pack("<I", tfrecord.masked(part))
     length = struct.pack("<Q", len(record))
     return length + check(length) + record + check(record)
 
@@ -78,7 +52,7 @@ def test_a_file_that_ends_within_a_record_is_noticed(tmp_path, length):
 
 def test_a_length_beyond_the_file_reserves_no_memory(tmp_path):
     length = struct.pack("<Q", 2**62)
-    check = struct.pack("<I", tfrecord.masked(tfrecord.crc32c(length)))
+    check = struct.pack("<I", tfrecord.masked(length))
     (tmp_path / "a").write_bytes(length + check + b"little")
     with pytest.raises(ValueError, match="record 0 is cut short"):
         list(tfrecord.records(tmp_path / "a"))
