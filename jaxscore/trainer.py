@@ -75,7 +75,7 @@ def init_state(
     # Without weak types, which initialisers may leave and an update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
     # Copies, because the state is donated: two leaves must not share one buffer.
-    average, *others = (jax.tree.map(jnp.copy, averaged(params)) for _ in range(1 + profiles))
+    average, *others = (ema.start(averaged(params)) for _ in range(1 + profiles))
     each = {name: tx[name].init(params[name]) for name in tx} if isinstance(tx, dict) else None
     return TrainState(jnp.zeros((), jnp.int32), params, average, each or tx.init(params), tuple(others))
 

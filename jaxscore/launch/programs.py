@@ -13,6 +13,7 @@ from jaxscore import data, ema, noise, sharding, trainer
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.optimizer import evaluated
 
 INIT, TRAIN, SAMPLE = range(3)
 """The streams of randomness: each is the seed's key folded with its number."""
@@ -49,6 +50,13 @@ def optimizer(experiment: Experiment) -> trainer.Optimizer:
     if players is None:
         return build(experiment.config.optimizer)
     return {player: build(recipe) for player, recipe in players.items()}
+
+
+def average_decay(config: Config) -> ema.Decay:
+    """Returns the decay of the average that is sampled from."""
+    if config.ema_halflife is None:
+        return ema.constant(config.ema_decay)
+    return ema.halflife(config.ema_halflife, batch=config.batch, ramp=config.ema_ramp)
 
 
 def decays(config: Config) -> tuple[ema.Decay, ...]:
@@ -90,14 +98,14 @@ def make_step(experiment: Experiment, mesh) -> trainer.Step:
     step = trainer.make_step(
         loss,
         optimizer(experiment),
-        decay=ema.constant(config.ema_decay),
+        decay=average_decay(config),
         averaged=experiment.averaged,
         profiles=decays(config),
         microbatches=config.microbatches,
         skip_nonfinite=config.nonfinite == "skip",
     )
     return jax.jit(
-        step,
+        evaluated(step, experiment.averaged),
         donate_argnums=1,
         out_shardings=(where, sharding.replicated(mesh)),
         compiler_options=experiment.compiler_options,
