@@ -39,9 +39,38 @@ def constant(decay: float, *, warm_up: bool = True) -> Decay:
     return lambda n: jnp.minimum(decay, (1 + n) / (10 + n))
 
 
+def halflife(images: float, *, batch: int, ramp: float | None = 0.05) -> Decay:
+    """Returns the decay whose average forgets half of its past in `images` training images.
+
+    m = 0.5^(batch / h) with h = min(images, ramp * images seen), where n * batch images have been seen
+    before update n; h = images without a ramp. Update 0 forgets the random start if there is a ramp.
+    EDM: Karras et al. 2022, arXiv:2206.00364, appendix F, has images = 500,000 on CIFAR-10 and ramp = 0.05.
+
+    Args:
+        images: half-life, in training images.
+        batch: images in a training step.
+        ramp: the half-life is at most this fraction of the images seen; None for no limit.
+
+    Raises ValueError unless all three are positive.
+    """
+    if not (images > 0 and batch > 0 and (ramp is None or ramp > 0)):
+        raise ValueError(f"images = {images}, batch = {batch} and ramp = {ramp} must be positive")
+    steps = images / batch  # Counted in steps, because images overflow an int32 in long trainings.
+    limit = lambda n: steps if ramp is None else jnp.minimum(steps, ramp * n)
+    return lambda n: jnp.exp2(-1 / jnp.asarray(limit(n)))
+
+
+def start(params: Params) -> Params:
+    """Returns a copy of the parameters in float32, or in their own dtype if it is wider.
+
+    An average in bfloat16 stops moving: at decay 0.999 each step is less than half of its last digit.
+    """
+    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32)), params)
+
+
 def update(average: Params, params: Params, decay: float | Array) -> Params:
     """decay * average + (1 - decay) * params, leaf by leaf, each in the average's own dtype."""
-    mix = lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype)
+    mix = lambda old, new: (decay * old + (1 - decay) * new.astype(old.dtype)).astype(old.dtype)
     return jax.tree.map(mix, average, params)
 
 

@@ -66,7 +66,7 @@ def init_state(
     # An initialiser may leave weak types, which the first update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
     # Copies, because the state is donated: two leaves must not share one buffer.
-    average, *others = (jax.tree.map(jnp.copy, averaged(params)) for _ in range(1 + profiles))
+    average, *others = (ema.start(averaged(params)) for _ in range(1 + profiles))
     return TrainState(jnp.zeros((), jnp.int32), params, average, update.init(params), tuple(others))
 
 

@@ -6,66 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
-import optax
 
 from jaxscore.launch.flags import require, require_finite
+from jaxscore.launch.optimizer import Optimizer as Optimizer
 
 Restored = TypeVar("Restored")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """Adam with a linear warm-up, a constant rate, and a decay."""
-
-    learning_rate: float = 1e-3
-    """The constant rate, reached after the warm-up."""
-    warm_up: int = 100
-    """Steps from zero to the constant rate."""
-    decay: float = 0.5
-    """The share of all steps, at the end, over which the rate falls to the final one."""
-    fall: Literal["linear", "cosine"] = "linear"
-    """The course of that fall."""
-    final: float = 0.0
-    """The rate after the last step; nothing of the kind without a decay."""
-    b1: float = 0.9
-    """Decay of Adam's first moment."""
-    b2: float = 0.99
-    """Decay of Adam's second moment."""
-    epsilon: float = 1e-8
-    """What Adam adds to the root of its second moment."""
-
-    def __post_init__(self):
-        rate = self.learning_rate
-        require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
-        require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
-        require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
-        remedy = f"must lie in 0..{rate}, the optimizer.learning-rate"
-        require(0 <= self.final <= rate, "optimizer.final", self.final, remedy)
-        for name in ("b1", "b2"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
-        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
-
-    def build(self, steps: int) -> optax.GradientTransformation:
-        """The optax optimiser for a run of `steps` steps."""
-        fall = round(self.decay * steps)
-        rise = min(self.warm_up, steps - fall)
-        down = (
-            optax.linear_schedule(self.learning_rate, self.final, max(fall, 1))
-            if self.fall == "linear"
-            else optax.cosine_decay_schedule(
-                self.learning_rate, max(fall, 1), self.final / self.learning_rate
-            )
-        )
-        rate = optax.join_schedules(
-            [
-                optax.linear_schedule(self.learning_rate / (rise + 1), self.learning_rate, rise),
-                optax.constant_schedule(self.learning_rate),
-                down,
-            ],
-            [rise, steps - fall],
-        )
-        return optax.adam(rate, b1=self.b1, b2=self.b2, eps=self.epsilon)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +56,10 @@ class Config:
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     ema_decay: float = 0.999
     """Decay of the average of the parameters, which is what is sampled from."""
+    ema_halflife: float | None = None
+    """Half-life of that average in images, in place of --ema-decay; EDM has 500,000 (Karras et al. 2022)."""
+    ema_ramp: float | None = 0.05
+    """The half-life is at most this fraction of the images seen so far; None for no such limit."""
     samples: int = 1000
     """How many samples each sampler draws."""
     sample_batch: int = 2000
@@ -158,7 +107,26 @@ class Config:
         remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
         require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "must lie in 0..1, below 1")
+        self._check_average()
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
+
+    def _check_average(self) -> None:
+        default, halflife, ramp = type(self), self.ema_halflife, self.ema_ramp
+        require(halflife is None or halflife > 0, "ema_halflife", halflife, "must be positive")
+        require(ramp is None or ramp > 0, "ema_ramp", ramp, "must be positive")
+        given = self.ema_decay != default.ema_decay
+        remedy = f"excludes --ema-decay {self.ema_decay}; give --ema-decay {default.ema_decay}, the default"
+        require(halflife is None or not given, "ema_halflife", halflife, remedy)
+        unused = halflife is None and ramp != default.ema_ramp
+        require(not unused, "ema_ramp", ramp, "has no effect without --ema-halflife")
+        if self.optimizer.kind == "schedule-free":
+            reason = (
+                "has no effect with --optimizer.kind schedule-free, which samples from an average of its own"
+            )
+            require(halflife is None, "ema_halflife", halflife, reason)
+            require(self.snapshot_every is None, "snapshot_every", self.snapshot_every, reason)
+            reason += f"; give --ema-decay {default.ema_decay}, the default"
+            require(not given, "ema_decay", self.ema_decay, reason)
 
 
 def restored(kind: type[Restored], fields: Any) -> Restored:

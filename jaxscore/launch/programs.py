@@ -15,6 +15,7 @@ from jaxscore import ema, noise, sharding, trainer, updates
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.optimizer import evaluated
 from jaxscore.types import Batch, Key, Params
 
 PROFILES = (0.05, 0.10)
@@ -56,6 +57,13 @@ def update(experiment: Experiment, gather: Callable[[Params], Params] = trainer.
     return updates.alternating(tuple(turns), microbatches=config.microbatches)
 
 
+def average_decay(config: Config) -> ema.Decay:
+    """Returns the decay of the average that is sampled from."""
+    if config.ema_halflife is None:
+        return ema.constant(config.ema_decay)
+    return ema.halflife(config.ema_halflife, batch=config.batch, ramp=config.ema_ramp)
+
+
 def decays(config: Config) -> tuple[ema.Decay, ...]:
     """Returns the decays of the averages that snapshots keep; none if there are no snapshots."""
     return tuple(ema.power(ema.gamma(width)) for width in PROFILES) if config.snapshot_every else ()
@@ -85,13 +93,13 @@ def make_step(experiment: Experiment, mesh: Mesh) -> trainer.Step:
     config, where = experiment.config, places(abstract_state(experiment, mesh))
     step = trainer.make_step(
         update(experiment, _gather(mesh, where.params)),
-        decay=ema.constant(config.ema_decay),
+        decay=average_decay(config),
         averaged=experiment.averaged,
         profiles=decays(config),
         skip_nonfinite=config.nonfinite == "skip",
     )
     return jax.jit(
-        step,
+        evaluated(step, experiment.averaged),
         donate_argnums=1,
         out_shardings=(where, sharding.replicated(mesh)),
         compiler_options=experiment.compiler_options,

@@ -1,0 +1,174 @@
+"""The optimiser's flags, and the optax transformation that they describe."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from jaxscore import trainer
+from jaxscore.launch.flags import require
+from jaxscore.types import Params
+
+IGNORED = {
+    "adam": ("weight_decay", 0.0, "use --optimizer.kind adamw, which decays weights"),
+    "lion": ("epsilon", 1e-8, "lion divides by nothing; give --optimizer.epsilon 1e-8"),
+    "schedule-free": ("decay", 0.0, "an average takes the place of a falling rate; give --optimizer.decay 0"),
+}
+"""For a kind the field that it has no use for, the value that this field must have, and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """An optimiser of optax with a linear warm-up, a constant rate, and a decay."""
+
+    kind: Literal["adam", "adamw", "lion", "muon", "schedule-free"] = "adam"
+    """adam or adamw; lion, which needs a 3 to 10 times lower rate (Chen et al. 2023); muon, which makes the
+    momentum of matrices and convolution kernels orthogonal and leaves other parameters to Adam (Jordan 2024),
+    with steps as long as AdamW's (Liu et al. 2025); schedule-free AdamW (Defazio et al. 2024)."""
+    learning_rate: float = 1e-3
+    """The constant rate, reached after the warm-up."""
+    warm_up: int = 100
+    """Steps from zero to the constant rate."""
+    decay: float = 0.5
+    """The share of all steps, at the end, over which the rate falls to the final one."""
+    fall: Literal["linear", "cosine", "inverse_sqrt"] = "linear"
+    """The course of that fall; inverse_sqrt is rate / sqrt(step / t_ref) from step t_ref on, at which the fall
+    begins (EDM2: Karras et al. 2024)."""
+    final: float = 0.0
+    """The rate after the last step; nothing of the kind without a decay."""
+    b1: float = 0.9
+    """Decay of Adam's first moment and of muon's momentum; lion: weight of the momentum against the gradient;
+    schedule-free: weight of the average where the gradient is taken."""
+    b2: float = 0.99
+    """Decay of Adam's second moment (muon: of parameters that are no matrices); lion: of the momentum."""
+    epsilon: float = 1e-8
+    """What Adam adds to the root of its second moment, and muon to the norm of its momentum."""
+    weight_decay: float = 0.0
+    """Each step subtracts rate * weight_decay * parameter, from parameters of two axes or more."""
+    clip: float | None = None
+    """Gradients of a larger global L2 norm are scaled down to this norm."""
+
+    def __post_init__(self):
+        rate = self.learning_rate
+        require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
+        require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
+        require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
+        remedy = f"must lie in 0..{rate}, the optimizer.learning-rate"
+        require(0 <= self.final <= rate, "optimizer.final", self.final, remedy)
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
+        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
+        require(self.weight_decay >= 0, "optimizer.weight-decay", self.weight_decay, "must be 0 or more")
+        require(self.clip is None or self.clip > 0, "optimizer.clip", self.clip, "must be positive")
+        self._refuse_ignored()
+
+    def _refuse_ignored(self) -> None:
+        if self.kind in IGNORED:
+            name, neutral, remedy = IGNORED[self.kind]
+            reason = f"has no effect with --optimizer.kind {self.kind}: {remedy}"
+            require(getattr(self, name) == neutral, f"optimizer.{name}", getattr(self, name), reason)
+        reason = "has no effect with --optimizer.fall inverse_sqrt; give --optimizer.final 0"
+        require(self.fall != "inverse_sqrt" or self.final == 0, "optimizer.final", self.final, reason)
+        reason = "must be positive with --optimizer.kind schedule-free"
+        require(self.kind != "schedule-free" or self.b1 > 0, "optimizer.b1", self.b1, reason)
+
+    def build(self, steps: int) -> optax.GradientTransformation:
+        """Returns the optax optimiser for a run of `steps` steps."""
+        rate, b1, b2, eps, decay = self.schedule(steps), self.b1, self.b2, self.epsilon, self.weight_decay
+        clip = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
+        if self.kind == "schedule-free":
+            # AdamW without its first moment. The clipping is inside: `evaluated` looks for the outer state.
+            divide = optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True)
+            shrink = optax.add_decayed_weights(decay, matrices)
+            base = optax.chain(*clip, divide, shrink, optax.scale_by_learning_rate(rate))
+            return wide(contrib.schedule_free(base, rate, b1))
+        if self.kind == "adam":
+            tx = optax.adam(rate, b1=b1, b2=b2, eps=eps)
+        elif self.kind == "adamw":
+            tx = optax.adamw(rate, b1=b1, b2=b2, eps=eps, weight_decay=decay, mask=matrices)
+        elif self.kind == "lion":
+            tx = optax.lion(rate, b1=b1, b2=b2, weight_decay=decay, mask=matrices)
+        else:
+            tx = contrib.muon(
+                rate,
+                beta=b1,
+                eps=eps,
+                weight_decay=decay,
+                adam_b1=b1,
+                adam_b2=b2,
+                muon_weight_dimension_numbers=dimensions,
+                consistent_rms=0.2,
+            )
+        return wide(optax.chain(*clip, tx) if clip else tx)
+
+    def schedule(self, steps: int) -> optax.Schedule:
+        """Returns step -> learning rate, for a run of `steps` steps."""
+        rate, fall = self.learning_rate, round(self.decay * steps)
+        begin = steps - fall
+        rise = min(self.warm_up, begin)
+        down = {
+            "linear": optax.linear_schedule(rate, self.final, max(fall, 1)),
+            "cosine": optax.cosine_decay_schedule(rate, max(fall, 1), self.final / rate),
+            "inverse_sqrt": lambda n: rate * jax.lax.rsqrt(1 + n / max(begin, 1)),
+        }[self.fall]
+        up = optax.linear_schedule(rate / (rise + 1), rate, rise)
+        return optax.join_schedules([up, optax.constant_schedule(rate), down], [rise, begin])
+
+
+def matrices(params: Params) -> Any:
+    """Returns for each parameter whether it has two axes or more; biases and norms' scales have one."""
+    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def dimensions(params: Params) -> Any:
+    """Returns the rows and columns of each parameter as a matrix: all axes but the last, and the last.
+
+    Parameters with fewer than two axes have None, and are updated by Adam.
+    """
+    spec = lambda n: contrib.MuonDimensionNumbers(tuple(range(n - 1)), n - 1) if n >= 2 else None
+    return jax.tree.map(lambda leaf: spec(leaf.ndim), params)
+
+
+def wide(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns `tx` with its state and arithmetic in float32 or wider.
+
+    Moments in bfloat16 stop moving, as averages do. For float32 parameters nothing changes.
+    """
+    up = lambda tree: jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
+    update = lambda grads, state, params=None: tx.update(up(grads), state, up(params))
+    return optax.GradientTransformation(lambda params: tx.init(up(params)), update)
+
+
+# What schedule-free samples from ----------------------------------------------------------------
+
+
+def evaluated(step: trainer.Step, averaged: Callable[[Params], Params]) -> trainer.Step:
+    """Returns the step with the evaluation parameters of schedule-free optimisers in TrainState.ema.
+
+    Schedule-free takes gradients at y = (1 - b1) z + b1 x and evaluates at the average x, so x is what is
+    sampled from, in place of a moving average of y. Parameters of other optimisers keep their moving average.
+    """
+
+    def with_evaluated(key, before, batch):
+        state, metrics = step(key, before, batch)
+        fresh, params = _evaluation(state.params, state.opt)
+        kept = metrics.get("skipped", 0.0) > 0
+        mix = lambda fresh, x, old: jnp.where(kept, old, x).astype(old.dtype) if fresh else old
+        return state._replace(ema=jax.tree.map(mix, averaged(fresh), averaged(params), state.ema)), metrics
+
+    return with_evaluated
+
+
+def _evaluation(params: Params, opt: optax.OptState) -> tuple[Any, Params]:
+    """For each parameter whether its optimiser is schedule-free, and the parameter, at x if so."""
+    if isinstance(opt, dict):  # an optimiser for each player
+        both = {player: _evaluation(params[player], opt.get(player)) for player in params}
+        return tuple({player: each[i] for player, each in both.items()} for i in range(2))
+    free = isinstance(opt, contrib.ScheduleFreeState)
+    x = contrib.schedule_free_eval_params(opt, params) if free else params
+    return jax.tree.map(lambda _: free, params), x
