@@ -1,7 +1,6 @@
-"""What `bench` measures: experiments on data that need not be there, by name.
+"""Workloads of `bench`: experiments on random data, each with a sampler that is short enough to be timed.
 
-A workload is an experiment as it is trained, and the same with a sampler short enough to be timed; a
-sampler's time is that of its evaluations of the network, all alike.
+A sampler's time is proportional to its evaluations of the network, because all evaluations cost the same.
 """
 
 import dataclasses
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.plan import recipes as plan_recipes
+from experiments.plan import recipes
 from jaxscore import data, noise, objectives, samplers
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.config import Config
@@ -24,44 +23,46 @@ from jaxscore.score import preconditioned
 
 
 class Workload(NamedTuple):
-    """An experiment, its sampler as timed, and how often the whole recipe has the network evaluated."""
+    """An experiment to train, and the same experiment with a short sampler."""
 
     experiment: Experiment
     precision: str
     sampled: Experiment
+    """The experiment whose sampler is timed."""
     sampler: str
+    """Name of the timed sampler."""
     evaluations: int
-    """Of the network, in the sampler as it is timed."""
+    """Network evaluations of the timed sampler."""
     whole: int
-    """The same in the sampler of the recipe."""
+    """Network evaluations of the experiment's whole sampler."""
 
 
 def digits() -> Workload:
     """The residual network of `experiments.digits`, sampled by Heun's method."""
-    recipe, config = plan_recipes.recipe("digits", None)
-    experiment = recipe.build(config)
+    found, config = recipes.recipe("digits", None)
+    experiment = found.build(config)
     evaluations = 2 * config.heun.levels - 1
     return Workload(experiment, "float32", experiment, "heun", evaluations, evaluations)
 
 
 def ncsn_workload(preset: str, **changes) -> Workload:
-    """NCSN or NCSNv2 on random images of the preset's size; two levels of its annealed Langevin dynamics."""
-    recipe, config = plan_recipes.recipe("ncsn", preset)
+    """NCSN or NCSNv2 on random images of the preset's size; two levels of its Langevin dynamics are timed."""
+    found, config = recipes.recipe("ncsn", preset)
     config = dataclasses.replace(config, ablate=False, **changes)
     short = dataclasses.replace(config, levels=2, samples=config.batch, sample_batch=config.batch)
     count = lambda config: config.levels * config.langevin_steps + 1
-    built = recipe.build(config)
-    return Workload(built, config.precision, recipe.build(short), "langevin", count(short), count(config))
+    built = found.build(config)
+    return Workload(built, config.precision, found.build(short), "langevin", count(short), count(config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UNetConfig(Config):
-    """A U-Net for images of 32 x 32 x 3 with attention at 16 x 16, as in Ho et al. 2020, half as wide."""
+    """U-Net for images of 32 x 32 x 3: attention at 16 x 16 as in Ho et al. 2020, and half their width."""
 
     workdir: Path = Path("runs/unet")
     batch: int = 16
     channels: int = 64
-    levels: int = 18
+    n_levels: int = 18
     samples: int = 16
     sample_batch: int = 16
 
@@ -81,8 +82,8 @@ def unet(config: UNetConfig | None = None) -> Workload:
             partial(score, params), key_noise, x, sigma, weight=weight
         ).mean(), {}
 
-    def heun(levels, params, keys):
-        sigmas = noise.levels(noise.karras(0.002, 80.0), levels)
+    def heun(n_levels, params, keys):
+        sigmas = noise.levels(noise.karras(0.002, 80.0), n_levels)
         x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 32, 32, 3), sigmas[0])
         bound = partial(score, params)
         return samplers.sample(noise.fold_in(keys, 1), x, sigmas, bound, samplers.heun())[0]
@@ -103,7 +104,7 @@ def unet(config: UNetConfig | None = None) -> Workload:
         event=jax.ShapeDtypeStruct((32, 32, 3), jnp.float32),
         compiler_options=compiler_options(),
     )
-    return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.levels - 1)
+    return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.n_levels - 1)
 
 
 WORKLOADS: dict[str, Callable[[], Workload]] = {
@@ -114,4 +115,4 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "cifar10_bfloat16": partial(ncsn_workload, "cifar10", precision="bfloat16"),
     "ncsn_v1": partial(ncsn_workload, "ncsn_v1"),
 }
-"""By name. `ncsnv2` is of width 64 with 16 images in a batch, for a CPU; `cifar10` is as published."""
+"""`cifar10` is the published NCSNv2. `ncsnv2` has width 64 and batches of 16 images instead, for a CPU."""

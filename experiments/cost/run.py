@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench import timing
+from experiments.common import timing
 from experiments.cost import steps
 from experiments.cost.steps import AT_ONCE, DENOISING, FINITE_DIFFERENCE, IMPLICIT, SLICED
 from jaxscore import launch

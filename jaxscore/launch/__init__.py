@@ -25,6 +25,7 @@ from jaxscore.launch.flags import FlagError as FlagError
 from jaxscore.launch.metrics_log import NonFinite as NonFinite
 from jaxscore.launch.run import main as main
 from jaxscore.launch.run import one_line_errors as one_line_errors
+from jaxscore.launch.run import program as program
 from jaxscore.launch.run import run as run
 from jaxscore.launch.run import running as running
 from jaxscore.launch.signals import Interrupted as Interrupted
