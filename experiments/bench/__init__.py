@@ -1,3 +1,3 @@
-"""What a step, a save and a sampler cost on this machine."""
+"""Speed and memory of training steps, checkpoints and samplers on this machine."""
 
 from experiments.bench.run import Config as Config

@@ -1,6 +1,5 @@
-"""Sampling as `bench` measures it: time over evaluations of the network, and images per second."""
+"""Benchmarks of sampling: time per evaluation of the network, and images per second."""
 
-import time
 from functools import partial
 from typing import Any
 
@@ -8,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench.timing import median_seconds, rounds, spread
 from experiments.bench.workloads import Workload
+from experiments.common.timing import median_seconds, rounds, spread
 from experiments.digits import experiment as digits
 from jaxscore import noise, samplers, sharding
-from jaxscore.launch import programs
+from jaxscore.launch.sample import compile_sampler
 from jaxscore.networks import MLP
 from jaxscore.score import preconditioned
 
@@ -20,16 +19,16 @@ Results = dict[str, Any]
 
 
 def measure(workload: Workload, *, repeats: int) -> Results:
-    """Seconds to compile the sampler, and images per second of the whole recipe's."""
+    """Results for the workload's sampler, by name.
+
+    The sampler may be a short one. Images per second are calculated for the whole sampler, whose time is
+    proportional to its evaluations of the network.
+    """
     experiment, mesh = workload.sampled, sharding.mesh()
-    rows = -(-min(experiment.config.sample_batch, experiment.config.samples) // mesh.size) * mesh.size
     params = jax.jit(experiment.init, out_shardings=sharding.replicated(mesh))(jax.random.key(0))
-    root, start = jax.random.key(2), jnp.int32(0)
-    program = programs.make_sampler(experiment, workload.sampler, mesh, rows)
-    begin = time.perf_counter()
-    program = program.lower(params, root, start).compile()
-    compile_seconds = time.perf_counter() - begin
-    seconds = np.asarray(rounds({"sample": lambda: program(params, root, start)}, repeats)["sample"])
+    program, rows, compile_seconds = compile_sampler(experiment, workload.sampler, params, mesh)
+    root = jax.random.key(2)
+    seconds = np.asarray(rounds({"sample": lambda: program(params, root, 0)}, repeats)["sample"])
     each = seconds / workload.evaluations
     name = f"sampling by {workload.sampler}"
     return {
@@ -40,16 +39,20 @@ def measure(workload: Workload, *, repeats: int) -> Results:
 
 
 def ratios(batch: int, repeats: int) -> Results:
-    """Time over evaluations x forward pass for each sampler of digits, and temporary memory over steps."""
-    recipe = digits.Config()
-    network = MLP(width=recipe.width, depth=recipe.depth)
+    """Overhead of each sampler of the digits experiment, and growth of Heun's memory with the steps.
+
+    The overhead is the sampler's time, divided by its evaluations of the network times the time of a forward
+    pass. It is 1 for a sampler without any cost of its own.
+    """
+    config = digits.Config()
+    network = MLP(width=config.width, depth=config.depth)
     key, x = jax.random.key(0), jnp.ones((batch, 8, 8, 1))
     params = network.init(key, x[:1], jnp.zeros(1))
     score = preconditioned(network.apply, sigma_data=0.5)
 
-    def compiled(sampler, levels):
-        """The whole run, and the bytes that it needs beside its arguments and results."""
-        sigmas = noise.levels(noise.karras(0.02, 20.0), levels)
+    def compiled(sampler, n_levels):
+        """The compiled sampler, and its temporary memory in bytes."""
+        sigmas = noise.levels(noise.karras(0.02, 20.0), n_levels)
         run = lambda params, x: samplers.sample(key, x, sigmas, partial(score, params), sampler)[0]
         run = jax.jit(run).lower(params, x).compile()
         return run, run.memory_analysis().temp_size_in_bytes
@@ -61,14 +64,14 @@ def ratios(batch: int, repeats: int) -> Results:
         "ancestral": (samplers.ancestral(), 18, 18),
         "annealed Langevin": (langevin, 18, 36),
     }
-    runs = {name: compiled(sampler, levels)[0] for name, (sampler, levels, _) in chosen.items()}
+    runs = {name: compiled(sampler, n_levels)[0] for name, (sampler, n_levels, _) in chosen.items()}
     forward = jax.jit(network.apply)
     jobs = {name: partial(run, params, x) for name, run in runs.items()}
     jobs["forward"] = lambda: forward(params, x, jnp.zeros(batch))
     seconds = median_seconds(jobs, repeats)
-    figures = {"forward pass, ms": 1e3 * seconds["forward"]}
+    results = {"forward pass, ms": 1e3 * seconds["forward"]}
     for name, (_, _, evaluations) in chosen.items():
         ratio = seconds[name] / (evaluations * seconds["forward"])
-        figures[f"{name}: time / ({evaluations} evaluations x forward pass)"] = ratio
-    few, many = (compiled(samplers.heun(), levels)[1] for levels in (18, 180))
-    return figures | {"heun: temporary memory, 180 steps / 18 steps": many / few}
+        results[f"{name}: time / ({evaluations} evaluations x forward pass)"] = ratio
+    few, many = (compiled(samplers.heun(), n_levels)[1] for n_levels in (18, 180))
+    return results | {"heun: temporary memory, 180 steps / 18 steps": many / few}

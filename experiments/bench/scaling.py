@@ -1,10 +1,10 @@
-"""Weak scaling as far as one machine can show it: what a device sends per step, by how many there are.
+"""Weak scaling, as far as one machine can show it: bytes that a device sends in a step, by number of devices.
 
     NPROC=16 XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m experiments.bench.scaling
 
-Compiles a workload's training step for 1, 2, 4 and 8 simulated devices, each with as many images, and prints
-JSON. `bench` runs it in a process of its own, because devices are simulated from a process's start or not
-at all.
+Compiles a workload's training step for 1, 2, 4 and 8 simulated devices with the same number of images per
+device, and prints JSON. `bench` runs this module in a process of its own, because JAX fixes the number of
+simulated devices when a process starts.
 """
 
 import dataclasses
@@ -25,7 +25,11 @@ DEVICES = (1, 2, 4, 8)
 
 
 def exchanged(workload: workloads.Workload, each: int) -> list[dict[str, Any]]:
-    """For every number of devices, data parallel and fully sharded, what one of them sends in a step."""
+    """Bytes that one device sends in a step, and its operations: a row for each number of devices and mesh.
+
+    The meshes are data parallel (fsdp = 1) and fully sharded (fsdp = number of devices). `each` is the number
+    of images per device.
+    """
     rows = []
     for n in DEVICES:
         for fsdp in sorted({1, n}):
@@ -39,7 +43,10 @@ def exchanged(workload: workloads.Workload, each: int) -> list[dict[str, Any]]:
 
 
 def measure(name: str) -> list[dict[str, Any]]:
-    """The same in a process of its own, on simulated devices. Raises RuntimeError if it fails."""
+    """Rows of `exchanged` for the named workload, from a process with simulated devices.
+
+    Raises RuntimeError if the process fails.
+    """
     most = max(DEVICES)
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "NPROC": str(2 * most)}
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={most}"
@@ -51,7 +58,7 @@ def measure(name: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the rows of the workload that is named, as JSON."""
+    """Prints the rows of the workload named on the command line, as JSON."""
     found = workloads.WORKLOADS[sys.argv[1] if len(sys.argv) > 1 else "digits"]()
     print(json.dumps(exchanged(found, max(1, found.experiment.config.batch // max(DEVICES)))))
 

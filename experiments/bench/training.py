@@ -1,4 +1,4 @@
-"""Training as `bench` measures it: compiling, steps, memory, waiting for data, and the stall of a save."""
+"""Benchmarks of training: compilation, steps, memory, waiting for data, and the stall while saving."""
 
 import contextlib
 import statistics
@@ -13,19 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from experiments.bench.timing import Spread, product, rounds, spread
 from experiments.bench.workloads import Workload
-from jaxscore import plan, sharding, trainer
+from experiments.common.timing import Spread, product, rounds, spread
+from jaxscore import checkpoint, plan, sharding, trainer
 from jaxscore.launch import programs, train
 
 Results = dict[str, Any]
 STALL_BYTES = 50_000_000
+"""Size of a state whose stall can be compared between workloads."""
 
 
 def measure(workload: Workload, *, repeats: int, side: int) -> Results:
-    """All figures of the workload's training, by name; a Spread where runs differ."""
+    """Results for the workload's training, by name; a `Spread` if a result was measured several times."""
     experiment, mesh = workload.experiment, sharding.mesh()
-    with a_cache_of_its_own():
+    with empty_cache():
         step, cold = compiled_step(experiment, mesh)
         step, cached = compiled_step(experiment, mesh)
     key, root = jax.random.key(1), jax.random.key(0)
@@ -38,20 +39,20 @@ def measure(workload: Workload, *, repeats: int, side: int) -> Results:
 
     jobs = {"step": train, "product": product(side, workload.precision)}
     seconds = {name: np.asarray(values) for name, values in rounds(jobs, repeats).items()}
-    figures = {
+    results = {
         "training step, ms": spread(1e3 * seconds["step"]),
         "training, images/s": spread(len(batch) / seconds["step"]),
         "training step, compile seconds": cold,
         "training step, compile seconds, cached": cached,
     }
-    figures |= speed(step, mesh, seconds, workload.precision, side)
-    figures |= memory(step, mesh)
-    figures |= input_wait(experiment, mesh, step, latest, repeats, statistics.median(seconds["step"]))
-    return figures | checkpoint_stall(latest[0])
+    results |= speed(step, mesh, seconds, workload.precision, side)
+    results |= memory(step, mesh)
+    results |= input_wait(experiment, mesh, step, latest, repeats, statistics.median(seconds["step"]))
+    return results | checkpoint_stall(latest[0])
 
 
 def compiled_step(experiment, mesh) -> tuple[jax.stages.Compiled, float]:
-    """The training step, traced and compiled anew, and the seconds that it took."""
+    """The training step, and the seconds that tracing and compiling took."""
     jax.clear_caches()
     arguments = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
     begin = time.perf_counter()
@@ -60,8 +61,8 @@ def compiled_step(experiment, mesh) -> tuple[jax.stages.Compiled, float]:
 
 
 @contextlib.contextmanager
-def a_cache_of_its_own() -> Iterator[None]:
-    """JAX's persistent cache of compiled programs is, within, a folder that was empty."""
+def empty_cache() -> Iterator[None]:
+    """Inside, JAX's persistent cache of compiled programs is a new, empty folder."""
     options = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in options}
     with tempfile.TemporaryDirectory() as folder:
@@ -77,29 +78,31 @@ def a_cache_of_its_own() -> Iterator[None]:
 
 
 def speed(step, mesh, seconds: dict[str, np.ndarray], precision: str, side: int) -> Results:
-    """Operations per second against a matrix product's of this machine, and against the chip's peak.
+    """Operations per second of the step, relative to a matrix product and to the chip's peak if it is known.
 
-    The product is of square matrices of the recipe's precision, on one device, so its rate is that of
-    what this machine really gives.
+    The product multiplies square matrices of the workload's precision on one device. Its rate is therefore
+    the speed that this machine really reaches.
     """
     flops = operations(step, mesh)
     rates = flops / seconds["step"]
     peak = 2 * side**3 / seconds["product"]
-    figures: Results = {
+    results: Results = {
         "training step, GFLOP/s": spread(rates / 1e9),
         f"matrix product in {precision}, GFLOP/s": spread(peak / 1e9),
         "training step: time / matrix product of its FLOPs": spread(peak / rates),
     }
     chip = plan.find(jax.devices()[0].device_kind)
     if chip and chip.peak(precision):
-        figures["training step, share of the chip's peak (MFU)"] = spread(
-            rates / (mesh.size * chip.peak(precision))
-        )
-    return figures
+        fraction = rates / (mesh.size * chip.peak(precision))
+        results["training step, share of the chip's peak (MFU)"] = spread(fraction)
+    return results
 
 
 def operations(step: jax.stages.Compiled, mesh) -> float:
-    """Of the products of all devices; XLA's own count, which has a loop once, of what cannot be read."""
+    """Floating-point operations of a step in matrix products and convolutions, over all devices.
+
+    If `plan` cannot read the program, this is XLA's own count, which counts the body of a loop once.
+    """
     try:
         found = plan.cost(step).flops
     except ValueError:
@@ -108,18 +111,27 @@ def operations(step: jax.stages.Compiled, mesh) -> float:
 
 
 def memory(step: jax.stages.Compiled, mesh) -> Results:
-    """MB on a device: what the compiler has planned, and what has been in use at most, where it is known."""
+    """MB of memory on a device: planned by the compiler, and the maximum in use if the device reports it."""
     planned = step.memory_analysis()
-    figures: Results = {
+    results: Results = {
         "training step, MB of arguments": planned.argument_size_in_bytes / 1e6,
         "training step, MB of temporaries": planned.temp_size_in_bytes / 1e6,
     }
     used = (mesh.devices.flat[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return figures | ({"device memory in use at most, MB": used / 1e6} if used else {})
+    return results | ({"device memory in use at most, MB": used / 1e6} if used else {})
 
 
 def input_wait(experiment, mesh, step, latest: list, repeats: int, step_seconds: float) -> Results:
-    """What a run of the training loop waits for data, as a share of its time."""
+    """Percentage of the training loop's time that it waits for data, and of a step's time to fetch a batch.
+
+    Args:
+        experiment: the experiment whose batches are read.
+        mesh: the devices.
+        step: the compiled training step.
+        latest: list of one state, which is replaced by the state after the last step.
+        repeats: number of steps, at least 2.
+        step_seconds: time of a step whose batch is on the device.
+    """
     batches = train.Batches(experiment, mesh, 0)
     begin, steps = time.perf_counter(), max(2, repeats)
     start = int(latest[0].step)
@@ -139,24 +151,22 @@ def input_wait(experiment, mesh, step, latest: list, repeats: int, step_seconds:
 
 
 def checkpoint_stall(state: trainer.TrainState, *, repeats: int = 5) -> Results:
-    """Milliseconds for which `checkpoint.save` keeps the loop waiting."""
+    """Milliseconds for which `checkpoint.save` blocks the training loop, for this state and one of 50 MB."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    figures: Results = {f"checkpoint of {size / 1e6:.0f} MB, stall, ms": stall(state, repeats)}
+    results: Results = {f"checkpoint of {size / 1e6:.0f} MB, stall, ms": stall(state, repeats)}
     if size != STALL_BYTES:
-        figures["checkpoint of 50 MB, stall, ms"] = stall(a_state_of(STALL_BYTES), repeats)
-    return figures
+        results["checkpoint of 50 MB, stall, ms"] = stall(a_state_of(STALL_BYTES), repeats)
+    return results
 
 
 def a_state_of(size: int) -> trainer.TrainState:
-    """A state of so many bytes, in twelve arrays."""
+    """State of `size` bytes in twelve arrays."""
     arrays = {f"array{number:02d}": jnp.ones(size // 48, jnp.float32) for number in range(12)}
     return trainer.TrainState(jnp.int32(0), arrays, {}, ())
 
 
 def stall(state: trainer.TrainState, repeats: int) -> Spread:
-    """Of saves of this state, each when the one before is on the disk."""
-    from jaxscore import checkpoint
-
+    """Milliseconds that saves of this state block the caller; each waits until the one before is on disk."""
     milliseconds = []
     with tempfile.TemporaryDirectory() as folder, checkpoint.manager(Path(folder) / "saves") as checkpoints:
         for number in range(repeats + 1):
@@ -166,4 +176,4 @@ def stall(state: trainer.TrainState, repeats: int) -> Spread:
             checkpoint.save(checkpoints, state)
             milliseconds.append(1e3 * (time.perf_counter() - begin))
             checkpoint.wait_until_saved(checkpoints)
-    return spread(milliseconds[1:])  # the first makes the folder, and starts Orbax's threads
+    return spread(milliseconds[1:])  # the first save also makes the folder and starts Orbax's threads

@@ -1,7 +1,6 @@
-"""What `bench` measures: experiments on data that need not be there, by name.
+"""Workloads of `bench`: experiments on random data, each with a sampler that is short enough to be timed.
 
-A workload is an experiment as it is trained, and the same with a sampler short enough to be timed; a
-sampler's time is that of its evaluations of the network, all alike.
+A sampler's time is proportional to its evaluations of the network, because all evaluations cost the same.
 """
 
 import dataclasses
@@ -24,16 +23,18 @@ from jaxscore.score import preconditioned
 
 
 class Workload(NamedTuple):
-    """An experiment, its sampler as timed, and how often the whole recipe has the network evaluated."""
+    """An experiment to train, and the same experiment with a short sampler."""
 
     experiment: Experiment
     precision: str
     sampled: Experiment
+    """The experiment whose sampler is timed."""
     sampler: str
+    """Name of the timed sampler."""
     evaluations: int
-    """Of the network, in the sampler as it is timed."""
+    """Network evaluations of the timed sampler."""
     whole: int
-    """The same in the sampler of the recipe."""
+    """Network evaluations of the experiment's whole sampler."""
 
 
 def digits() -> Workload:
@@ -56,12 +57,12 @@ def ncsn_workload(preset: str, **changes) -> Workload:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UNetConfig(Config):
-    """A U-Net for images of 32 x 32 x 3 with attention at 16 x 16, as in Ho et al. 2020, half as wide."""
+    """U-Net for images of 32 x 32 x 3: attention at 16 x 16 as in Ho et al. 2020, and half their width."""
 
     workdir: Path = Path("runs/unet")
     batch: int = 16
     channels: int = 64
-    levels: int = 18
+    n_levels: int = 18
     samples: int = 16
     sample_batch: int = 16
 
@@ -93,7 +94,7 @@ def unet(config: UNetConfig | None = None) -> Workload:
         samplers={"heun": heun},
         compiler_options=compiler_options(),
     )
-    return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.levels - 1)
+    return Workload(experiment, "float32", experiment, "heun", 3, 2 * config.n_levels - 1)
 
 
 WORKLOADS: dict[str, Callable[[], Workload]] = {
@@ -104,4 +105,4 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "cifar10_bfloat16": partial(ncsn_workload, "cifar10", precision="bfloat16"),
     "ncsn_v1": partial(ncsn_workload, "ncsn_v1"),
 }
-"""By name. `ncsnv2` is of width 64 with 16 images in a batch, for a CPU; `cifar10` is as published."""
+"""`cifar10` is the published NCSNv2. `ncsnv2` has width 64 and batches of 16 images instead, for a CPU."""

@@ -1,7 +1,7 @@
-"""Features in which samples are compared with data: the last hidden layer of a classifier.
+"""Features for the comparison of samples with data: the last hidden layer of a classifier.
 
-Distances are comparable with each other where features, rounding and the numbers of examples are the
-same, and not with FIDs in the literature, whose features are Inception's.
+Distances in these features can be compared if the features, the rounding and the numbers of examples are the
+same. They cannot be compared with FIDs in the literature, which use the features of Inception.
 """
 
 import warnings
@@ -15,18 +15,18 @@ Function = Callable[[np.ndarray], np.ndarray]
 def classifier(
     images: np.ndarray, labels: np.ndarray, *, seed: int = 0, epochs: int = 200
 ) -> tuple[Function, Function]:
-    """A classifier fitted to all images, as two functions of images: its last hidden layer, and the class.
+    """Fits a classifier; returns two functions of images: the last hidden layer and the predicted class.
 
-    For at most so many epochs; scikit-learn stops earlier when the loss no longer falls.
+    `epochs` is an upper limit: scikit-learn stops earlier if the loss no longer falls.
     """
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits
 
     flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
-    with threadpool_limits(1):  # its matrices are too small to share: more threads are slower
+    with threadpool_limits(1):  # the matrices are so small that more threads are slower
         network = MLPClassifier((128, 64), random_state=seed, max_iter=epochs)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it might have gone on: its features are good enough
+            warnings.simplefilter("ignore")  # features are good enough before the loss has converged
             network.fit(flat(images), labels)
 
     def features(x):

@@ -1,11 +1,11 @@
-"""Time and memory of one training step against the dimension D, objective by objective.
+"""Time and memory of one training step for each objective, as functions of the dimension D of the data.
 
     python -m experiments.cost
 
-The lecture calls implicit score matching "complex due to the Hessian": its trace takes D forward-mode
-products, where slices, finite differences and denoising take one or two evaluations. Here that is
-measured, with one network for all: seconds and temporary memory of a jitted training step (loss,
-gradient, Adam), printed, written to cost.json, and drawn over D with the exponents of their growth.
+The lecture calls implicit score matching "complex due to the Hessian". Its trace takes D forward-mode
+products; slices, finite differences and denoising take one or two evaluations. This program measures the
+seconds and the temporary memory of a jitted training step (loss, gradient, Adam) with the same network for
+all objectives. It prints tables, writes cost.json, and draws both over D with the exponents of their growth.
 """
 
 import dataclasses
@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench import timing
+from experiments.common import timing
 from experiments.cost import steps
 from experiments.cost.steps import AT_ONCE, DENOISING, FINITE_DIFFERENCE, IMPLICIT, SLICED
 from jaxscore import launch
 from jaxscore.launch import console, flags, plots, workdir
 
 FIT_FROM = 256
-"""The exponents are fitted from this D on: below, a step's time is what does not depend on D."""
+"""Smallest D in the fits of the exponents; below it, most of a step's time does not depend on D."""
 
 COLORS = {
     DENOISING: plots.GREY,
@@ -33,31 +32,31 @@ COLORS = {
     IMPLICIT: plots.BLUE,
     AT_ONCE: "#8fb4de",
 }
-"""What is measured: `implicit` is the library's, in chunks of basis vectors; then all of them at once."""
+"""Objectives and their colours. IMPLICIT handles the basis vectors in chunks, AT_ONCE all of them at once."""
 
 QUANTITIES = {"seconds": "seconds a training step", "temporary_bytes": "temporary memory, MB"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Time and memory of one training step against the dimension, objective by objective."""
+    """Time and memory of one training step for each objective, as functions of the dimension of the data."""
 
     workdir: Path = Path("runs/cost")
     """Folder for cost.json and cost.png."""
     sizes: tuple[int, ...] = (2, 4, 16, 64, 256, 784, 1024, 4096)
-    """The dimensions D of the data."""
+    """Dimensions D of the data."""
     width: int = 256
-    """Width of the network, a residual MLP of two blocks."""
+    """Width of the network, a residual MLP with two blocks."""
     batch: int = 64
-    """Examples in a step."""
+    """Examples in a training step."""
     repeats: int = 40
-    """Timings of each step, of which the median counts; a step of seconds is timed less often."""
+    """Runs of each step, of which the median is taken; a step that takes seconds is run less often."""
     probes: int = 1
-    """Random directions of slices and of finite differences."""
+    """Random directions for slices and for finite differences."""
     memory_limit_gb: float = 4.0
-    """A step with an exact trace that needs more memory than this is not run."""
+    """Skip a step with an exact trace if it needs more memory than this."""
     seconds_limit: float = 60.0
-    """A step with an exact trace that would take longer, to judge by a smaller D, is not run."""
+    """Skip a step with an exact trace if it would take longer, estimated from a smaller D."""
 
     def __post_init__(self):
         flags.require_finite(self)
@@ -71,7 +70,7 @@ class Config:
 
 
 def measure(config: Config) -> list[dict[str, Any]]:
-    """A row for each D and objective: median seconds, ratio to denoising and its quartiles, memory."""
+    """A row for each D and objective: median seconds, ratio to denoising with its quartiles, and memory."""
     rows, last = [], {}
     for size in sorted(set(config.sizes)):
         begin = time.monotonic()
@@ -94,34 +93,35 @@ def measure(config: Config) -> list[dict[str, Any]]:
 
 
 def timed(values: list[float], reference: list[float]) -> dict[str, Any]:
-    """Median seconds, and the median and the quartiles of the ratio to the reference."""
-    # Round by round where both were run in all of them: what slows down a round slows down both.
+    """Median seconds, and the median and quartiles of the ratio to the reference."""
+    # A slow moment affects all jobs of a round, so ratios are taken within rounds if both ran in all rounds.
     paired = len(values) == len(reference)
-    ratios = np.asarray(values) / (np.asarray(reference) if paired else np.median(reference))
-    low, middle, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    ratio = timing.spread(np.asarray(values) / (np.asarray(reference) if paired else np.median(reference)))
     seconds = {"seconds": float(np.median(values)), "runs": len(values)}
-    return seconds | {"ratio": middle, "ratio_quartiles": [low, high]}
+    return seconds | {"ratio": ratio.median, "ratio_quartiles": [ratio.low, ratio.high]}
 
 
 def exponent(rows: list[dict], objective: str, quantity: str) -> float | None:
-    """a of quantity ~ D^a, by least squares through the logarithms, D >= FIT_FROM; None of one D."""
+    """Exponent a of quantity ~ D^a, by least squares on the logarithms for D >= FIT_FROM.
+
+    Returns None if there are fewer than two such D.
+    """
     line = [row for row in rows if row["objective"] == objective and row["size"] >= FIT_FROM]
     points = [(row["size"], row[quantity]) for row in line if row.get(quantity)]
     return float(np.polyfit(*np.log(points).T, 1)[0]) if len(points) > 1 else None
 
 
 def product_gflops(side: int = 2048) -> float:
-    """GFLOP/s of a product of square float32 matrices, for the scale."""
-    square, product = jnp.ones((side, side)), jax.jit(jnp.matmul)
-    seconds = timing.median_seconds({"product": lambda: product(square, square)}, 9)["product"]
+    """GFLOP/s of a product of square float32 matrices on this machine."""
+    seconds = timing.median_seconds({"product": timing.product(side)}, 9)["product"]
     return 2 * side**3 / seconds / 1e9
 
 
-# What is shown ------------------------------------------------------------------------------------
+# Tables and picture -------------------------------------------------------------------------------
 
 
 def tables(rows: list[dict], powers: dict[str, dict[str, float | None]]) -> str:
-    """Milliseconds, ratios and memory for every D and objective, and the exponents."""
+    """Milliseconds, ratios and memory for every D and objective, then the exponents."""
     cells = {
         "milliseconds": lambda row: f"{1e3 * row['seconds']:.2f}" if "seconds" in row else "left out",
         "time / denoising (quartiles)": _ratio,
@@ -150,7 +150,7 @@ def _ratio(row: dict) -> str:
 def picture(
     rows: list[dict], powers: dict[str, dict[str, float | None]], limit_gb: float, path: Path
 ) -> None:
-    """Seconds and memory against D, both logarithmic, with the exponents in the legend."""
+    """Draws seconds and memory over D on logarithmic axes, with the exponents in the legend."""
     with plots.page(path, columns=2, size=5.6, height=4.6) as (seconds, memory):
         for axes, (quantity, label) in zip((seconds, memory), QUANTITIES.items(), strict=True):
             unit = 1e6 if quantity == "temporary_bytes" else 1.0
@@ -172,26 +172,21 @@ def picture(
 
 
 def main() -> None:
-    """Parse flags and run."""
-    with launch.one_line_errors():
-        config = flags.parse(Config())
-        with launch.one_line_errors(config.workdir):
-            run(config)
+    """Parses flags and runs."""
+    launch.program(run, Config())
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Print the tables; write config.json, cost.json and cost.png into the workdir. Returns the figures."""
-    description = workdir.describe("cost", config)
-    workdir.claim(config.workdir, description)
-    workdir.write_json(config.workdir / "config.json", description)
-    device = jax.devices()[0].device_kind
-    console.say(f"one {device}, network of width {config.width}, batch {config.batch}")
-    rows = measure(config)
-    powers = {quantity: {name: exponent(rows, name, quantity) for name in COLORS} for quantity in QUANTITIES}
-    scale = product_gflops()
-    found = {"device": device, "matrix product, GFLOP/s": scale, "exponents": powers, "rows": rows}
-    workdir.write_json(config.workdir / "cost.json", found)
-    picture(rows, powers, config.memory_limit_gb, config.workdir / "cost.png")
-    console.say(f"\n{tables(rows, powers)}\n\na matrix product here: {scale:.0f} GFLOP/s")
-    console.say(f"table: {config.workdir / 'cost.json'}\npicture: {config.workdir / 'cost.png'}")
+    """Returns the results; prints them as tables and writes cost.json and cost.png into the workdir."""
+    with workdir.owned(config.workdir, workdir.describe("cost", config)):
+        device = jax.devices()[0].device_kind
+        console.say(f"one {device}, network of width {config.width}, batch {config.batch}")
+        rows = measure(config)
+        powers = {what: {name: exponent(rows, name, what) for name in COLORS} for what in QUANTITIES}
+        scale = product_gflops()
+        found = {"device": device, "matrix product, GFLOP/s": scale, "exponents": powers, "rows": rows}
+        workdir.write_json(config.workdir / "cost.json", found)
+        picture(rows, powers, config.memory_limit_gb, config.workdir / "cost.png")
+        console.say(f"\n{tables(rows, powers)}\n\na matrix product here: {scale:.0f} GFLOP/s")
+        console.say(f"table: {config.workdir / 'cost.json'}\npicture: {config.workdir / 'cost.png'}")
     return found

@@ -1,4 +1,4 @@
-"""The training steps that `cost.py` compares: one network, one batch, one objective each."""
+"""The training steps that `cost` compares: the same network and batch, and one objective each."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.common import timing
 from jaxscore import noise, objectives
 from jaxscore.networks import MLP
 from jaxscore.score import preconditioned
@@ -20,23 +21,23 @@ DEPTH = 2
 """Residual blocks of the network."""
 
 CHUNK = 64
-"""Basis vectors in memory at once, as `objectives.implicit` has it by default."""
+"""Basis vectors in memory at once; the default of `objectives.implicit`."""
 
 SLOW = 6.0
-"""Seconds after which a step is not run again, however many repeats are asked for."""
+"""A step that has taken this many seconds in total is not run again."""
 
 
 class Step(NamedTuple):
-    """A compiled training step, which can be run again and again."""
+    """A compiled training step. Each call of `run` makes one step with the state of the last call."""
 
     run: Callable[[], jax.Array]
     compile_seconds: float
     temporary_bytes: int
-    """What it needs beside the state, the batch and the results."""
+    """Memory besides the state, the batch and the results."""
 
 
 def losses(config, size: int) -> dict[str, objectives.Objective]:
-    """The objectives; up to D = CHUNK the implicit one has all basis vectors at once in any case."""
+    """The objectives for D = size. AT_ONCE exists only for D > CHUNK; otherwise it would equal IMPLICIT."""
     found = {
         DENOISING: objectives.denoising,
         FINITE_DIFFERENCE: partial(objectives.finite_difference, probes=config.probes),
@@ -47,7 +48,7 @@ def losses(config, size: int) -> dict[str, objectives.Objective]:
 
 
 def compiled(config, size: int) -> dict[str, Step]:
-    """jit(value_and_grad(mean loss) and Adam), the state donated, for each objective."""
+    """Compiled training step of each objective: gradient of the mean loss and Adam, with a donated state."""
     network, tx = MLP(width=config.width, depth=DEPTH), optax.adam(1e-4)
     score, sigma = preconditioned(network.apply, sigma_data=1.0), jnp.full(config.batch, 0.5)
     x = noise.normal(jax.random.key(0), (config.batch, size))
@@ -67,7 +68,7 @@ def compiled(config, size: int) -> dict[str, Step]:
         begin = time.perf_counter()
         program = step.lower(initial, key, x).compile()
         seconds = time.perf_counter() - begin
-        latest = [jax.tree.map(jnp.copy, initial)]  # donated, so every objective has its own
+        latest = [jax.tree.map(jnp.copy, initial)]  # a step donates its state, so each objective has a copy
 
         def run():
             latest[0], value = program(latest[0], key, x)
@@ -79,30 +80,31 @@ def compiled(config, size: int) -> dict[str, Step]:
 
 
 def timings(jobs: dict[str, Callable[[], jax.Array]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run of each job; a round runs them all, so that a slow moment hits them all.
+    """Seconds of up to `repeats` runs of each job, taken in turn; a job stops after SLOW seconds in total.
 
-    A job that has taken SLOW seconds is left out of the rounds to come. Its first run warms it up, and
-    does not count unless it took a second or more, beside which that is nothing.
+    The first run of a job is not counted, because the job is not warm yet. It is counted if it took at least
+    a second, because the warm-up is then negligible.
     """
-    seconds = {name: [] for name in jobs}
-    for _ in range(repeats + 1):
-        for name, job in jobs.items():
-            if sum(seconds[name]) < SLOW:
-                begin = time.perf_counter()
-                jax.block_until_ready(job())
-                seconds[name].append(time.perf_counter() - begin)
+    seconds = timing.all_runs(jobs, repeats + 1, limit=SLOW)
     return {name: values if values[0] >= 1 else values[1:] for name, values in seconds.items()}
 
 
 def work(config, size: int) -> float:
-    """What the exact trace takes, up to a factor: D passes through the weights of the network."""
+    """Cost of the exact trace up to a constant factor: D times the number of parameters of the network."""
     network = MLP(width=config.width, depth=DEPTH)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, size)), jnp.zeros(1))
     return size * sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def left_out(config, size: int, step: Step, before: tuple[int, float] | None) -> str:
-    """Why a step is not to be run, or nothing; `before` is a smaller D, and its seconds."""
+    """Reason for not running a step, or an empty string.
+
+    Args:
+        config: the limits of memory and time, and the network.
+        size: dimension D of the data.
+        step: the compiled step.
+        before: a smaller D and the seconds of its step, if there is one.
+    """
     gigabytes = step.temporary_bytes / 1e9
     if gigabytes > config.memory_limit_gb:
         return f"needs {gigabytes:.3g} GB, more than --memory-limit-gb {config.memory_limit_gb:g}"

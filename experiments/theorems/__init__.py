@@ -1,3 +1,3 @@
-"""The lecture's theorems, measured."""
+"""Tests of the lecture's theorems by measurement."""
 
 from experiments.theorems.run import Config as Config

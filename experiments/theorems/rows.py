@@ -1,6 +1,6 @@
-"""The rows of the theorems' table: each an estimate and its standard error.
+"""The rows of theorems.json: each row has an estimate and its standard error.
 
-`theorems.py` is the experiment; here are its densities, its families of models, and its sums.
+This module holds the densities, the families of models, and the estimates; `run.py` prints and draws them.
 """
 
 import math
@@ -23,22 +23,22 @@ Row = dict[str, Any]
 
 
 class Family(NamedTuple):
-    """Models score(params, x, sigma) on the line params = start + theta direction."""
+    """Models score(params, x, sigma) on the line params = start + theta direction, theta being a number."""
 
     score: Callable[[Any, jax.Array, jax.Array], jax.Array]
     start: Any
     direction: Any
 
     def at(self, theta: jax.Array):
-        """The score of the model at theta."""
+        """Score of the model at theta."""
         step = lambda a, b: a + theta * b
         return partial(self.score, jax.tree.map(step, self.start, self.direction))
 
 
 def densities() -> dict[str, mixtures.Mixture]:
-    """A Gaussian and a mixture in the plane, and a correlated Gaussian in ten dimensions."""
+    """A Gaussian and a mixture of three in the plane, and a correlated Gaussian in ten dimensions."""
     covariances = [[[0.4, 0.2], [0.2, 0.3]], [[0.5, -0.1], [-0.1, 0.2]], [[0.2, 0.0], [0.0, 0.4]]]
-    # Neighbours are correlated by 0.6, those two apart by 0.36, and so on.
+    # The correlation of coordinates i and j is 0.6^|i - j|.
     apart = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
     return {
         "Gaussian": mixtures.isotropic([1.0], [[0.5, -0.5]], 0.8),
@@ -48,14 +48,17 @@ def densities() -> dict[str, mixtures.Mixture]:
 
 
 def families(dimension: int) -> dict[str, Family]:
-    """Linear fields, which need not be gradients; residual networks; energies made of them."""
+    """Lines of models: linear fields, residual networks, and gradients of log densities that are networks.
+
+    Linear fields and residual networks need not be the gradient of any log density.
+    """
     rng = np.random.default_rng(dimension)
     random = lambda shape, scale: jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
     network = MLP(width=16, depth=1, embedding=8)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, dimension)), jnp.zeros(1))
 
     def draw(scale):
-        """Every layer of order `scale`: an untrained network has zeros, at which nothing would vary."""
+        """Random parameters with outputs of order `scale` in all layers; `init` has layers of zeros."""
         gain = lambda leaf: scale / math.sqrt(math.prod(leaf.shape[:-1]))
         return jax.tree.map(lambda leaf: random(leaf.shape, gain(leaf)), shapes)
 
@@ -83,25 +86,33 @@ PAIRS = {
     "10-D, linear field": ("correlated 10-D", "linear"),
     "10-D, network": ("correlated 10-D", "network"),
 }
-"""Which family is tried on which density."""
+"""Title of each experiment, with its density and its family of models."""
 
 
 # The two theorems -----------------------------------------------------------------------------
 
 THEOREMS = {"implicit": "explicit", "denoising": "explicit at sigma"}
-"""Each objective, and what it differs from by a constant."""
+"""Each objective and its reference. A theorem says that their difference does not depend on the model."""
 
 CONSTANT, SLOPES = "difference, from its mean over theta", "difference of the slopes in theta"
 
 
 def block_means(mixture, family: Family, config, key, theta) -> dict[str, jax.Array]:
-    """The mean of each objective over one block of draws, for one model."""
+    """Mean of each objective over one block of draws, for the model at theta.
+
+    Args:
+        mixture: the density of x.
+        family: the line of models.
+        config: number of draws, and noise level of denoising score matching.
+        key: random key of the block.
+        theta: place of the model on the line.
+    """
     key_x, key_n = jax.random.split(key)
     x = mixtures.draw(key_x, mixture, config.draws)
     sigma, none = jnp.full(config.draws, config.sigma), jnp.zeros(config.draws)
-    # denoising adds this very noise: both sides of Vincent's theorem see the same points.
+    # `denoising` draws the same noise from key_n, so both sides of Vincent's theorem see the same points.
     noisy = x + config.sigma * noise.normal(key_n, x.shape)
-    # To the theorems a model is one vector field, whatever noise level it is told.
+    # In the theorems a model is one vector field, so its noise level is the same for all objectives.
     score = lambda x, _: family.at(theta)(x, sigma)
     explicit = objectives.explicit(partial(mixtures.score, mixture))
     return {
@@ -113,14 +124,14 @@ def block_means(mixture, family: Family, config, key, theta) -> dict[str, jax.Ar
 
 
 def along(key, mixture, family: Family, config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Each objective's mean in every block at every theta, [blocks, thetas], and its slope in theta."""
+    """Mean of each objective in every block at every theta, and its derivative in theta: [blocks, thetas]."""
 
     @jax.jit
     def everything(key):
         def at(key, theta):
-            # The same draws at every theta: what they have in common drops out of the differences.
+            # With the same draws at every theta, noise that the models have in common cancels in differences.
             means = partial(block_means, mixture, family, config, jax.random.clone(key))
-            # Values and slopes along the line in one forward pass.
+            # One forward pass gives the values and the derivatives along the line.
             return jax.jvp(means, (theta,), (jnp.ones_like(theta),))
 
         block = lambda number: jax.lax.map(partial(at, jax.random.fold_in(key, number)), line(config))
@@ -130,12 +141,16 @@ def along(key, mixture, family: Family, config) -> tuple[dict[str, np.ndarray], 
 
 
 def line(config) -> jax.Array:
-    """The thetas of the models."""
+    """Values of theta of the models: evenly spaced from -1 to 1."""
     return jnp.linspace(-1.0, 1.0, config.thetas)
 
 
 def theorems(values: dict, slopes: dict, config, pair: str) -> list[Row]:
-    """At every theta: each objective, and how far the differences are from what the theorems say."""
+    """Rows for every theta: the value of each objective, and two estimates that the theorems say are 0.
+
+    CONSTANT: difference from the reference, minus its mean over theta.
+    SLOPES: derivative of the difference in theta.
+    """
     rows = []
     for objective, reference in THEOREMS.items():
         difference = values[reference] - values[objective]
@@ -153,13 +168,16 @@ def theorems(values: dict, slopes: dict, config, pair: str) -> list[Row]:
 
 
 def estimate(values: np.ndarray) -> Row:
-    """The mean of independent values, and its standard error."""
+    """Mean of independent values, and its standard error."""
     error = values.std(ddof=1) / math.sqrt(len(values))
     return {"estimate": float(values.mean()), "standard_error": float(error)}
 
 
 def null(values: np.ndarray, size: float) -> Row:
-    """An estimate of what should be 0: how many standard errors it is off, and the error over `size`."""
+    """Estimate of a quantity that should be 0.
+
+    errors_off: estimate / standard error. error_share: standard error / |size|.
+    """
     row = estimate(values)
     error = row["standard_error"]
     return row | {"errors_off": row["estimate"] / error, "error_share": error / abs(float(size))}
@@ -173,7 +191,10 @@ BIAS = "sliced - implicit"
 
 
 def slices(key, mixture, family: Family, config, pair: str) -> list[Row]:
-    """Bias and variance of sliced objectives about the implicit one, at the same points, for K probes."""
+    """Rows for the bias and the variance of sliced objectives about the implicit one, for K probes.
+
+    All objectives see the same points. Each row is about one kind of slices and one K of PROBES.
+    """
     n, score = 10 * config.draws, family.at(jnp.float32(0.3))
     sigma = jnp.full(n, config.sigma)
     explicit = objectives.explicit(lambda x, _: mixtures.score(mixture, x, jnp.zeros(n)))
@@ -183,7 +204,7 @@ def slices(key, mixture, family: Family, config, pair: str) -> list[Row]:
         key_x, key_v = jax.random.split(key)
         x = mixtures.draw(key_x, mixture, n)
         exact = objectives.implicit(score, key, x, sigma)
-        # K probes are the first K of 32: their running mean, so that all are drawn once.
+        # K probes are the first K of 32 probes, so that each probe is computed only once.
         kinds = {}
         for kind, objective in SLICED.items():
             one = lambda k, objective=objective: objective(score, jax.random.fold_in(key_v, k), x, sigma)
@@ -195,7 +216,7 @@ def slices(key, mixture, family: Family, config, pair: str) -> list[Row]:
     rows = []
     for kind, values in found.items():
         for probes, value in zip(PROBES, np.asarray(values, float), strict=True):
-            # Given x the objective is unbiased, so its variance is the mean square of the deviation.
+            # For given x the estimate is unbiased, so its variance is the mean square of the deviation.
             square = estimate(value**2)
             row = {"quantity": BIAS, "objective": kind, "pair": pair, "probes": probes, **null(value, size)}
             rows.append(row | {f"variance_{k}": v for k, v in square.items()})
@@ -208,11 +229,11 @@ LIMIT, EXACT, LEARNED = "relative RMS distance from s(x)", "the score of p_sigma
 
 
 def small_noise(key, mixture, config, pair: str) -> list[Row]:
-    """How far p_sigma's score, and what denoising learns of it, are from the data's score.
+    """Rows for the distance from the data's score s(x): of p_sigma's score, and of the learned score.
 
-    The model is linear in its parameters, s = sum_k r_k(x) (A_k x + b_k) with r the responsibilities
-    at sigma. It contains p_sigma's score, and the minimum of denoising score matching is a
-    least-squares problem, solved on 10 x `draws` points in each of ten blocks.
+    The model is linear in its parameters: s = sum_k r_k(x) (A_k x + b_k), r_k being the responsibilities at
+    sigma. It contains p_sigma's score. The minimum of denoising score matching is therefore the solution of a
+    least-squares problem, which is solved on 10 x `draws` points in each of ten blocks.
     """
     n, blocks = 10 * config.draws, 10
 
@@ -243,7 +264,7 @@ def small_noise(key, mixture, config, pair: str) -> list[Row]:
 
 
 def all_rows(config, say: Callable[[str], None]) -> list[Row]:
-    """Every row; `say` is told what has been done."""
+    """All rows. Calls `say` with a line of progress after each pair."""
     given, rows, keys = densities(), [], jax.random.split(jax.random.key(config.seed), (len(PAIRS) + 1, 2))
     for number, (pair, (density, family)) in enumerate(PAIRS.items()):
         mixture = given[density]

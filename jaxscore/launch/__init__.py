@@ -31,6 +31,7 @@ from jaxscore.launch.open_run import Run as Run
 from jaxscore.launch.open_run import open_run as open_run
 from jaxscore.launch.run import main as main
 from jaxscore.launch.run import one_line_errors as one_line_errors
+from jaxscore.launch.run import program as program
 from jaxscore.launch.run import run as run
 from jaxscore.launch.run import running as running
 from jaxscore.launch.signals import Interrupted as Interrupted

@@ -36,7 +36,7 @@ class Optimizer:
     decay: float = 0.5
     """The share of all steps, at the end, over which the rate falls to the final one."""
     fall: Literal["linear", "cosine", "inverse_sqrt"] = "linear"
-    """The course of that fall; inverse_sqrt is rate / sqrt(step / t_ref) from step t_ref on, at which the fall
+    """The course of that fall; inverse_sqrt is rate / sqrt(step / t_ref) from step t_ref on, where the fall
     begins (EDM2: Karras et al. 2024)."""
     final: float = 0.0
     """The rate after the last step; nothing of the kind without a decay."""

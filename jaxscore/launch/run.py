@@ -47,6 +47,18 @@ def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
             run(build(config), config.workdir, mode=config.mode)
 
 
+def program(run: Callable[[Any], Any], defaults: Any, *, folder: str = "workdir") -> None:
+    """Parses flags and calls `run(config)`: the main function of a program that is no `Experiment`.
+
+    Bad input is one line on standard error and exit status 2. An error of the operating system without a
+    file name is attributed to the path in the configuration's field `folder`.
+    """
+    with one_line_errors():
+        config = flags.parse(defaults)
+        with one_line_errors(getattr(config, folder, None)):
+            run(config)
+
+
 @contextlib.contextmanager
 def running(config: Config) -> Iterator[None]:
     """Within, this process has joined the other processes of the run, and errors are one line."""

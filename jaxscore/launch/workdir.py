@@ -103,6 +103,18 @@ def locked(workdir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def owned(workdir: Path, description: dict[str, Any]) -> Iterator[None]:
+    """Claims the folder, locks it against other runs, and writes config.json.
+
+    Raises Refusal as `claim` and `locked` do.
+    """
+    claim(workdir, description)
+    with locked(workdir):
+        write_json(workdir / "config.json", description)
+        yield
+
+
 def _lock(descriptor: int) -> bool:
     """Locks the file; False if its file system cannot. Raises BlockingIOError if another process has it."""
     try:

@@ -13,10 +13,10 @@ import pytest
 from experiments.bench import run as bench
 from experiments.bench import sampling as bench_sampling
 from experiments.bench import scaling as bench_scaling
-from experiments.bench import timing as bench_timing
 from experiments.bench import training as bench_training
 from experiments.bench import workloads as bench_workloads
-from experiments.bench.timing import Spread
+from experiments.common import timing as bench_timing
+from experiments.common.timing import Spread
 from jaxscore import plan, sharding
 from jaxscore.launch import programs
 from jaxscore.launch.flags import FlagError
@@ -105,7 +105,7 @@ def test_compiling_is_timed_cold_and_from_a_cache_that_is_gone_afterwards(traine
     assert cold > 0
     assert cached > 0
     before = jax.config.jax_compilation_cache_dir
-    with bench_training.a_cache_of_its_own():
+    with bench_training.empty_cache():
         folder = jax.config.jax_compilation_cache_dir
         jax.jit(lambda x: jnp.sin(x) * 3.5).lower(1.0).compile()
         files = list(Path(folder).iterdir())
