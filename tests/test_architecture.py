@@ -70,7 +70,7 @@ def test_every_public_name_has_a_docstring(path):
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if path.name != "__init__.py" and "launch" not in path.parts],
+    [path for path in FILES if path.name != "__init__.py"],
     ids=lambda p: p.stem,
 )
 def test_every_module_has_its_tests(path):

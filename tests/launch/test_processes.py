@@ -96,24 +96,6 @@ def test_what_processes_have_saved_goes_on_anywhere(laid_out, shared, tmp_path, 
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_each_device_has_its_part_of_the_state():
-    config = Config(mesh=Mesh(fsdp=8), width=4096)
-    experiment, mesh = tiny.build(config), programs.mesh_of(config)
-    state = programs.make_init(experiment, mesh)(jax.random.key(0))
-    here = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
-    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    assert here <= (1 / 8 + 0.05) * whole
-
-
-def test_a_mesh_that_does_not_fit_is_refused():
-    with pytest.raises(
-        FlagError, match=r"^--mesh.data 3 --mesh.fsdp 1: a mesh of 3 x 1 does not use 8 devices"
-    ):
-        programs.mesh_of(Config(mesh=Mesh(data=3)))
-    with pytest.raises(FlagError, match=r"^--batch 16: .* the 8 devices x 4 microbatches"):
-        programs.mesh_of(Config(microbatches=4))
-
-
 # An end that everybody understands ------------------------------------------------------------
 
 
