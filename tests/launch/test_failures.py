@@ -66,7 +66,7 @@ def files(folder) -> set[str]:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path):
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path):
     random, folder, inside_a_save = np.random.default_rng(0), tmp_path / "0", 0
     for number in range(20):
         child = children.Process(target=work, args=(folder,))
@@ -114,9 +114,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_fills_while_it_saves_is_one_line_and_the_run_goes_on(
-    undisturbed, small_disk, monkeypatch
-):
+def test_a_disk_that_fills_while_it_saves_is_one_line(undisturbed, small_disk, monkeypatch):
+    """Once there is room the run goes on."""
     place, _ = small_disk
     monkeypatch.setattr(launch_run, "_bytes_needed", lambda *_: 0)  # it was not full at the start
 
@@ -136,9 +135,8 @@ def test_a_disk_that_fills_while_it_saves_is_one_line_and_the_run_goes_on(
     ends_as(undisturbed, folder)
 
 
-def test_a_folder_that_becomes_read_only_is_one_line_and_the_run_goes_on(
-    undisturbed, small_disk, monkeypatch
-):
+def test_a_folder_that_becomes_read_only_is_one_line(undisturbed, small_disk, monkeypatch):
+    """Once it can be written the run goes on."""
     place, remount = small_disk
     monkeypatch.setattr(launch_run, "_bytes_needed", lambda *_: 0)
     folder, hooks = place / "run", tiny.hooks(before={13: lambda: remount("remount,ro")})
@@ -162,7 +160,8 @@ def test_a_folder_that_is_read_only_from_the_start_is_refused(small_disk, monkey
 # Two runs, and the clock ----------------------------------------------------------------------
 
 
-def test_a_second_run_in_the_same_folder_refuses_and_the_first_one_ends(undisturbed, tmp_path):
+def test_a_second_run_in_the_same_folder_refuses(undisturbed, tmp_path):
+    """The first one goes on to its end."""
     folder, refused = tmp_path / "run", []
 
     def second():

@@ -103,7 +103,8 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def test_a_notice_to_one_process_stops_all_after_the_same_step_and_they_go_on(laid_out, tmp_path):
+def test_a_notice_to_one_process_stops_all_after_the_same_step(laid_out, tmp_path):
+    """Another number of processes goes on from there."""
     folder = tmp_path / "run"
     begun = fleet.start(
         "--workdir", str(folder), *FLAGS, processes=2, devices=2, env={"JAXSCORE_TEST_SLOW": "0.05"}
@@ -123,7 +124,8 @@ def test_a_notice_to_one_process_stops_all_after_the_same_step_and_they_go_on(la
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_ends_the_others_with_a_line_and_they_go_on(laid_out, tmp_path, victim):
+def test_a_process_that_dies_ends_the_others_with_a_line(laid_out, tmp_path, victim):
+    """The same command then goes on from the last checkpoint."""
     folder = tmp_path / "run"
     flags = ["--workdir", str(folder), *FLAGS, "--save-every", "4"]
     begun = fleet.start(*flags, processes=2, devices=2, env={"JAXSCORE_TEST_SLOW": "0.05"})
@@ -166,7 +168,8 @@ def test_variables_that_cannot_be_are_refused(monkeypatch, variables, named):
         raise AssertionError("joined")
 
 
-def test_one_process_alone_joins_nobody_and_does_what_the_first_does(monkeypatch):
+def test_one_process_alone_joins_nobody(monkeypatch):
+    """It does what the first of several does."""
     for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     with processes.joined(False, 30):

@@ -143,7 +143,7 @@ def test_round_to_clips_and_rounds_to_the_grey_values():
     assert set(np.unique(metrics.round_to(np.linspace(0, 1, 99), 1))) == {0, 1}
 
 
-def test_large_sets_are_compared_on_the_devices_with_the_same_result(monkeypatch):
+def test_large_sets_are_compared_on_devices_with_equal_result(monkeypatch):
     rng = np.random.default_rng(0)
     images, labels = rng.random((40, 4, 4, 1)), np.arange(40) % 2
     samples, flat = rng.random((30, 4, 4, 1)), lambda x: x.reshape(len(x), -1)

@@ -33,7 +33,8 @@ def test_ties_count_half():
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0], ids=["blurred", "fresh", "bad"])
 @pytest.mark.parametrize("h", [80, 20])
-def test_samples_that_know_nothing_of_the_split_are_no_copies_however_bad(scale, h):
+def test_samples_that_know_nothing_of_the_split_are_no_copies(scale, h):
+    """This holds however bad the samples are."""
     rng = np.random.default_rng(2)
     found = []
     for _ in range(300):
@@ -67,7 +68,8 @@ def test_memorisation_needs_examples_of_both_kinds():
             metrics.memorisation(FRESH, train, held_out)
 
 
-def test_the_ratio_to_nothing_is_infinite_or_no_number_and_no_warning():
+def test_the_ratio_to_nothing_is_infinite_or_no_number():
+    """NumPy gives no warning."""
     twice = np.concatenate([TRAIN, TRAIN])
     assert metrics.nearest_neighbour_ratio(FRESH, twice) == np.inf
     assert np.isnan(metrics.nearest_neighbour_ratio(TRAIN, twice))

@@ -26,7 +26,8 @@ def test_every_pixel_is_encoded():
     assert bool(jnp.all(slope != 0))
 
 
-def test_every_number_of_the_code_matters_to_every_quarter_of_the_image():
+def test_every_number_of_the_code_matters_everywhere():
+    """Each number changes every quarter of the image."""
     decoder = Decoder((8, 8, 1), channels=4)
     z = jax.random.normal(jax.random.key(0), (1, 3))
     params = decoder.init(jax.random.key(1), z)

@@ -19,7 +19,7 @@ def test_a_device_sends_the_gradient_twice_as_devices_grow():
         assert row["flops"] == rows[0]["flops"]  # weak: as many images for each device
 
 
-def test_weak_scaling_is_measured_in_a_process_of_simulated_devices(monkeypatch):
+def test_weak_scaling_has_a_process_of_simulated_devices(monkeypatch):
     seen = {}
 
     def run(command, env, **options):

@@ -18,7 +18,7 @@ def trained():
     return training.measure(tiny.workload(), repeats=3, side=32)
 
 
-def test_a_training_step_is_held_against_a_matrix_product_of_its_flops(trained):
+def test_a_step_is_held_against_a_product_of_its_flops(trained):
     spreads = {name: value for name, value in trained.items() if isinstance(value, Spread)}
     for low, median, high, _ in spreads.values():
         assert 0 < low <= median <= high
@@ -59,7 +59,8 @@ def test_the_share_of_the_peak_is_of_all_chips(monkeypatch):
     assert found["training step, share of the chip's peak (MFU)"].median == pytest.approx(2000 / 1e6)
 
 
-def test_compiling_is_timed_cold_and_from_a_cache_that_is_gone_afterwards(trained):
+def test_compiling_is_timed_cold_and_from_a_cache(trained):
+    """The cache is gone afterwards."""
     cold, cached = (trained[f"training step, compile seconds{end}"] for end in ("", ", cached"))
     assert cold > 0
     assert cached > 0

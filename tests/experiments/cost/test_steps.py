@@ -75,7 +75,7 @@ def clock(monkeypatch):
     return job, calls
 
 
-def test_jobs_are_timed_in_turn_and_the_first_run_of_each_is_left_out(clock):
+def test_jobs_are_timed_in_turn_without_the_first_run_of_each(clock):
     job, calls = clock
     found = cost_steps.timings({"a": job("a", 0.9, 0.1), "b": job("b", 0.2)}, 3)
     assert calls == ["a", "b"] * 4

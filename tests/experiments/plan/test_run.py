@@ -35,7 +35,8 @@ def planned(tmp_path_factory):
 
 
 @needs_libtpu
-def test_the_step_and_the_samplers_are_planned_data_parallel_and_fully_sharded(planned):
+def test_step_and_samplers_are_planned_on_both_meshes(planned):
+    """One mesh is data parallel, the other fully sharded."""
     rows, _ = planned
     steps = [row for row in rows if row["program"] == "training step"]
     assert [(row["data"], row["fsdp"], row["images"]) for row in steps] == [(4, 1, 64), (1, 4, 64)]
@@ -100,7 +101,8 @@ def test_the_table_has_a_column_for_each_program(planned):
 
 
 @needs_libtpu
-def test_a_sweep_is_a_table_and_a_figure_and_leaves_out_what_cannot_be(tmp_path, capsys):
+def test_a_sweep_is_a_table_and_a_figure(tmp_path, capsys):
+    """Combinations that are impossible are left out."""
     out = tmp_path / "sweep.json"
     config = plan.Config(topology=("v5e:2x2", "v5e:2x4"), batch_size=(16, 20), fsdp=(1,), out=out)
     rows = plan.run(config, RECIPE, tiny.Config())

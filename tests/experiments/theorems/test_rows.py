@@ -24,7 +24,7 @@ def test_an_estimate_is_the_mean_and_its_error_that_of_the_mean():
     assert row["error_share"] == pytest.approx(error / 10)
 
 
-def test_every_family_is_a_line_of_models_and_energies_have_gradients():
+def test_every_family_is_a_line_and_energies_have_gradients():
     x, sigma, families = jax.random.normal(jax.random.key(3), (4, 2)), jnp.full(4, 0.6), rows.families(2)
 
     @jax.jit

@@ -87,7 +87,8 @@ def test_every_row_has_its_own_label(run):
     assert sorted({row["theta"] for row in run.rows if "theta" in row}) == [-1.0, 0.0, 1.0]
 
 
-def test_the_rows_are_the_differences_from_their_mean_and_those_of_the_slopes(run):
+def test_the_rows_are_differences_of_values_and_of_slopes(run):
+    """Differences of values are taken from their mean over theta."""
     found = rows.theorems(run.values, run.slopes, run.config, "a pair")
     for objective, reference in rows.THEOREMS.items():
         values = run.values[reference] - run.values[objective]
@@ -165,7 +166,7 @@ def test_the_variance_of_slices_falls_as_one_over_the_probes(run):
     assert reduced["variance_estimate"] < plain["variance_estimate"]
 
 
-def test_at_small_noise_the_score_is_that_of_the_data_but_learning_it_is_hard(run):
+def test_at_small_noise_the_score_of_the_data_is_hard_to_learn(run):
     exact, learned = (
         {row["sigma"]: row["estimate"] for row in chosen(run.rows, objective=objective)}
         for objective in (rows.EXACT, rows.LEARNED)
