@@ -16,6 +16,7 @@ from jaxscore import launch
 from jaxscore.checkpoint import CheckpointError
 from jaxscore.launch import metrics_log
 from jaxscore.launch.workdir import Refusal
+from tests.grids import rest
 from tests.launch import fleet, tiny
 from tests.launch.tiny import Config, assert_identical, newest
 
@@ -66,9 +67,10 @@ def files(folder) -> set[str]:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path):
+@pytest.mark.parametrize("kills", [5, rest(20)])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path, kills):
     random, folder, inside_a_save = np.random.default_rng(0), tmp_path / "0", 0
-    for number in range(20):
+    for number in range(kills):
         child = children.Process(target=work, args=(folder,))
         child.start()
         begun = metrics_log.read(folder / "metrics.jsonl")[-1]["step"] if folder.exists() else 0
@@ -87,7 +89,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, chi
         ends_as(undisturbed, after)
         if metrics_log.read(folder / "metrics.jsonl")[-1]["step"] >= 18:  # nearly done: begin another one
             folder = tmp_path / str(number + 1)
-    assert inside_a_save >= 3
+    assert inside_a_save >= max(1, kills // 6)
 
 
 # The disk -------------------------------------------------------------------------------------

