@@ -61,9 +61,7 @@ def shared(tmp_path_factory):
 # The same numbers -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("devices", "fsdp"), [(8, 1), (8, 8), (8, 2), rest(2, 1), rest(4, 1), rest(4, 4)]
-)
+@pytest.mark.parametrize(("devices", "fsdp"), [(8, 1), (8, 8), (8, 2), rest(2, 1), rest(4, 1), rest(4, 4)])
 def test_losses_and_samples_do_not_depend_on_devices(laid_out, devices, fsdp):
     one, other = laid_out(1), laid_out(devices, fsdp)
     assert len(curve(one)) == 100

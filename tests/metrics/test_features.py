@@ -81,7 +81,7 @@ def test_principal_components_are_those_of_a_full_decomposition():
 
 
 def test_all_principal_components_keep_all_distances():
-    features = metrics.principal_components(DIGITS)(DIGITS[:200])
+    features = metrics.principal_components(DIGITS[:200])(DIGITS[:200])
     assert features.shape == (200, 64)
     pixels = DIGITS[:200].reshape(200, 64).astype(float)
     pairs = scipy.spatial.distance.pdist
