@@ -1,5 +1,6 @@
 # `make digits` trains on real digits, samples and reports; `make test` runs the tests.
 # Both make a virtual environment in .venv first. ARGS passes flags on: make digits ARGS="--steps 200"
+# `make test ARGS="-m exhaustive"` runs the rest of the grids of which the tests are a sample.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin

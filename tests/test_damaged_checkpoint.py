@@ -98,7 +98,8 @@ def contents(folder):
 
 @given(damage=damages)
 @SETTINGS
-def test_damage_to_the_newest_is_named_moved_aside_and_the_second_newest_restored(saved, expected, damage):
+def test_damage_to_the_newest_is_named_and_moved_aside(saved, expected, damage):
+    """The second newest is restored."""
     shapes, states = expected
     with tempfile.TemporaryDirectory() as temporary:
         folder, told = Path(temporary) / "checkpoints", []
@@ -144,7 +145,8 @@ def test_damage_to_all_is_one_line_and_nothing_is_moved(saved, expected, damage)
 
 @given(junk=st.dictionaries(st.sampled_from(["state", "x/y", "7", "2.5", ".hidden", "9.json"]), st.binary()))
 @settings(SETTINGS, max_examples=6)
-def test_files_that_are_no_checkpoint_do_not_matter_unless_they_are_named_like_one(saved, expected, junk):
+def test_files_that_are_no_checkpoint_do_not_matter(saved, expected, junk):
+    """A file that is named like a checkpoint counts as a damaged one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, told = Path(temporary) / "checkpoints", []
         shutil.copytree(saved, folder)

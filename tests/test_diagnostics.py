@@ -112,7 +112,8 @@ def test_asymmetry_is_the_share_of_the_rotation(rotation):
     np.testing.assert_allclose(found.mean(), expected, rtol=0.05, atol=1e-6)
 
 
-def test_a_gradient_field_is_symmetric_on_any_event_and_a_network_is_not():
+def test_a_gradient_field_is_symmetric_and_a_network_is_not():
+    """This holds for events of any shape."""
     x, sigma = noise.normal(jax.random.key(0), (4, 3, 3, 1)), jnp.linspace(0.5, 2.0, 4)
     network = MLP(width=16, depth=1, embedding=16)
     params = contract.parameters(network, x, jnp.log(sigma))

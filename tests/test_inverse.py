@@ -37,7 +37,7 @@ def test_completions_have_the_conditional_distribution(y):
     np.testing.assert_allclose(x[:, 1].std(), 0.6, rtol=0.12)
 
 
-def test_what_the_known_pixels_hold_where_the_mask_is_false_is_never_seen():
+def test_known_pixels_are_never_seen_where_the_mask_is_false():
     one = complete(jax.random.key(1), jnp.array([0.5, 99.0]))
     other = complete(jax.random.key(1), jnp.array([0.5, -3.0]))
     np.testing.assert_array_equal(one, other)

@@ -106,7 +106,7 @@ def test_impossible_schedules_are_refused(make):
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_levels_fall_from_the_largest_to_the_smallest_and_then_to_zero(name):
+def test_levels_fall_from_the_largest_to_the_smallest_to_zero(name):
     schedule = BOUNDED[name]
     sigmas = noise.levels(schedule, 7)
     assert sigmas.shape == (8,)
@@ -203,7 +203,8 @@ def test_draws_have_the_dtype_asked_for():
     assert noise.normal(jax.random.key(1), (2, 3)).dtype == jnp.float32
 
 
-def test_sphere_probes_have_length_root_d_over_the_whole_event_and_unit_covariance():
+def test_sphere_probes_have_length_root_d_and_unit_covariance():
+    """D is the size of the whole event."""
     v = np.asarray(noise.sphere(jax.random.key(0), (20_000, 3, 2)))
     np.testing.assert_allclose(np.sum(v**2, axis=(1, 2)), 6, rtol=1e-5)
     flat = v.reshape(-1, 6)

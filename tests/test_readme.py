@@ -90,7 +90,7 @@ def test_every_flag_in_the_texts_is_one_of_its_program():
     assert seen > 40
 
 
-def test_every_flag_in_the_table_of_the_pods_is_one_of_every_experiment():
+def test_flags_in_the_table_of_the_pods_are_every_experiments():
     table = re.findall(r"^\| `(--.*?)` \|", (ROOT / "docs" / "pods.md").read_text(), flags=re.MULTILINE)
     assert len(table) > 6
     known = {field.name for field in dataclasses.fields(ncsn.Config)}

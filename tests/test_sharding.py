@@ -112,7 +112,8 @@ def steps():
     return {shape: compiled_step(sharding.mesh(*shape)) for shape in [(8, 1), (1, 8), (2, 4)]}
 
 
-def test_data_parallel_exchanges_the_gradient_once_and_nothing_else(steps):
+def test_data_parallel_exchanges_the_gradient_once(steps):
+    """The devices exchange nothing else."""
     state, _, compiled = steps[8, 1]
     found = collectives(compiled.as_text())
     assert {kind for kind, _ in found} == {"all-reduce"}
@@ -121,7 +122,7 @@ def test_data_parallel_exchanges_the_gradient_once_and_nothing_else(steps):
     assert sum(size for _, size in found) == gradient + 4
 
 
-def test_fully_sharded_gathers_the_parameters_and_not_the_activations(steps):
+def test_fully_sharded_gathers_parameters_not_activations(steps):
     state, _, compiled = steps[1, 8]
     found = collectives(compiled.as_text())
     gathered = sum(size for kind, size in found if kind == "all-gather")

@@ -43,7 +43,7 @@ def test_levels_are_those_of_the_discretised_process(steps):
     np.testing.assert_allclose(sigmas[::-1], np.sqrt(1 / abar_from_zero - 1), rtol=1e-5)
 
 
-def test_levels_follow_their_constants_and_there_is_at_least_one_step():
+def test_levels_follow_their_constants_for_one_step_or_more():
     # beta constant: B(t) = beta t, so sigma_T^2 = exp(beta (1 - t_min)) - 1.
     sigmas = denoising.levels(2, beta_min=3.0, beta_max=3.0, t_min=0.1)
     np.testing.assert_allclose(sigmas, np.sqrt(np.expm1([2.7, 1.35, 0.0])), rtol=1e-5)
@@ -51,7 +51,8 @@ def test_levels_follow_their_constants_and_there_is_at_least_one_step():
         denoising.levels(0)
 
 
-def test_the_variance_preserving_x_has_the_size_of_the_data_at_every_level():
+def test_the_variance_preserving_x_has_the_size_of_the_data():
+    """This holds at every level."""
     data, n = np.random.default_rng(0).standard_normal((2, 2_000, 3)).astype(np.float32)
     for sigma in np.asarray(denoising.levels(4)):
         scaled = denoising.variance_preserving(jnp.asarray(data + sigma * n), full(sigma, 2_000))
@@ -93,7 +94,8 @@ def test_a_pair_has_the_moments_of_the_forward_process(sigma, sigma_next):
         np.testing.assert_array_equal(pair.x_next, x0)
 
 
-def test_every_example_of_a_pair_has_its_own_noise_levels_and_coordinates_their_own_noise():
+def test_examples_of_a_pair_have_their_own_levels_and_noise():
+    """The coordinates of an example have noise of their own, too."""
     x0, sigma, sigma_next = jnp.zeros((2, 300, 100)), jnp.array([1.0, 5.0]), jnp.array([0.5, 3.0])
     pair = make_pair(jax.random.key(0), x0, sigma, sigma_next)
     # 30,000 coordinates: 4 standard errors of a standard deviation.
@@ -116,7 +118,7 @@ def test_every_step_is_drawn_equally_often_and_has_both_its_ends(steps):
     np.testing.assert_array_equal(np.bincount(number), [120 // steps] * steps)
 
 
-def test_the_ends_of_the_unit_interval_are_the_first_and_the_last_step():
+def test_the_ends_of_the_unit_interval_are_first_and_last_step():
     sigmas = denoising.levels(4)
     sigma, sigma_next = denoising.step(jnp.array([0.0, 1.0]), sigmas)
     np.testing.assert_array_equal(sigma, sigmas[jnp.array([0, 3])])
@@ -129,14 +131,16 @@ def test_steps_are_drawn_in_proportion_to_their_weights():
     np.testing.assert_allclose(np.bincount(number_of(sigma, sigmas)), [100, 200, 500], atol=1)
 
 
-def test_the_share_of_data_is_their_size_in_the_variance_preserving_x_next():
+def test_the_share_of_data_is_their_size_in_x_next():
+    """x_next is meant in the variance-preserving scale."""
     sigmas = denoising.levels(4)
     sizes = denoising.variance_preserving(jnp.ones((4, 1)), sigmas[1:])[:, 0]
     np.testing.assert_allclose(denoising.share_of_data(sigmas), sizes, rtol=1e-6)
     np.testing.assert_allclose(sizes, [0.06, 0.28, 0.72, 1.0], atol=0.006)
 
 
-def test_groups_of_a_stratified_batch_are_of_one_step_but_where_steps_meet():
+def test_groups_of_a_stratified_batch_are_of_one_step():
+    """Only a group where two steps meet has examples of both."""
     sigmas = denoising.levels(4)
     for seed in range(20):
         sigma, _ = denoising.step(noise.stratified(jax.random.key(seed), 128), sigmas)
@@ -172,7 +176,8 @@ def test_a_pair_drawn_forwards_has_the_posterior_backwards():
     assert_within((x_next - mean) ** 2, variance)
 
 
-def test_a_posterior_at_sigma_next_0_is_x0_and_every_example_has_its_own_sigmas():
+def test_a_posterior_at_sigma_next_0_is_x0():
+    """Every example has its own sigmas."""
     x, x0 = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
     sigma, sigma_next = np.float32([0.5, 150.0, 150.0]), np.float32([0.0, 0.0, 17.0])
     keys = noise.row_keys(jax.random.key(1), 3)
@@ -193,7 +198,8 @@ def both_steps(key, x):
     return draws, samplers.ancestral().step(same, x, (), oracle.SCORE, sigma, sigma_next)[0]
 
 
-def test_the_posterior_is_the_ancestral_step_when_x0_is_the_posterior_mean():
+def test_the_posterior_of_the_mean_is_the_ancestral_step():
+    """The two agree if x0 is the posterior mean."""
     x = 3 * np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
     np.testing.assert_allclose(*both_steps(jax.random.key(1), x), rtol=1e-4, atol=1e-5)
 
@@ -304,7 +310,7 @@ def test_the_matching_generator_has_the_conditional_of_the_data():
     np.testing.assert_allclose(best(MATCHING), 0, atol=1e-7)
 
 
-def test_at_the_matching_generator_nothing_pulls_at_either_player():
+def test_at_the_matching_generator_nothing_pulls_at_a_player():
     blind = jnp.zeros(6)
     value, (slope, _) = losses_and_gradients(denoising.discriminator_loss, blind, MATCHING, jax.random.key(0))
     np.testing.assert_allclose(value, 2 * math.log(2), rtol=1e-6)
@@ -315,7 +321,8 @@ def test_at_the_matching_generator_nothing_pulls_at_either_player():
         np.testing.assert_array_equal(part, 0)
 
 
-def test_the_best_discriminator_is_the_ratio_of_the_densities_and_costs_the_divergence():
+def test_the_best_discriminator_is_the_ratio_of_the_densities():
+    """Its loss is the divergence."""
     value, (slope, _) = losses_and_gradients(
         denoising.discriminator_loss, best(WRONG), WRONG, jax.random.key(2)
     )
@@ -401,7 +408,8 @@ def test_the_penalty_is_on_the_variance_preserving_x_next_alone():
     np.testing.assert_allclose(denoising.gradient_penalty(linear, pair), expected, rtol=1e-5)
 
 
-def test_the_penalty_agrees_with_finite_differences_in_the_papers_coordinates():
+def test_the_penalty_agrees_with_finite_differences():
+    """The differences are taken in the paper's coordinates."""
     pair = some_pair()
     wave = lambda x_next, x, sigma: jnp.sum(jnp.sin(x_next + x), axis=1) / sigma
     u = np.asarray(denoising.variance_preserving(pair.x_next, pair.sigma_next), float)
@@ -417,7 +425,8 @@ def test_the_penalty_agrees_with_finite_differences_in_the_papers_coordinates():
 # What the players are shown -----------------------------------------------------------------------
 
 
-def test_the_players_see_the_pair_the_upper_sigma_and_standard_normal_latents():
+def test_the_players_see_the_pair_its_upper_sigma_and_latents():
+    """The latents are standard normal."""
     pair, seen = some_pair(), []
 
     def generator(x, sigma, z):
@@ -460,7 +469,8 @@ def run(steps, key, x):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
-def test_the_exact_generator_samples_every_level_and_the_data_in_any_number_of_steps(steps):
+def test_the_exact_generator_samples_the_data_in_any_steps(steps):
+    """Samples have the right distribution at every level on the way, too."""
     sigmas = denoising.levels(steps)
     path = run(steps, jax.random.key(1), samplers.prior(jax.random.key(0), (oracle.N, 2), sigmas[0]))
     # Starting from N(0, sigma_T^2 I), sigma_T = 152, in place of p_T moves less than 1 % of 1 %.
@@ -470,7 +480,8 @@ def test_the_exact_generator_samples_every_level_and_the_data_in_any_number_of_s
     np.testing.assert_allclose(mixtures.mode_weights(oracle.MIXTURE, path[-1]), [0.7, 0.3], atol=error)
 
 
-def test_a_step_is_one_evaluation_at_its_own_sigma_and_the_last_one_returns_what_was_generated():
+def test_a_step_is_one_evaluation_at_its_own_sigma():
+    """The last step returns what was generated."""
     seen = []
 
     def generator(x, sigma, z):
@@ -489,7 +500,8 @@ def test_a_step_is_one_evaluation_at_its_own_sigma_and_the_last_one_returns_what
 # Rows ---------------------------------------------------------------------------------------------
 
 
-def test_sample_i_depends_on_its_own_key_alone_also_on_eight_devices():
+def test_sample_i_depends_on_its_own_key_alone():
+    """Splitting the samples over eight devices changes nothing."""
     assert jax.device_count() == 8
     key = jax.random.key(1)
     x = samplers.prior(jax.random.key(0), (oracle.N, 2), denoising.levels(4)[0])
@@ -518,7 +530,8 @@ def everything(key, x0):
     )
 
 
-def test_example_i_depends_on_its_own_key_alone_also_on_eight_devices():
+def test_example_i_depends_on_its_own_key_alone():
+    """Splitting the examples over eight devices changes nothing."""
     n, key = 32, jax.random.key(1)
     x0 = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)
     part = everything(noise.row_keys(key, 5, start=20), x0[20:25])

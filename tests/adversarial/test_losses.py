@@ -27,7 +27,7 @@ def test_a_discriminator_that_cannot_tell_costs_2_ln_2():
     np.testing.assert_allclose(adversarial.generator_loss(zeros), math.log(2), rtol=1e-6)
 
 
-def test_values_and_slopes_are_finite_however_sure_the_discriminator():
+def test_values_and_slopes_of_a_sure_discriminator_are_finite():
     np.testing.assert_allclose(adversarial.generator_loss(LOGITS)[jnp.array([0, 4])], [300.0, 0.0])
     loss = lambda logits: jnp.sum(adversarial.generator_loss(logits))
     # Non-saturating: where D is sure of a fake the slope is -1, not 0.
@@ -42,14 +42,14 @@ def test_values_and_slopes_are_finite_however_sure_the_discriminator():
 POINTS = jax.random.normal(jax.random.key(0), (5, 3, 2))
 
 
-def test_the_penalty_of_a_linear_discriminator_is_half_its_slope_squared():
+def test_the_penalty_of_a_linear_field_is_half_its_slope_squared():
     slope = jax.random.normal(jax.random.key(1), (3, 2))
     linear = lambda x: jnp.sum(slope[None] * x, axis=(1, 2)) + 7
     found = adversarial.gradient_penalty(linear, POINTS)
     np.testing.assert_allclose(found, np.full(5, float(jnp.sum(slope**2)) / 2), rtol=1e-5)
 
 
-def test_the_penalty_of_a_quadratic_discriminator_is_its_closed_form():
+def test_the_penalty_of_a_quadratic_field_is_its_closed_form():
     matrix = jax.random.normal(jax.random.key(2), (6, 6))
     quadratic = lambda x: jnp.einsum("bi,ij,bj->b", x.reshape(-1, 6), matrix, x.reshape(-1, 6))
     gradient = np.asarray(POINTS).reshape(5, 6) @ np.asarray(matrix + matrix.T)
@@ -100,7 +100,8 @@ def test_the_penalty_can_be_trained_on():
 # Now and then -------------------------------------------------------------------------------------
 
 
-def test_a_lazy_penalty_is_the_penalty_at_multiples_of_the_interval_and_is_not_scaled_up():
+def test_a_lazy_penalty_comes_at_multiples_of_its_interval():
+    """The penalty is not scaled up for the steps without it."""
     penalty = jnp.array([2.0, 3.0])
     run = jax.jit(lambda step: adversarial.lazy(step, 15, lambda: penalty))
     for step in range(31):

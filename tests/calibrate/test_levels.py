@@ -85,7 +85,8 @@ def test_the_annealing_error_is_the_recursion_of_the_variance(steps, epsilon):
     np.testing.assert_allclose(found, variance / sigma_min**2 - 1, rtol=1e-9, atol=1e-12)
 
 
-def test_the_annealing_error_is_what_the_sampler_leaves_at_every_level():
+def test_the_annealing_error_is_what_the_sampler_leaves():
+    """This holds at every level."""
     # Data at one point, the exact score -x / sigma^2; levels so far apart that the error is large.
     sigma_min, ratio, steps = 0.5, 1.5, 3
     epsilon = 0.2 * sigma_min**2

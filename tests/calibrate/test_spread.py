@@ -39,7 +39,7 @@ def test_the_farthest_pair_is_found_wherever_it_is(at):
     np.testing.assert_allclose(calibrate.largest_distance_estimate(x), exact, rtol=1e-6)
 
 
-def test_far_from_the_mean_are_pairs_that_are_skipped_only_if_they_are_no_longer():
+def test_far_from_the_mean_only_shorter_pairs_are_skipped():
     # All rows equally far from the mean: nothing may be skipped, and the pair is anywhere.
     angle = np.random.default_rng(1).uniform(size=200) * np.pi / 3  # a sixth of a circle
     arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)

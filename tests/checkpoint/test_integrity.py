@@ -45,7 +45,8 @@ def test_files_are_read_part_by_part(directory):
     assert integrity._sum(directory / "7" / "large") == [len(large), zlib.crc32(large)]
 
 
-def test_good_files_have_no_flaw_before_and_after_the_sidecar_is_complete(directory):
+def test_good_files_have_no_flaw(directory):
+    """This holds before the sidecar is complete, and after."""
     assert integrity.flaw(directory, 7) is None
     integrity.complete(directory, 7)
     assert integrity.flaw(directory, 7) is None
@@ -140,7 +141,8 @@ def test_the_metric_is_read(directory):
 # What lies in a directory ---------------------------------------------------------------------
 
 
-def test_steps_are_folders_files_and_sidecars_but_nothing_unfinished(directory):
+def test_steps_are_folders_files_and_sidecars(directory):
+    """Files of unfinished saves are not steps."""
     for name in ("12", "007", "x", "7.5", "9.orbax-checkpoint-tmp", "-3"):
         (directory / name).mkdir()
     (directory / "3").touch()

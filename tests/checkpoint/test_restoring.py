@@ -113,7 +113,8 @@ def test_it_is_restored_into_the_library_s_own_shardings(folder):
     assert_identical(restored, state)
 
 
-def test_two_processes_save_and_restore_together_and_another_number_of_devices_afterwards(folder):
+def test_two_processes_save_and_restore_together(folder):
+    """Any number of devices can restore what the processes have saved."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -167,7 +168,8 @@ SMALL = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "half": jnp
     ],
     ids=["missing", "left over", "shape", "dtype", "structure"],
 )
-def test_a_state_of_another_network_is_refused_by_name_and_left_where_it_is(copy, params, message):
+def test_a_state_of_another_network_is_refused_by_name(copy, params, message):
+    """The checkpoint is left where it is."""
     before = contents(copy)
     with (
         checkpoint.manager(copy, keep=3) as checkpoints,
@@ -201,7 +203,8 @@ def flip(path):
     path.write_bytes(content)
 
 
-def test_the_newest_good_one_is_restored_and_the_damaged_are_told_and_moved_aside(copy):
+def test_the_newest_good_one_is_restored(copy):
+    """The damaged ones are named and moved aside."""
     flip(array_file(copy / "3"))
     shutil.rmtree(copy / "2")
     (copy / "2").mkdir()
@@ -245,7 +248,8 @@ def test_a_reader_passes_over_damage_and_changes_nothing(copy):
     assert not copy.with_name("checkpoints-damaged").exists()
 
 
-def test_if_none_is_good_training_does_not_start_anew_and_nothing_is_moved(copy):
+def test_if_none_is_good_training_does_not_start_anew(copy):
+    """Nothing is moved."""
     for step in (1, 2, 3):
         flip(array_file(copy / str(step)))
     before = contents(copy)
@@ -271,7 +275,7 @@ def test_a_step_whose_folder_is_gone_is_told(copy):
     assert steps_in(copy) == [1, 2]
 
 
-def test_what_cannot_be_read_though_its_checksums_are_right_is_an_error_that_names_it(copy, capfd):
+def test_an_unreadable_state_of_right_checksums_is_named(copy, capfd):
     shutil.rmtree(copy / "3" / "state")
     with checkpoint.manager(copy, keep=3) as checkpoints:
         with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints/3 cannot be read") as caught:

@@ -31,7 +31,7 @@ def test_what_is_restored_is_what_was_saved_bit_by_bit(folder):
     assert restored.params["half"].dtype == jnp.bfloat16
 
 
-def test_a_step_that_is_there_is_not_written_again_and_an_older_one_is_refused(folder):
+def test_a_step_is_not_written_twice_and_an_older_one_refused(folder):
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(5), wait=True)
         checkpoint.save(checkpoints, make_state(5, scale=9.0), wait=True)
@@ -70,7 +70,8 @@ def test_the_newest_are_kept_and_their_sidecars(folder):
     assert {path.name for path in folder.iterdir()} == {"3", "4", "3.sums.json", "4.sums.json"}
 
 
-def test_the_best_and_every_so_many_are_kept_too_and_a_second_run_knows_which_they_are(folder):
+def test_the_best_and_every_so_many_are_kept_too(folder):
+    """A second run knows which they are."""
     losses = {1: 0.5, 2: 0.1, 3: 0.4, 4: 0.4, 5: 0.3, 6: 0.2, 7: None, 8: 0.6, 9: 0.7, 10: 0.8}
     keeping = {"keep": 2, "best": 2, "every": 4}
     with checkpoint.manager(folder, **keeping) as checkpoints:
@@ -148,7 +149,8 @@ def no_space(*args, **options):
     raise OSError(28, "No space left on device")
 
 
-def test_a_failure_in_the_background_comes_out_at_the_next_call_and_commits_nothing(folder, monkeypatch):
+def test_a_failure_in_the_background_comes_out_at_the_next_call(folder, monkeypatch):
+    """The failed save is not committed."""
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(1), wait=True)
         with monkeypatch.context() as patch:
@@ -206,7 +208,8 @@ def test_a_directory_that_cannot_be_made_is_a_checkpoint_error(folder):
     assert folder.read_text() == "mine"
 
 
-def test_unfinished_saves_are_removed_by_the_next_run_and_left_by_a_reader(folder):
+def test_unfinished_saves_are_removed_by_the_next_run(folder):
+    """A reader leaves them where they are."""
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(3), wait=True)
     shutil.copytree(folder / "3", folder / "9.orbax-checkpoint-tmp")

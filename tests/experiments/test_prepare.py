@@ -69,7 +69,8 @@ def test_tensorflow_datasets_reads_it_too(photos, tmp_path):
     assert source.dataset_info.features["label"].num_classes == 4
 
 
-def test_grey_floats_are_rounded_to_the_nearest_byte_and_that_is_said(tmp_path, capsys):
+def test_grey_floats_are_rounded_to_the_nearest_byte(tmp_path, capsys):
+    """A line says that they are rounded."""
     run(data="digits", out=tmp_path)
     found, expected = back(tmp_path, "digits"), data.digits()
     # 17 grey values: the farthest from a multiple of 1/255 is half of one away, 8/16.
@@ -97,7 +98,7 @@ def test_all_splits_are_written_or_those_that_are_named(tmp_path):
     assert_same(back(tmp_path, "tenth", split="test"), data.load("mnist", tmp_path, split="test"))
 
 
-def test_a_directory_of_tfrecord_becomes_one_of_array_record_of_another_size(tmp_path):
+def test_tfrecord_becomes_array_record_of_another_size(tmp_path):
     run(data="tfds:digits8x8", data_dir=PREPARED, out=tmp_path, name="small", size=4)
     for split in ("train", "test"):
         expected = data.load("tfds:digits8x8", PREPARED, split=split, size=4)

@@ -16,6 +16,7 @@ from jaxscore import launch
 from jaxscore.checkpoint import CheckpointError
 from jaxscore.launch import metrics_log
 from jaxscore.launch.workdir import Refusal
+from tests.grids import rest
 from tests.launch import fleet, tiny
 from tests.launch.tiny import Config, assert_identical, newest
 
@@ -66,9 +67,10 @@ def files(folder) -> set[str]:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path):
+@pytest.mark.parametrize("kills", [5, rest(20)])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path, kills):
     random, folder, inside_a_save = np.random.default_rng(0), tmp_path / "0", 0
-    for number in range(20):
+    for number in range(kills):
         child = children.Process(target=work, args=(folder,))
         child.start()
         begun = metrics_log.read(folder / "metrics.jsonl")[-1]["step"] if folder.exists() else 0
@@ -87,7 +89,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(undisturb
         ends_as(undisturbed, after)
         if metrics_log.read(folder / "metrics.jsonl")[-1]["step"] >= 18:  # nearly done: begin another one
             folder = tmp_path / str(number + 1)
-    assert inside_a_save >= 3
+    assert inside_a_save >= max(1, kills // 6)
 
 
 # The disk -------------------------------------------------------------------------------------
@@ -114,9 +116,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_fills_while_it_saves_is_one_line_and_the_run_goes_on(
-    undisturbed, small_disk, monkeypatch
-):
+def test_a_disk_that_fills_while_it_saves_is_one_line(undisturbed, small_disk, monkeypatch):
+    """Once there is room the run goes on."""
     place, _ = small_disk
     monkeypatch.setattr(launch_run, "_bytes_needed", lambda *_: 0)  # it was not full at the start
 
@@ -136,9 +137,8 @@ def test_a_disk_that_fills_while_it_saves_is_one_line_and_the_run_goes_on(
     ends_as(undisturbed, folder)
 
 
-def test_a_folder_that_becomes_read_only_is_one_line_and_the_run_goes_on(
-    undisturbed, small_disk, monkeypatch
-):
+def test_a_folder_that_becomes_read_only_is_one_line(undisturbed, small_disk, monkeypatch):
+    """Once it can be written the run goes on."""
     place, remount = small_disk
     monkeypatch.setattr(launch_run, "_bytes_needed", lambda *_: 0)
     folder, hooks = place / "run", tiny.hooks(before={13: lambda: remount("remount,ro")})
@@ -162,7 +162,8 @@ def test_a_folder_that_is_read_only_from_the_start_is_refused(small_disk, monkey
 # Two runs, and the clock ----------------------------------------------------------------------
 
 
-def test_a_second_run_in_the_same_folder_refuses_and_the_first_one_ends(undisturbed, tmp_path):
+def test_a_second_run_in_the_same_folder_refuses(undisturbed, tmp_path):
+    """The first one goes on to its end."""
     folder, refused = tmp_path / "run", []
 
     def second():

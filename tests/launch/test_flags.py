@@ -60,7 +60,8 @@ def test_flags_replace_the_defaults_and_nothing_else():
     assert flags.parse(Config(), arguments.split()) == expected
 
 
-def test_flags_keep_nested_defaults_that_differ_from_those_of_their_class():
+def test_flags_keep_nested_defaults_of_their_own():
+    """The nested defaults differ from the defaults of their class."""
     defaults = Config(optimizer=config.Optimizer(learning_rate=0.5, warm_up=3))
     parsed = flags.parse(defaults, ["--optimizer.warm-up", "4"])
     assert parsed.optimizer == config.Optimizer(learning_rate=0.5, warm_up=4)
@@ -126,7 +127,7 @@ def test_a_missing_value_is_named_by_its_flag(flag):
         ("--levels.sigma-max", "0.01"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_flag_and_the_remedy(flag, value):
+def test_a_value_out_of_range_is_named_with_flag_and_remedy(flag, value):
     assert refused(flag, value).startswith(f"{flag} {value}: must ")
 
 
@@ -275,7 +276,7 @@ def test_help_lists_every_field_and_exits_with_0(defaults, capsys):
 
 
 @pytest.mark.parametrize("defaults", EXPERIMENTS)
-def test_every_field_of_an_experiment_can_be_set_from_its_own_default(defaults):
+def test_every_field_can_be_set_from_its_own_default(defaults):
     arguments = []
     for name in names(defaults):
         value = defaults

@@ -38,7 +38,8 @@ def test_a_row_is_the_average_of_its_interval(book):
     assert book.close_interval()["loss"] == 5.0  # the interval before is over
 
 
-def test_the_loss_of_a_bin_is_its_mean_over_all_examples_of_the_interval(book):
+def test_the_loss_of_a_bin_is_its_mean_over_the_interval(book):
+    """The mean is over all examples of the bin."""
     book.append(metrics(1, by_sigma=bins([2.0, 9.0, 0.0], [1, 3, 0])))
     book.append(metrics(1, by_sigma=bins([4.0, 1.0, 0.0], [2, 1, 0])))
     row = book.close_interval()
@@ -60,7 +61,8 @@ def test_a_row_is_json_without_arrays(book):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
-def test_what_is_not_finite_is_named_with_its_step_and_the_last_finite_loss(tmp_path, name, bad):
+def test_what_is_not_finite_is_named_with_its_step(tmp_path, name, bad):
+    """The line names the last finite loss, too."""
     book = Logbook(tmp_path / "metrics.jsonl", 10)
     book.append(metrics(0.125))
     book.append(metrics(0.0625))
@@ -72,7 +74,8 @@ def test_what_is_not_finite_is_named_with_its_step_and_the_last_finite_loss(tmp_
     assert book.rows == []
 
 
-def test_the_last_finite_loss_may_be_of_an_earlier_interval_or_none(tmp_path):
+def test_the_last_finite_loss_may_be_of_an_earlier_interval(tmp_path):
+    """If there was no finite loss, the line says so."""
     book = Logbook(tmp_path / "metrics.jsonl", 0)
     book.append(metrics(0.5))
     book.close_interval()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
-from jaxscore.launch import config, plots, programs
+from jaxscore.launch import config, metrics_log, plots, programs
 from jaxscore.launch.config import Optimizer
 from jaxscore.launch.experiment import Experiment
 from jaxscore.score import preconditioned
@@ -141,3 +142,21 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
+
+
+def rows(folder: Path) -> list[dict]:
+    """What metrics.jsonl says, without the speed."""
+    return [
+        {name: value for name, value in row.items() if name not in ("steps_per_second", "input_wait")}
+        for row in metrics_log.read(folder / "metrics.jsonl")
+    ]
+
+
+def saved_steps(folder: Path) -> list[int]:
+    with checkpoint.manager(folder / "checkpoints") as checkpoints:
+        return sorted(checkpoints.orbax.all_steps())
+
+
+def kill(number: int):
+    """A function that sends this process the signal."""
+    return lambda: os.kill(os.getpid(), number)

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxscore import metrics
+from tests.grids import rest
 
 RNG = np.random.default_rng(0)
 
@@ -23,7 +24,8 @@ def mean(x):
 
 @pytest.mark.parametrize("method", [metrics.interval, metrics.half_samples, metrics.over_blocks])
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_an_interval_of_a_gaussian_mean_contains_it_as_often_as_it_says(method, level):
+def test_an_interval_contains_a_mean_as_often_as_it_says(method, level):
+    """The mean is that of a Gaussian."""
     found = [method(mean, RNG.standard_normal((60, 1)) + 3, level=level) for _ in range(400)]
     # 4 standard errors of a share of 400; percentiles of 60 draws and of 200 resamples are a bit narrow.
     error = 4 * np.sqrt(level * (1 - level) / 400)
@@ -70,7 +72,7 @@ def recall(samples, data):
     return float(np.mean(metrics.balls(data, samples, neighbours=3) > 0))
 
 
-@pytest.mark.parametrize(("statistic", "n", "shift"), [(recall, 100, 0.7), (metrics.kid, 60, 0.3)])
+@pytest.mark.parametrize(("statistic", "n", "shift"), [(metrics.kid, 60, 0.3), rest(recall, 100, 0.7)])
 def test_halves_are_right_where_copies_make_a_bootstrap_wrong(statistic, n, shift):
     rng = np.random.default_rng(1)
 
@@ -91,7 +93,8 @@ def test_halves_are_right_where_copies_make_a_bootstrap_wrong(statistic, n, shif
 
 
 @pytest.mark.parametrize("distance", [metrics.kid, metrics.frechet])
-def test_halves_of_sets_of_one_distribution_are_too_wide_by_no_more_than_root_3(distance):
+def test_halves_of_one_distribution_are_too_wide_by_root_3(distance):
+    """The width is too large by no more than root 3."""
     rng = np.random.default_rng(2)
     draws = [rng.standard_normal((2, 80, 4)) for _ in range(300)]
     spread = 1.96 * np.std([distance(*each) for each in draws])
@@ -101,7 +104,8 @@ def test_halves_of_sets_of_one_distribution_are_too_wide_by_no_more_than_root_3(
     assert 0.9 < reach / spread < 1.2 * np.sqrt(3)
 
 
-def test_halves_of_a_frechet_distance_are_about_its_value_and_a_bootstrap_is_above():
+def test_halves_of_a_frechet_distance_are_about_its_value():
+    """The values of a bootstrap lie above it."""
     samples, data = RNG.standard_normal((2, 150, 8))
     value, low, high = metrics.half_samples(metrics.frechet, samples, data, resamples=50)
     assert (low + high) / 2 == pytest.approx(value)
@@ -152,7 +156,7 @@ def test_over_seeds_is_scipy_s_t_interval(n):
     np.testing.assert_allclose(found[2:], expected, rtol=1e-9)
 
 
-def test_the_interval_of_three_seeds_contains_the_mean_as_often_as_it_says():
+def test_three_seeds_contain_the_mean_as_often_as_they_say():
     found = [metrics.over_seeds(RNG.standard_normal(3)) for _ in range(4000)]
     assert share(found, 0) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000))
 

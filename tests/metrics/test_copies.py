@@ -4,6 +4,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from jaxscore import metrics, sharding
+from tests.grids import diagonal
 
 RNG = np.random.default_rng(0)
 TRAIN, HELD_OUT, FRESH = (RNG.standard_normal((n, 3)) for n in (1000, 400, 500))
@@ -31,9 +32,9 @@ def test_ties_count_half():
     assert metrics.memorisation(samples, train, held_out)[:3] == (2.5 / 4, 0.5, 0.25)
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0], ids=["blurred", "fresh", "bad"])
-@pytest.mark.parametrize("h", [80, 20])
-def test_samples_that_know_nothing_of_the_split_are_no_copies_however_bad(scale, h):
+@pytest.mark.parametrize(("scale", "h"), diagonal([0.3, 1.0, 3.0], [80, 20]))
+def test_samples_that_know_nothing_of_the_split_are_no_copies(scale, h):
+    """This holds however bad the samples are: blurred by a scale of 0.3, spread out by one of 3."""
     rng = np.random.default_rng(2)
     found = []
     for _ in range(300):
@@ -67,7 +68,8 @@ def test_memorisation_needs_examples_of_both_kinds():
             metrics.memorisation(FRESH, train, held_out)
 
 
-def test_the_ratio_to_nothing_is_infinite_or_no_number_and_no_warning():
+def test_the_ratio_to_nothing_is_infinite_or_no_number():
+    """NumPy gives no warning."""
     twice = np.concatenate([TRAIN, TRAIN])
     assert metrics.nearest_neighbour_ratio(FRESH, twice) == np.inf
     assert np.isnan(metrics.nearest_neighbour_ratio(TRAIN, twice))

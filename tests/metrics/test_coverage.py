@@ -58,7 +58,8 @@ def test_density_and_coverage_are_those_of_the_definition(mesh, k):
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(200, 200, 5), (100, 300, 3)])
-def test_of_one_distribution_density_is_one_and_coverage_what_the_ranks_say(n, m, k):
+def test_density_and_coverage_of_one_distribution(n, m, k):
+    """The density is one, and the coverage is what the ranks say."""
     found = []
     for _ in range(100):
         samples, data = RNG.standard_normal((n, 2)), RNG.standard_normal((m, 2))

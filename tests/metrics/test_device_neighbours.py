@@ -61,7 +61,8 @@ def test_blocks_do_not_show(mesh, monkeypatch):
 
 @pytest.mark.parametrize("kind", [("candidates", 4, True), ("counts", 0, False)])
 @pytest.mark.parametrize("d", [16, 48])
-def test_a_device_has_its_part_of_the_queries_and_exchanges_results_alone(mesh, kind, d):
+def test_a_device_has_its_part_of_the_queries(mesh, kind, d):
+    """Devices exchange nothing but results."""
     split, copied = sharding.batched(mesh), sharding.replicated(mesh)
     shape = lambda shape, where, kind=np.float32: jax.ShapeDtypeStruct(shape, kind, sharding=where)
     n, m, block = 8 * 4096, 4096, 32

@@ -26,7 +26,8 @@ def test_frechet_is_the_formula_with_scipys_square_root():
     np.testing.assert_allclose(metrics.frechet(B, A), metrics.frechet(A, B), rtol=1e-9)
 
 
-def test_frechet_of_one_feature_is_the_distance_of_means_and_deviations():
+def test_frechet_of_one_feature_is_its_closed_form():
+    """The closed form has the distances of the means and of the standard deviations."""
     a, b = A[:, :1], B[:, :1]
     expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
     np.testing.assert_allclose(metrics.frechet(a, b), expected, rtol=1e-9)
@@ -52,13 +53,13 @@ def test_frechet_needs_two_examples():
         metrics.frechet(A[:1], B)
 
 
-def test_sliced_wasserstein_in_one_dimension_is_between_sorted_points():
+def test_sliced_wasserstein_in_1d_is_between_sorted_points():
     a, b = A[:200, :1], B[:, :1]
     exact = np.sqrt(np.mean((np.sort(a[:, 0]) - np.sort(b[:, 0])) ** 2))
     np.testing.assert_allclose(metrics.sliced_wasserstein(a, b, directions=3), exact, rtol=1e-9)
 
 
-def test_sliced_wasserstein_of_a_shift_is_its_length_over_the_root_of_the_dimension():
+def test_sliced_wasserstein_of_a_shift_is_its_length_over_root_d():
     # Every projection moves by <u, shift>, and E <u, shift>^2 = |shift|^2 / d.
     shift, d, directions = np.array([3.0, 0.0, 4.0, 0.0, 0.0]), 5, 4000
     ours = metrics.sliced_wasserstein(A, A + shift, directions=directions)

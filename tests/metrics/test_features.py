@@ -30,7 +30,7 @@ def test_every_row_has_its_features_the_last_ones_too(shape, n):
     np.testing.assert_allclose(found, expected(IMAGES[:n]), rtol=1e-6, atol=1e-6, strict=True)
 
 
-def test_it_is_compiled_once_and_sees_its_part_of_real_rows_alone():
+def test_it_is_compiled_once_and_sees_real_rows_alone():
     traced, seen = [], []
 
     def watched(x):
@@ -81,14 +81,15 @@ def test_principal_components_are_those_of_a_full_decomposition():
 
 
 def test_all_principal_components_keep_all_distances():
-    features = metrics.principal_components(DIGITS)(DIGITS[:200])
+    features = metrics.principal_components(DIGITS[:200])(DIGITS[:200])
     assert features.shape == (200, 64)
     pixels = DIGITS[:200].reshape(200, 64).astype(float)
     pairs = scipy.spatial.distance.pdist
     np.testing.assert_allclose(pairs(features), pairs(pixels), atol=1e-5)  # float32
 
 
-def test_principal_components_are_of_all_images_where_these_are_sorted():
+def test_principal_components_are_of_all_images():
+    """The components are the same if the images are sorted."""
     # Whatever the first 4000 vary in, the others vary in more.
     rng = np.random.default_rng(0)
     x = np.zeros((9001, 2, 2, 1))

@@ -27,14 +27,14 @@ def test_modes_are_counted(labels):
         assert found.kl == np.inf
 
 
-def test_even_labels_have_no_divergence_and_one_mode_log_of_their_number():
+def test_the_divergence_of_even_labels_is_0_of_one_log_n():
     even = metrics.modes_found(np.arange(1000).repeat(7), 1000)
     assert even == (1000, pytest.approx(0, abs=1e-12), 1.0)
     assert even.kl >= 0
     assert metrics.modes_found(np.full(9, 3), 1000).kl == pytest.approx(np.log(1000))
 
 
-def test_even_perfect_samples_have_the_divergence_of_their_number():
+def test_perfect_samples_have_the_divergence_of_their_number():
     rng = np.random.default_rng(0)
     found = [metrics.modes_found(rng.integers(100, size=5000), 100).kl for _ in range(50)]
     # 2 n KL is chi-squared with 99 degrees of freedom: 4 standard errors of 50, and 2 % for the next order.
@@ -72,7 +72,8 @@ def test_the_mixture_s_own_samples_find_all_modes():
     np.testing.assert_array_equal(labels, expected)
 
 
-def test_a_collapsed_generator_finds_few_and_blurred_samples_are_of_low_quality():
+def test_a_collapsed_generator_finds_few_modes():
+    """Blurred samples are of low quality."""
     three = MEANS[[0, 7, 24]].repeat(100, axis=0)
     assert metrics.modes_found(metrics.assign(three, MEANS, STD), 25) == (
         3,
@@ -83,7 +84,7 @@ def test_a_collapsed_generator_finds_few_and_blurred_samples_are_of_low_quality(
     assert metrics.modes_found(metrics.assign(blurred, MEANS, STD), 25).assigned < 0.2
 
 
-def test_reach_and_std_are_of_each_mode_and_the_nearest_mode_decides():
+def test_reach_and_std_are_of_the_nearest_mode():
     means, std = np.array([[0.0], [10.0]]), np.array([1.0, 3.0])
     samples = np.array([[2.9], [3.1], [4.9], [5.1], [1.0]])
     # 4.9 is within 3 std of the second, and nearer to the first.

@@ -164,7 +164,7 @@ def test_jax_arrays_are_taken_as_they_are(mesh):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_two_processes_share_the_work_and_both_have_all_of_the_result():
+def test_two_processes_share_the_work_and_both_have_the_result():
     outputs = processes.run()
     assert outputs[0] == outputs[1]
     assert outputs[0] == processes.results(sharding.mesh())

@@ -28,7 +28,7 @@ def test_the_layer_is_the_sum_of_the_definition(size, dilation):
     np.testing.assert_allclose(out, np.moveaxis(expected, 1, 3), rtol=1e-5, atol=1e-5)
 
 
-def test_the_start_is_uniform_within_one_over_the_root_of_the_fan_in():
+def test_the_start_is_uniform_within_1_over_root_fan_in():
     layer = convolution.Convolution(256)
     shapes = jnp.zeros((1, 2, 2, 7))
     params = jax.jit(functools.partial(layer.init, jax.random.key(0)))(shapes)["params"]
@@ -55,7 +55,7 @@ def gradient(**jit):
     return jax.jit(jax.grad(loss), **jit).lower(kernel, x).compile(), (kernel, x)
 
 
-def test_this_xla_knows_the_options_and_the_gradient_stays_the_same():
+def test_the_gradient_is_the_same_with_this_xlas_options():
     options = convolution.compiler_options()
     plain, arguments = gradient()
     quick, _ = gradient(compiler_options=options)

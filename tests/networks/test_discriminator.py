@@ -38,7 +38,7 @@ def test_logits_are_float32_whatever_it_computes_in(name):
 
 
 @both
-def test_examples_of_a_group_are_seen_together_and_others_are_not(name):
+def test_only_examples_of_a_group_are_seen_together(name):
     network, params, x, c_noise = setup(name)
     apply = jax.jit(network.apply)
     before, after = apply(params, x, c_noise), apply(params, x.at[3].multiply(3.0), c_noise)
@@ -50,7 +50,8 @@ def test_examples_of_a_group_are_seen_together_and_others_are_not(name):
 
 
 @both
-def test_the_noise_level_matters_where_it_is_told_one_and_is_no_parameter_where_not(name):
+def test_the_noise_level_matters_where_it_is_told_one(name):
+    """A discriminator that is not told one has no parameters for it."""
     network, params, x, c_noise = setup(name)
     apply = jax.jit(network.apply)
     assert float(jnp.abs(apply(params, x, c_noise) - apply(params, x, c_noise + 0.5)).min()) > 1e-4

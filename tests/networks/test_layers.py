@@ -42,7 +42,8 @@ def test_modulation_starts_as_the_identity_and_then_is_affine():
     np.testing.assert_allclose(out[1, 3, 0], [3.0, 3.0, 3.0])
 
 
-def test_mapping_sees_the_direction_of_a_latent_and_not_its_length():
+def test_mapping_sees_the_direction_of_a_latent_alone():
+    """The length of the latent changes nothing."""
     mapping = layers.Mapping(width=8, depth=2)
     z = noise.normal(jax.random.key(0), (3, 5))
     params = mapping.init(jax.random.key(1), z)

@@ -73,9 +73,8 @@ def test_the_whole_network_is_what_the_papers_say(name, stages):
         (NCSN(channels=64), numpy_ncsn.SHALLOW, 1, 7_638_657),
     ],
 )
-def test_the_published_networks_have_the_published_numbers_of_parameters(
-    network, stages, image_channels, count
-):
+def test_published_networks_have_the_published_parameters(network, stages, image_channels, count):
+    """The numbers of parameters are those of the papers and their checkpoints."""
     x = jnp.zeros((1, 32, 32, image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, jnp.zeros(1))
     levels = network.levels if isinstance(network, NCSN) else None
@@ -113,7 +112,7 @@ def test_ncsn_rounds_and_clips_the_number_of_the_level():
     assert not np.allclose(apply(params, x, 2 - level)[0], out[0], atol=1e-2)
 
 
-def test_ncsnv2_does_not_look_at_the_noise_level_and_is_divided_by_sigma():
+def test_ncsnv2_is_divided_by_sigma_and_does_not_look_at_it():
     apply, params, _ = compiled("NCSNv2")
     x, c_noise = inputs()
     out = apply(params, x, c_noise)
@@ -142,7 +141,8 @@ def test_sharding_the_batch_changes_nothing():
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_sliced_score_matching_differentiates_it_forwards_and_then_backwards(name):
+def test_sliced_score_matching_differentiates_it(name):
+    """The network is differentiated forwards, and the result backwards."""
     network, params, state = small(name, ONE)
     x, level = inputs((2, *SHAPE[1:]))
 

@@ -22,7 +22,7 @@ def test_pooling_is_what_scipy_and_the_definition_say(name):
     np.testing.assert_allclose(out, reference(getattr(numpy_ncsn, name), x), rtol=1e-5, atol=1e-6)
 
 
-def test_the_maximum_of_negative_images_is_not_the_zeros_around_them():
+def test_the_maximum_of_negative_images_ignores_the_padding():
     assert float(resampling.max_pool(-jnp.ones((1, 3, 3, 1))).max()) == -1.0
 
 

@@ -29,7 +29,7 @@ def test_nothing_is_made_up_of_a_device_that_is_not_known():
 
 
 @pytest.mark.parametrize("chip", chips.CHIPS, ids=lambda chip: chip.name)
-def test_every_figure_is_there_with_its_source_and_in_its_order_of_magnitude(chip):
+def test_every_figure_has_a_source_and_its_order_of_magnitude(chip):
     assert 1e14 < chip.bfloat16 < 2e15
     assert chip.float32_highest < chip.float32 <= chip.bfloat16
     assert 15e9 < chip.memory_bytes < 150e9
@@ -47,7 +47,7 @@ def test_the_peak_is_that_of_the_precision():
     assert h100.peak("float32 (highest)") == pytest.approx(66.9e12)
 
 
-def test_a_measured_device_knows_what_was_measured_and_nothing_else():
+def test_a_measured_device_knows_what_was_measured_alone():
     here = chips.measured("cpu", 2e11)
     assert here.peak("float32") == here.peak("bfloat16") == 2e11
     assert here.memory_bandwidth is here.interconnect is here.memory_bytes is None

@@ -114,7 +114,7 @@ def test_an_exchange_that_is_wrapped_is_found_inside(sync, expected):
     assert found.overlapped == expected
 
 
-def test_one_channel_in_several_fusions_is_one_exchange_that_is_hidden():
+def test_one_channel_in_several_fusions_is_one_hidden_exchange():
     program = parsed("f32[2]{0} fusion(%x), calls=%inner", "%e = f32[2]{0} fusion(%x), calls=%again")
     program.computations["again"] = dict(program.computations["inner"])
     (found,) = exchange.collectives(program, devices=8)
@@ -123,7 +123,8 @@ def test_one_channel_in_several_fusions_is_one_exchange_that_is_hidden():
     assert not found.overlapped
 
 
-def test_on_tpu_a_fused_all_reduce_and_slice_is_a_reduce_scatter_and_channels_do_not_tell_them_apart():
+def test_on_tpu_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
+    """Channels do not tell the two apart."""
     calls = ("%e = f32[2]{0} fusion(%x), calls=%all-reduce-scatter.2",)
     program = parsed("f32[2]{0} fusion(%x), calls=%all-reduce-scatter.1", *calls)
     inner = program.computations["inner"]["scattered"]._replace(opcode="all-reduce")

@@ -47,7 +47,8 @@ def test_instructions_have_shapes_operands_and_attributes(program):
     assert program.entry["n"].number == -12
 
 
-def test_bytes_are_those_of_whole_tiles_and_a_network_carries_none_of_the_padding(program):
+def test_bytes_are_those_of_whole_tiles(program):
+    """The arrays of a network need no padding of tiles."""
     a, b = program.entry["a"].shapes[0], program.entry["b"].shapes[0]
     assert (a.bytes, a.unpadded_bytes) == (128 * 4, 12)
     assert (b.bytes, b.unpadded_bytes) == (8 * 128 * 2, 16)
@@ -72,7 +73,7 @@ def test_what_is_no_program_is_refused():
         hlo.parse("nothing here")
 
 
-def test_a_program_that_jax_compiled_is_read_to_the_last_instruction():
+def test_a_compiled_program_is_read_to_the_last_instruction():
     def f(x):
         return jax.lax.fori_loop(0, 3, lambda i, x: jnp.sin(x) @ x, x), jnp.sort(x[0])
 

@@ -99,7 +99,7 @@ def test_the_bound_may_be_carried_along():
         {"direction": "EQ"},
     ],
 )
-def test_a_loop_whose_length_is_not_known_counts_once_and_is_told(changes):
+def test_a_loop_of_unknown_length_counts_once_and_is_told(changes):
     assert carried(**changes) == (False, 1)
 
 
@@ -124,6 +124,6 @@ def test_what_is_within_a_fusion_is_told():
     assert not any(v.fused for v in visits if v.scope.name == hlo.parse(text).entry_name)
 
 
-def test_a_loop_in_a_function_that_is_called_knows_the_callers_constants():
+def test_a_loop_in_a_called_function_knows_the_callers_constants():
     inner = jax.jit(lambda n, x: jax.lax.fori_loop(0, n, lambda i, x: jnp.sin(x), x))
     assert times(partial(inner, 6), X)[0] == 6

@@ -28,7 +28,7 @@ needs_libtpu = pytest.mark.skipif(
         ("v6e:2x4", 8, "TPU v6e"),
     ],
 )
-def test_a_slice_has_a_device_for_each_chip_and_its_figures_are_known(name, chips, kind):
+def test_a_slice_has_a_known_device_for_each_chip(name, chips, kind):
     devices = plan.topology(name)
     assert len(devices) == chips
     assert plan.find(devices[0].device_kind).name == kind
@@ -49,7 +49,8 @@ def test_without_libtpu_it_says_how_to_install_it(monkeypatch):
 
 
 @needs_libtpu
-def test_a_program_is_compiled_for_the_chips_and_past_the_persistent_cache():
+def test_a_program_is_compiled_for_chips_and_not_cached():
+    """The persistent cache is for programs of this machine."""
     mesh = sharding.mesh(devices=plan.topology("v5e:2x2"))
     x = jax.ShapeDtypeStruct((64, 64), jnp.float32, sharding=sharding.replicated(mesh))
     lowered = jax.jit(lambda x: x @ x).lower(x)

@@ -23,7 +23,7 @@ def totals(function, *arguments, dialect=None):
 
 
 @pytest.mark.parametrize("dialect", [None, "hlo"])
-def test_matrix_products_take_two_operations_for_each_multiplication(dialect):
+def test_matrix_products_take_two_operations_a_multiplication(dialect):
     x, y = jnp.ones((5, 30, 40)), jnp.ones((5, 40, 50))
     assert totals(jnp.matmul, x, y, dialect=dialect)[0] == 2 * 5 * 30 * 40 * 50
     transposed = lambda x, y: jnp.einsum("abc,dc->abd", x, y)
@@ -54,7 +54,7 @@ def convolution(name):
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_convolutions_are_counted_without_what_meets_padding_as_xla_counts(name):
+def test_convolutions_are_counted_without_padding_as_by_xla(name):
     products, *_, theirs, _ = totals(convolution(name), *arrays(name), dialect="hlo")
     assert products > 0
     assert products == theirs
@@ -134,7 +134,7 @@ def test_bytes_are_operands_and_results_as_xla_counts_them():
     assert moved == theirs
 
 
-def test_of_what_is_sliced_or_updated_in_place_only_the_slice_moves():
+def test_only_the_slice_moves_of_what_is_sliced_or_updated():
     x, row = jnp.ones((1000, 128)), jnp.ones((1, 128))
     take = lambda x, i: jnp.sin(jax.lax.dynamic_slice_in_dim(x, i, 2))
     *_, moved, _, _ = totals(take, x, 3)

@@ -30,7 +30,7 @@ def test_the_variance_of_every_level_is_hit_exactly(eta):
     np.testing.assert_allclose(last, POINT, atol=1e-5)
 
 
-def test_annealed_langevin_lags_behind_its_levels_where_this_does_not():
+def test_it_keeps_to_its_levels_where_annealed_langevin_lags():
     # From level to level the same eta, once with all the noise of Langevin's step.
     eta, ratio = 0.2, 0.9
     sigmas = 3.0 * ratio ** jnp.arange(20.0)

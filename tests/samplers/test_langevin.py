@@ -118,7 +118,7 @@ def settled(sampler, d, steps=250, n=4000):
     return length(run(x)) ** 2
 
 
-def test_a_step_of_its_own_makes_every_example_too_wide_by_4_over_its_dimension():
+def test_a_step_of_its_own_is_too_wide_by_4_over_the_dimension():
     """On N(0, I), E|x_next|^2 = E|x|^2 says E[1 / |x|^2] = 1 / ((D + 2) (1 + r^2)), for any r.
 
     With e = 2 r^2 |z|^2 / |x|^2 the terms of |(1 - e) x + sqrt(2 e) z|^2 have the means E|x|^2, -4 r^2 D,
@@ -226,7 +226,8 @@ def test_it_follows_the_levels_of_a_mixture(step):
     oracle.assert_follows_the_levels(samplers.repeat(step, 15), stays=True, bias=0.06)
 
 
-def test_corrector_then_predictor_is_better_than_the_other_order_on_a_mixture():
+def test_corrector_then_predictor_is_the_better_order():
+    """The two orders are compared on a mixture."""
     # Few levels; components of std 0.2. After the predictor the corrector's noise is that of the level
     # before, and stays.
     mixture = mixtures.isotropic([0.7, 0.3], [[1.5, 1.0], [-1.5, -1.0]], 0.2)

@@ -159,7 +159,8 @@ def ratio(points, x, y, sigma):
     return samplers.log_ratio_along_path(oracle.SCORE, x, y, sigma, points=points)
 
 
-def test_the_path_integral_of_the_score_is_the_difference_of_log_densities():
+def test_the_path_integral_of_the_score_is_that_of_log_densities():
+    """The integral is the difference of the log densities at the ends."""
     n = 200
     x = mixtures.draw(jax.random.key(0), oracle.MIXTURE, n, sigma=1.0)
     y = mixtures.draw(jax.random.key(1), oracle.MIXTURE, n, sigma=1.0)

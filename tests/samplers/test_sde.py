@@ -63,7 +63,7 @@ def test_many_steps_give_the_mixture():
 # Reverse diffusion ----------------------------------------------------------------------------------
 
 
-def test_reverse_diffusion_takes_the_step_of_the_forward_process_back():
+def test_reverse_diffusion_takes_the_forward_step_back():
     # On N(0, s0^2) both x and the noise are Gaussian: the variance after a step in closed form.
     s0, sigma, sigma_next = 0.8, 1.5, 0.9
     gaussian = lambda x, sigma: -x / (s0**2 + sigma[:, None] ** 2)
@@ -90,7 +90,7 @@ def test_its_mean_is_the_ancestral_steps_and_its_noise_is_more():
     np.testing.assert_allclose(drift(samplers.reverse_diffusion()), 3e5, rtol=1e-4)
 
 
-def test_the_last_step_of_reverse_diffusion_is_tweedies_denoising():
+def test_the_last_step_of_reverse_diffusion_is_tweedies():
     ring = functools.partial(mixtures.score, mixtures.ring())
     x = mixtures.draw(jax.random.key(0), mixtures.ring(), 50, sigma=0.2)
     end, _ = samplers.sample(jax.random.key(1), x, jnp.array([0.2, 0.0]), ring, samplers.reverse_diffusion())

@@ -15,7 +15,8 @@ def write(path, *shape):
     return pixels
 
 
-def test_images_are_read_in_the_order_of_their_paths_and_folders_are_classes(tmp_path):
+def test_images_have_the_order_of_their_paths(tmp_path):
+    """The folders are the classes."""
     b = write(tmp_path / "cats" / "b.png", 6, 6, 3)
     a = write(tmp_path / "cats" / "a.PNG", 6, 6, 3)
     c = write(tmp_path / "dogs" / "c.png", 6, 6, 3)

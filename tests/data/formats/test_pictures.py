@@ -121,7 +121,8 @@ def test_the_crop_is_the_middle():
     np.testing.assert_array_equal(cut, gradient(218, 178)[39:179, 19:159])
 
 
-def test_the_size_is_that_of_the_shorter_side_and_the_longer_is_cut():
+def test_the_size_is_that_of_the_shorter_side():
+    """The longer side is cut."""
     small = pictures.fit(gradient(100, 200), size=50)
     assert small.shape == (50, 50, 3)
     # Halved: pixel i is the mean of rows 2 i and 2 i + 1 or near, columns from 50 on; rounded to bytes.
@@ -138,7 +139,7 @@ def test_celeb_a_is_cropped_before_it_is_resized():
     np.testing.assert_allclose(cut[0, :, 1], 19 + (np.arange(64) + 0.5) * 140 / 64 - 0.5, atol=1)
 
 
-def test_grey_images_keep_their_one_channel_and_small_ones_are_enlarged():
+def test_grey_images_stay_grey_and_small_ones_are_enlarged():
     assert pictures.fit(gradient(9, 8)[..., :1], size=16).shape == (16, 16, 1)
 
 

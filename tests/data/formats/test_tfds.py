@@ -163,7 +163,8 @@ def test_crop_and_size_cut_squares(written):
         tfds.load("pets", folder, crop=21)
 
 
-def test_sets_without_labels_have_one_class_and_another_name_for_the_image(written):
+def test_sets_without_labels_have_one_class(written):
+    """The image may have another name."""
     folder, _ = written
     loaded = tfds.load("grey", folder, size=16)
     assert loaded.examples.shape == (8, 16, 16, 1)
@@ -204,7 +205,7 @@ def test_the_folder_is_tfds_own_unless_named(tmp_path, monkeypatch):
     assert tfds.home() == tmp_path / "tensorflow_datasets"
 
 
-def test_what_is_absent_is_one_line_with_the_command_that_prepares_it(tmp_path):
+def test_what_is_absent_is_one_line_with_the_command_to_prepare(tmp_path):
     with pytest.raises(DataError, match=r"tfds\.data_source") as caught:
         tfds.load("lsun/tower", tmp_path)
     assert str(tmp_path) in str(caught.value)
@@ -220,7 +221,7 @@ def test_a_split_that_is_not_there_says_which_are():
 
 
 @pytest.mark.parametrize("package", ["tensorflow_datasets", "PIL", "google_crc32c"])
-def test_a_package_that_is_not_installed_is_one_line_with_the_command(monkeypatch, package):
+def test_an_absent_package_is_one_line_with_the_command(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         DataError, match=rf"{package}, which is not installed: pip install 'jaxscore\[data\]'$"

@@ -51,7 +51,7 @@ def test_the_classifier_knows_the_digits(fitted):
     assert np.mean(fitted[1](IMAGES) == LABELS) > 0.99
 
 
-def test_the_classifier_is_fitted_for_so_many_epochs_and_says_nothing(recwarn):
+def test_the_classifier_is_fitted_silently_for_so_many_epochs(recwarn):
     # scikit-learn would warn that it has not converged.
     assert fit(seed=0, epochs=2)[2].n_iter_ == 2
     assert len(recwarn) == 0
@@ -62,7 +62,7 @@ def test_by_default_there_are_as_many_epochs_as_scikit_learn_has():
     assert inspect.signature(classifier).parameters["epochs"].default == theirs
 
 
-def test_classifiers_of_one_seed_are_the_same_and_of_another_are_not():
+def test_only_classifiers_of_one_seed_are_the_same():
     one, again, other = (classifier(IMAGES, LABELS, seed=seed, epochs=1)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one(IMAGES[:9]), again(IMAGES[:9]))
     assert not np.allclose(one(IMAGES[:9]), other(IMAGES[:9]))

@@ -255,7 +255,7 @@ def test_the_shape_in_the_configuration_is_that_of_the_images(tmp_path):
     config = tiny_ncsn.config(tmp_path, shape=(4, 6, 3))
     experiment = ncsn.build(config)
     assert experiment.config == dataclasses.replace(config, shape=(8, 8, 1))
-    assert next(experiment.batches(0)).shape == (16, 8, 8, 1)
+    assert next(experiment.batches(batch=16, seed=0))["x"].shape == (16, 8, 8, 1)
     assert ncsn.build(dataclasses.replace(config, mode="sample", data="npz:/no.npz")).config.shape == (
         4,
         6,
@@ -268,7 +268,7 @@ def test_photographs_are_read_at_the_size_asked_for(tmp_path):
         matplotlib.image.imsave(tmp_path / f"{i}.png", np.full((20, 24, 3), 40 * i, np.uint8))
     experiment = ncsn.build(dataclasses.replace(DIGITS, data=f"folder:{tmp_path}", size=8, batch=4))
     assert experiment.config.shape[:2] == (8, 8)
-    assert next(experiment.batches(0)).shape[:3] == (4, 8, 8)
+    assert next(experiment.batches(batch=4, seed=0))["x"].shape[:3] == (4, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_one_seed_has_no_interval():
     assert report.cell([3.0], 2) == "3.00"
 
 
-def test_a_single_training_has_the_interval_that_its_samples_give():
+def test_a_single_training_has_the_interval_of_its_samples():
     one = row("gan", "one pass", 1, 0.01, [8.0], [0.2], reaches={"frechet": 0.5})
     assert report.table([one], report.QUALITY)[1] == ("gan", "one pass", "8.00 ± 0.50")
     assert report.table([one], report.COVERAGE)[1] == ("gan", "one pass", "0.20")
@@ -94,7 +94,8 @@ def test_the_axes_go_from_the_worst_to_the_best():
     assert [value.tolist() for value in alone.values()] == [[1.0], [1.0], [1.0]]
 
 
-def test_who_has_one_thing_alone_is_at_its_corner_and_who_has_all_in_the_middle():
+def test_who_has_one_thing_alone_is_at_its_corner():
+    """A family that has all three is in the middle."""
     one, zero = np.ones(1), np.zeros(1)
     corners = list(report.CORNERS.values())
     np.testing.assert_allclose(report.position(one, zero, zero)[0], corners[0])

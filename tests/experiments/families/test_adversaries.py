@@ -1,0 +1,43 @@
+"""What GAN and denoising diffusion GAN share."""
+
+import jax.numpy as jnp
+import pytest
+
+from experiments.families import adversaries
+from experiments.families import setting as settings
+from jaxscore.launch.flags import FlagError
+from jaxscore.networks import DenseDiscriminator
+from tests.experiments.families import small
+
+
+def test_each_player_has_its_optimiser_and_the_generator_is_averaged():
+    config = small.config("gan", discriminator_optimizer=adversaries.adam(1e-4))
+    parts = adversaries.parts(config)
+    assert parts["optimizers"] == {
+        "discriminator": config.discriminator_optimizer,
+        "generator": config.optimizer,
+    }
+    assert parts["averaged"]({"generator": 1, "discriminator": 2}) == 1
+
+
+def test_points_have_a_dense_discriminator_of_the_flags_size():
+    config = small.config("gan", discriminator_width=5, discriminator_depth=2, group=3)
+    network = adversaries.discriminator(config, settings.of("25gaussians"))
+    assert isinstance(network, DenseDiscriminator)
+    assert (network.width, network.depth, network.group) == (5, 2, 3)
+
+
+def test_the_penalty_is_added_at_multiples_of_the_interval():
+    losses, penalty = jnp.array([1.0, 3.0]), lambda: jnp.array([10.0, 20.0])
+    value = lambda step, **changes: float(
+        adversaries.penalised(small.config("gan", **changes), jnp.asarray(step), losses, penalty)
+    )
+    assert [value(step, penalty=0.1, interval=2) for step in range(4)] == [3.5, 2.0, 3.5, 2.0]
+    assert value(0, penalty=0.0) == 2.0
+
+
+@pytest.mark.parametrize("changes", [{"latent": 0}, {"interval": 0}, {"group": 0}, {"penalty": -1.0}])
+def test_impossible_values_are_refused(changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(FlagError, match=f"--{name} {value}: must be "):
+        small.config("gan", **changes)

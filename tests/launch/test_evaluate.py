@@ -1,0 +1,44 @@
+"""Evaluation: metrics, table and pictures of the samples in the folder."""
+
+import json
+import re
+import shutil
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from jaxscore import launch
+from jaxscore.launch import workdir
+from tests.launch import tiny
+
+
+def test_the_metrics_are_those_of_the_samples(finished):
+    samples, stamp = workdir.read_samples(finished.folder / "samples.npz")
+    found = json.loads((finished.folder / "metrics.json").read_text())
+    assert found == finished.metrics
+    assert found["n"] == 20
+    assert found["mean"] == samples["one"].mean(axis=0).tolist()
+    assert found["stamp"] == stamp
+    assert set(found["sampling"]) == {"one", "two"}
+    for cost in found["sampling"].values():
+        assert cost["seconds"] > 0
+        assert cost["compile_seconds"] > 0
+
+
+def test_the_pictures_and_the_table_are_shown(finished):
+    picture = finished.folder / "report" / "points.png"
+    assert np.ptp(matplotlib.image.imread(picture)[..., :3]) > 0
+    assert f"picture: {picture}" in finished.output
+    assert re.search(r"^samples +mean\n-+\n20 +-?\d\.\d{3}$", finished.output, re.M)
+
+
+@pytest.mark.parametrize("missing", ["metrics.json", "report"])
+def test_only_a_missing_result_is_made_again(finished, copy, missing):
+    path = copy / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    hooks = tiny.hooks()
+    assert launch.run(tiny.build(tiny.Config(), hooks), copy) == finished.metrics
+    assert hooks.calls["evaluate"] == hooks.calls["report"] == 1
+    assert hooks.calls["sampler"] == 0
+    assert path.exists()

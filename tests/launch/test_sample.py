@@ -1,0 +1,75 @@
+"""Sampling: the samples of a seed, in parts of any size, and when they are drawn again."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from jaxscore import launch
+from jaxscore.launch import Interrupted, workdir
+from tests.grids import rest
+from tests.launch import tiny
+from tests.launch.tiny import Config, assert_identical, kill, saved_steps
+
+
+def test_samples_have_their_names_shapes_and_types(finished):
+    samples, stamp = workdir.read_samples(finished.folder / "samples.npz")
+    assert {name: (array.shape, array.dtype) for name, array in samples.items()} == {
+        "one": ((20, 2), np.float32),  # 20 rows from chunks of 16, by 8 devices
+        "start": ((20, 2), np.float32),
+        "length": ((20,), np.float32),
+    }
+    assert stamp == workdir.stamp(workdir.describe("tiny", Config()), 12)
+    assert all(np.isfinite(array).all() for array in samples.values())
+    assert len(np.unique(samples["one"], axis=0)) == 20  # no chunk is drawn twice
+    np.testing.assert_allclose(samples["length"], np.sum(samples["start"] ** 2, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "chunk"), [(20, 1), (3, 16), (50, 24), rest(20, 8), rest(20, 1000)])
+def test_a_sample_depends_on_its_number_alone(finished, copy, samples, chunk):
+    config = Config(samples=samples, sample_batch=chunk)
+    (copy / "samples.npz").unlink()  # else those of the same settings would be kept
+    launch.run(tiny.build(config), copy, mode="sample")
+    ours, _ = workdir.read_samples(copy / "samples.npz")
+    theirs, _ = workdir.read_samples(finished.folder / "samples.npz")
+    both = min(samples, 20)
+    for name in ("one", "start", "length"):
+        assert len(ours[name]) == samples
+        assert len(np.unique(ours[name], axis=0)) == samples
+        # Matrix products of other sizes round differently; two different samples differ by about 1.
+        np.testing.assert_allclose(ours[name][:both], theirs[name][:both], rtol=1e-5, atol=1e-5)
+
+
+def test_damaged_samples_are_drawn_again(finished, copy):
+    path = copy / "samples.npz"
+    whole = workdir.read_samples(path)[0]
+    path.write_bytes(path.read_bytes()[:300])
+    launch.run(tiny.build(Config()), copy)
+    assert_identical(workdir.read_samples(path)[0], whole)
+
+
+def test_samples_of_other_settings_are_drawn_again(copy, capsys):
+    hooks = tiny.hooks()
+    metrics = launch.run(tiny.build(Config(samples=24), hooks), copy)
+    assert metrics["n"] == 24
+    assert hooks.calls == {"init": hooks.calls["init"], "sampler": 2, "evaluate": 1, "report": 1}
+    assert "the configuration has changed: samples: 20 -> 24\n" in capsys.readouterr().out
+    assert json.loads((copy / "config.json").read_text())["samples"] == 24
+
+
+def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypatch):
+    compile_sampler = launch.sample.compile_sampler
+    (copy / "samples.npz").unlink()
+
+    def interrupted(*arguments):
+        kill(signal.SIGTERM)()
+        return compile_sampler(*arguments)
+
+    monkeypatch.setattr(launch.sample, "compile_sampler", interrupted)
+    with pytest.raises(Interrupted, match="stopped while sampling"):
+        launch.run(tiny.build(Config()), copy)
+    assert saved_steps(copy) == [6, 12]
+    assert not (copy / "samples.npz").exists()
+    monkeypatch.undo()
+    assert launch.run(tiny.build(Config()), copy)["mean"] == finished.metrics["mean"]
