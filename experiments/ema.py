@@ -17,14 +17,14 @@ import jax
 import numpy as np
 
 from jaxscore import checkpoint, ema, launch, sharding
-from jaxscore.launch import console, flags, plots, programs, sample, workdir
+from jaxscore.launch import console, evaluate, flags, plots, programs, sample, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import require
 from jaxscore.launch.open_run import described, find
 from jaxscore.launch.workdir import Refusal
 
 POOR = 0.05
-"""A misfit from which on the average is not quite that of the width, and a line says so."""
+"""From this misfit on, the average only approximates that of the width, and a line says so."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,17 @@ class Config:
         require(len(set(self.sigma_rel)) == len(self.sigma_rel), "sigma_rel", given, "has a width twice")
 
 
+def opened(config: Config) -> Experiment:
+    """Returns the experiment of the run. Raises Refusal if the folder has none."""
+    try:
+        return described(config.workdir, *find(config.workdir, config.experiment))
+    except Refusal as error:
+        raise Refusal(f"--workdir {error}") from None
+
+
 def run(config: Config) -> dict[str, Any]:
-    """Every width's metrics into ema/ema.json, with the table and the figure; returns them."""
-    experiment, mesh = described(config.workdir, *find(config.workdir, config.experiment)), sharding.mesh()
+    """Writes the metrics of every width to ema/ema.json, with the table and the figure; returns them."""
+    experiment, mesh = opened(config), sharding.mesh()
     directory = config.workdir / "snapshots"
     results = []
     with checkpoint.snapshots(directory, read_only=True) as kept:
@@ -70,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
             console.say(f"sigma_rel {width:g}: {2 * len(steps)} averages, misfit {misfit:.2g}{poor}")
             params = jax.device_put(params, programs.places(shapes))
             samples, _ = sample.draw(experiment, params, mesh)
-            metrics = experiment.evaluate(params, samples)
+            metrics = evaluate.measure(experiment, params, samples)
             gamma = ema.gamma(width)
             results.append({"sigma_rel": width, "gamma": gamma, "misfit": misfit, "metrics": metrics})
     found = {"experiment": experiment.name, "step": step, "snapshots": len(steps), "widths": results}
@@ -79,7 +87,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def reconstruct(kept: checkpoint.Checkpoints, steps: list[int], shapes, width: float) -> tuple[Any, float]:
-    """The average of a width at the last of the steps, in NumPy, and its misfit; one snapshot at a time."""
+    """Returns the average of a width at the last of the steps, in NumPy, and its misfit."""
     kinds = [ema.gamma(kind) for kind in programs.PROFILES]
     at, gammas = np.repeat(steps, len(kinds)), np.tile(kinds, len(steps))
     weights = ema.posthoc_weights(at, gammas, steps[-1], ema.gamma(width))
@@ -98,7 +106,7 @@ def _listed(steps: list[int]) -> str:
 
 
 def report(experiment: Experiment, found: dict[str, Any], folder: Path) -> None:
-    """ema.json, the table of all widths, and ema.png."""
+    """Writes ema.json and ema.png, and prints the table of all widths."""
     folder.mkdir(exist_ok=True)
     workdir.write_json(folder / "ema.json", found)
     console.say("\n" + console.table(table(experiment, found["widths"])) + "\n")
@@ -107,17 +115,17 @@ def report(experiment: Experiment, found: dict[str, Any], folder: Path) -> None:
 
 
 def table(experiment: Experiment, results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The experiment's own table of every width, one below the other."""
+    """Returns the experiment's own tables of all widths, one below the other."""
     rows = []
     for result in results:
-        heading, *body = experiment.table(result["metrics"])
+        heading, *body = (experiment.table or evaluate.table)(result["metrics"])
         widths = [f"{result['sigma_rel']:g}", *[""] * len(body)]
         rows += [(width, *row) for width, row in zip(widths, body, strict=False)]
     return [("sigma_rel", *heading), *rows]
 
 
 def curves(results: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """What is drawn: the Frechet distances of all samplers; if there are none, the first changing number."""
+    """Returns what is drawn: the Frechet distances of all samplers, or else the first changing number."""
     by_name: dict[str, list[float]] = {}
     for result in results:
         for path, value in jax.tree_util.tree_leaves_with_path(result["metrics"]):
@@ -131,7 +139,7 @@ def curves(results: list[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def picture(found: dict[str, Any], path: Path) -> None:
-    """Each curve against the width."""
+    """Draws each curve against the width."""
     results = sorted(found["widths"], key=lambda result: result["sigma_rel"])
     widths = [result["sigma_rel"] for result in results]
     with plots.page(path, columns=1, size=6.0, height=4.0) as (axes,):

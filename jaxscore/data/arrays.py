@@ -37,7 +37,7 @@ class Dataset(NamedTuple):
         return self.examples.shape[1:]
 
     @property
-    def columns(self) -> dict[str, Examples]:
+    def columns(self) -> dict[str, Examples | np.ndarray]:
         """All arrays by the names that they have in a batch: x, label, and the names of the conditions."""
         return {"x": self.examples, "label": self.labels, **self.conditions}
 

@@ -22,7 +22,7 @@ AHEAD = 4
 
 
 def batches(
-    source: Dataset | Mapping[str, Examples],
+    source: Dataset | Mapping[str, Examples | np.ndarray],
     *,
     batch: int,
     seed: int,
@@ -73,7 +73,7 @@ def batches(
     return _ahead(read, start)
 
 
-def _take(column: Examples) -> Callable[[np.ndarray], np.ndarray]:
+def _take(column: Examples | np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the function that reads rows by number: bytes if the images are bytes."""
     return column.__getitem__ if isinstance(column, np.ndarray) else column.take
 

@@ -28,9 +28,8 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
         samples, made_from = workdir.read_samples(folder / "samples.npz")
         if made_from != stamp:
             raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
-        judge = experiment.evaluate or (lambda params, samples: compare(experiment, samples))
+        measured = measure(experiment, params, samples)
         draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
-        measured = judge(params, samples)
         place.mkdir(exist_ok=True)
         pictures = draw(params, samples, metrics_log.read(folder / "metrics.jsonl"), place)
         sampling = workdir.read_json(folder / "sampling.json")
@@ -40,6 +39,11 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
     for picture in pictures:
         console.say(f"picture: {picture}")
     return found
+
+
+def measure(experiment: Experiment, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the metrics of the samples: the experiment's own, or `compare`."""
+    return experiment.evaluate(params, samples) if experiment.evaluate else compare(experiment, samples)
 
 
 # By default ---------------------------------------------------------------------------------------

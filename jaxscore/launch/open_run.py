@@ -64,7 +64,8 @@ def described(folder: Path, build: Callable[[Any], Experiment], kind: type[Confi
     if not isinstance(name, str):
         raise Refusal(f"{folder}: is no run of an experiment")
     try:
-        experiment = build(restored(kind, fields | {"workdir": str(folder)}))
+        # An experiment whose data are absent can be built to be sampled.
+        experiment = build(restored(kind, fields | {"workdir": str(folder), "mode": "sample"}))
     except (KeyError, TypeError, FlagError) as error:
         raise Refusal(f"{folder}: its config.json is not of this version: {error}") from None
     if experiment.name != name:
@@ -90,7 +91,7 @@ def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Exper
         raise Refusal(f"{folder}: {reason}; name its module with --experiment") from None
     kinds = [value for value in vars(found).values() if isinstance(value, type) and _is_own(value, found)]
     if not kinds or not callable(getattr(found, "build", None)):
-        raise Refusal(f"--experiment {module}: has no function `build`, or no class of configurations")
+        raise Refusal(f"{folder}: is a run of {name}, but {module} has no `build`, or no configuration")
     return found.build, kinds[-1]
 
 

@@ -6,7 +6,19 @@ import time
 import numpy as np
 import pytest
 
-from jaxscore.data import DataError, Images, batches, held, stream
+from jaxscore import data
+from jaxscore.data import DataError, Images, held, stream
+
+
+def batches(x, **options):
+    """The examples of the batches of one array."""
+    stream = data.batches({"x": x}, **options)
+    try:
+        for batch in stream:
+            yield batch["x"]
+    finally:
+        stream.close()
+
 
 CONTENT = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
 
@@ -72,7 +84,7 @@ def test_rows_are_these_of_the_whole_batch(batch):
 @pytest.mark.parametrize("rows", [[4], [-1], [[0, 1]], 0])
 def test_rows_that_no_batch_has_are_refused(rows):
     with pytest.raises(ValueError, match=r"in 0\.\.3"):
-        batches(held(CONTENT), batch=4, seed=0, rows=np.array(rows))
+        data.batches({"x": held(CONTENT)}, batch=4, seed=0, rows=np.array(rows))
 
 
 def test_only_the_rows_are_read():
@@ -164,3 +176,19 @@ def test_an_image_that_cannot_be_read_is_that_error_when_its_batch_is_due():
     with pytest.raises(DataError) as caught:
         next(stream_of_images)
     assert str(caught.value) == "a.png (image 5) cannot be read"
+
+
+# Several arrays -----------------------------------------------------------------------------------
+
+
+def test_a_batch_has_the_rows_of_all_arrays():
+    source = data.Dataset(held(CONTENT), np.arange(10), {"y": np.arange(20.0).reshape(10, 2)})
+    for batch in itertools.islice(data.batches(source, batch=4, seed=0), 5):
+        assert set(batch) == {"x", "label", "y"}
+        np.testing.assert_array_equal(batch["x"], CONTENT[batch["label"]])
+        np.testing.assert_array_equal(batch["y"][:, 0], 2.0 * batch["label"])
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"different numbers of rows: \{'x': 10, 'label': 9\}"):
+        data.batches({"x": held(CONTENT), "label": np.arange(9)}, batch=4, seed=0)

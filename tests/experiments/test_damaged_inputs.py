@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import ema
 from experiments.digits.experiment import Config
 from experiments.ncsn import config as ncsn_config
 from jaxscore.launch import flags, workdir
@@ -18,6 +18,8 @@ from jaxscore.launch.config import Config as BaseConfig
 from jaxscore.launch.config import restored
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
+
+open_run = sys.modules["jaxscore.launch.open_run"]  # `launch.open_run` is the function
 
 PROFILE = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -97,7 +99,7 @@ def test_any_config_json_is_a_sound_configuration_or_one_line(tmp_path_factory, 
     if kind == "text":
         text = text[: data.draw(st.integers(0, len(text) - 1))]
     (folder / "config.json").write_text(text)
-    experiment, refused = outcome(lambda: ema.experiment_of(folder))
+    experiment, refused = outcome(lambda: open_run.described(folder, *open_run.find(folder)))
     assert refused is None or str(folder) in refused
     if experiment is not None:
         assert_sound(experiment.config)

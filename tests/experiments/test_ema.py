@@ -19,6 +19,8 @@ from tests.launch.tiny import assert_identical, newest, snapshot
 
 STEPS = 12
 
+open_run = sys.modules["jaxscore.launch.open_run"]  # `launch.open_run` is the function
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_is_an_experiment():
@@ -41,9 +43,13 @@ def copy(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
+def described(folder):
+    return open_run.described(folder, *open_run.find(folder))
+
+
 def kept_profiles(folder, step):
     """The averages of a snapshot, in NumPy, the narrower first."""
-    shapes = programs.abstract_state(ema.experiment_of(folder), sharding.mesh()).ema
+    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
         return jax.device_get(
             checkpoint.restore(kept, step, checkpoint.abstract_snapshot(shapes, 2)).profiles
@@ -51,7 +57,7 @@ def kept_profiles(folder, step):
 
 
 def reconstructed(folder, width, step):
-    shapes = programs.abstract_state(ema.experiment_of(folder), sharding.mesh()).ema
+    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
         steps = [s for s in checkpoint.good_snapshots(kept) if s <= step]
         return ema.reconstruct(kept, steps, shapes, width)
@@ -85,9 +91,10 @@ def test_another_width_is_that_of_a_run_that_carries_it(trained, tmp_path, monke
 
 
 def test_the_experiment_is_the_one_of_the_folder(trained):
-    experiment = ema.experiment_of(trained)
+    experiment = described(trained)
     assert experiment.name == "tiny"
-    assert experiment.config == tiny.Config(workdir=trained, steps=STEPS, snapshot_every=1, save_every=STEPS)
+    fields = {"workdir": trained, "mode": "sample", "steps": STEPS}
+    assert experiment.config == tiny.Config(**fields, snapshot_every=1, save_every=STEPS)
     state = newest(trained, experiment)
     assert_identical(state.profiles, kept_profiles(trained, STEPS))
 
@@ -123,7 +130,7 @@ def test_a_run_evaluates_every_width_and_changes_nothing_else(copy, capsys):
 
 def test_the_samples_are_those_that_the_launcher_draws_of_these_parameters(copy):
     # 0.05 was carried: the launcher samples it, put in the place of the state's own average.
-    experiment = ema.experiment_of(copy)
+    experiment = described(copy)
     with checkpoint.manager(copy / "checkpoints") as checkpoints:
         state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
     with checkpoint.manager(copy / "other" / "checkpoints") as checkpoints:
@@ -211,9 +218,12 @@ def test_a_run_without_snapshots_is_told_the_flag(tmp_path):
         (None, "is no run of an experiment"),
         ([1], "is no run of an experiment"),
         ({"experiment": 3}, "is no run of an experiment"),
-        ({"experiment": "os.path"}, "is no run of an experiment"),
-        ({"experiment": "nothing"}, "is a run of nothing, which is no experiment here"),
-        ({"experiment": "console"}, "is a run of console, which is no experiment here"),
+        ({"experiment": "os.path"}, "is a run of os.path, but experiments.os.path cannot be imported"),
+        (
+            {"experiment": "nothing"},
+            "is a run of nothing, but experiments.nothing cannot be .*; name its",
+        ),
+        ({"experiment": "bench"}, "is a run of bench, but experiments.bench has no `build`"),
         ({"experiment": "tiny", "colour": "red"}, "its config.json is not of this version: .*'?colour"),
         ({"experiment": "tiny", "steps": -1}, "its config.json is not of this version: --steps -1"),
         ({"experiment": "tiny", "optimizer": None}, "its config.json is not of this version"),

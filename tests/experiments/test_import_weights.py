@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import import_weights, inpaint
+from experiments import import_weights
 from experiments.ncsn import experiment as ncsn
 from experiments.ncsn.config import PRESETS
 from jaxscore import importers
@@ -19,6 +19,8 @@ from jaxscore.launch import flags
 from jaxscore.launch.flags import FlagError
 from tests.launch.tiny import assert_identical, newest
 from tests.networks import numpy_ncsn
+
+open_run = sys.modules["jaxscore.launch.open_run"]  # `launch.open_run` is the function
 
 STEP = 4321
 
@@ -98,7 +100,7 @@ def test_the_folder_is_a_finished_run_with_the_parameters(
     config = import_weights.Config(checkpoint=path, workdir=tmp_path / "run", preset=preset)
     import_weights.run(config)
     # To sample from it no data are needed.
-    made = dataclasses.replace(inpaint.configuration(config.workdir), mode="sample")
+    made = open_run.described(config.workdir, ncsn.build, type(PRESETS[preset])).config
     assert made == import_weights.recipe(config, state, STEP)
     restored = newest(config.workdir, ncsn.build(made))
     assert int(restored.step) == made.steps == STEP

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import jax
@@ -7,14 +8,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import inpaint
+from experiments import digits, inpaint
 from experiments.ncsn import experiment as ncsn
 from jaxscore import data, launch, noise
-from jaxscore.data import DataError, Dataset
+from jaxscore.data import Dataset
 from jaxscore.launch import workdir
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
 from tests.experiments.ncsn import tiny as tiny_ncsn
+from tests.launch import tiny
 from tests.launch.tiny import assert_identical, newest, snapshot
 
 # Masks ----------------------------------------------------------------------------------------
@@ -52,27 +54,26 @@ RAMP = np.broadcast_to(np.linspace(0.0, 1.0, 8, dtype=np.float32)[None, :, None]
 PARAMS = {"mean": jnp.asarray(RAMP.swapaxes(0, 1)), "width": jnp.full((8, 8, 1), 0.05)}
 
 
-complete = jax.jit(inpaint.complete, static_argnums=0)
+DYNAMICS = inpaint.Annealing(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
 
 
-def completions(config, n=400, *, seed=0):
+@functools.partial(jax.jit, static_argnums=0)
+def complete(dynamics, keys, known, mask):
+    score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
+    return inpaint.complete(dynamics, score, keys, known, mask)
+
+
+def completions(n=400, *, seed=0):
     """n completions of RAMP's left half, by the score of N(mean, 0.05^2): its pixels are independent."""
     mask = jnp.asarray(inpaint.half("left", RAMP.shape))
     keys = noise.row_keys(jax.random.key(seed), n)
     known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (n, *RAMP.shape))
-    return np.asarray(complete(config, PARAMS, keys, known, mask))
+    return np.asarray(complete(DYNAMICS, keys, known, mask))
 
 
-@pytest.fixture(scope="module")
-def sampling(tmp_path_factory):
-    changes = {"levels": 20, "langevin_steps": 20, "sigma_min": 0.02, "epsilon": 8e-5}
-    return tiny_ncsn.config(tmp_path_factory.mktemp("sampling"), **changes)
-
-
-def test_the_known_half_is_kept_and_the_other_is_sampled(sampling):
-    x = completions(sampling)
+def test_the_known_half_is_kept_and_the_other_is_sampled():
+    x = completions()
     assert x.dtype == np.float32
-    assert 0 <= x.min() < x.max() <= 1
     np.testing.assert_array_equal(x[:, :, :4], np.broadcast_to(RAMP[None, :, :4], (400, 8, 4, 1)))
     # Known and free pixels are independent here: the rows without black and white, which are clipped.
     free, mean = x[:, 2:6, 4:], np.asarray(PARAMS["mean"])[2:6, 4:]
@@ -83,55 +84,54 @@ def test_the_known_half_is_kept_and_the_other_is_sampled(sampling):
     assert (free - mean).std() == pytest.approx(std, rel=0.06)
 
 
-def test_a_completion_depends_on_its_key_and_its_image_alone(sampling):
-    few, many = completions(sampling, 2), completions(sampling)
+def test_a_completion_depends_on_its_key_and_its_image_alone():
+    few, many = completions(2), completions()
     np.testing.assert_allclose(few, many[:2], atol=1e-6)  # float32, in other fusions
     assert not np.allclose(many[0], many[1], atol=0.01)
-    assert not np.allclose(completions(sampling, 2, seed=1), few, atol=0.01)
+    assert not np.allclose(completions(2, seed=1), few, atol=0.01)
 
 
 # Which images ---------------------------------------------------------------------------------
 
 
-def test_images_are_of_the_test_split_where_there_is_one(sampling, monkeypatch):
+@pytest.fixture
+def on_images(tmp_path):
+    """A run on 64 images that has not been trained."""
+    return launch.Run(ncsn.build(tiny_ncsn.config(tmp_path)), None, 0)
+
+
+def test_images_are_of_the_test_split_where_there_is_one(on_images, monkeypatch):
     asked = []
 
     def load(name, folder, *, split="train", size=None):
         asked.append((name, folder, split, size))
-        value = {"train": 0.0, "test": 1.0}[split]
-        return Dataset(
-            np.arange(20, dtype=np.float32)[:, None, None, None] + 100 * value, np.zeros(20, np.int32)
-        )
+        examples = np.arange(20, dtype=np.float32)[:, None, None, None] + (100 if split == "test" else 0)
+        return Dataset(examples, np.zeros(20, np.int32))
 
     monkeypatch.setattr(data, "load", load)
     config = inpaint.Config(images=5, seed=3)
-    x = inpaint.chosen(config, dataclasses.replace(sampling, size=16))
-    assert asked == [(sampling.data, None, "test", 16)]
+    x = inpaint.chosen(config, on_images)
+    assert asked == [(on_images.experiment.config.data, None, "test", None)]
     assert x.shape == (5, 1, 1, 1)
     assert x.min() >= 100
     assert len(np.unique(x)) == 5
     # Always the same ones, and the first of more.
-    np.testing.assert_array_equal(inpaint.chosen(config, sampling), x)
-    np.testing.assert_array_equal(inpaint.chosen(dataclasses.replace(config, images=3), sampling), x[:3])
-    assert not np.array_equal(inpaint.chosen(dataclasses.replace(config, seed=4), sampling), x)
+    np.testing.assert_array_equal(inpaint.chosen(config, on_images), x)
+    np.testing.assert_array_equal(inpaint.chosen(dataclasses.replace(config, images=3), on_images), x[:3])
+    assert not np.array_equal(inpaint.chosen(dataclasses.replace(config, seed=4), on_images), x)
 
 
-def test_images_are_those_of_training_where_there_are_no_others(sampling):
-    x = inpaint.chosen(inpaint.Config(images=64), sampling)
-    everything = data.load(sampling.data).examples
+def test_images_are_those_of_training_where_there_are_no_others(on_images):
+    x = inpaint.chosen(inpaint.Config(images=64), on_images)
+    everything = data.load(on_images.experiment.config.data).examples
     assert x.shape == (64, 8, 8, 1)
     order = lambda a: np.unique(a.reshape(64, 64), axis=0)
     np.testing.assert_array_equal(order(x), order(everything))
 
 
-def test_more_images_than_there_are_are_refused(sampling):
+def test_more_images_than_there_are_are_refused(on_images):
     with pytest.raises(FlagError, match=r"^--images 65: must be at most 64, the images that there are$"):
-        inpaint.chosen(inpaint.Config(images=65), sampling)
-
-
-def test_absent_images_are_named(sampling):
-    with pytest.raises(DataError, match=r"/nowhere\.npz"):
-        inpaint.chosen(inpaint.Config(), dataclasses.replace(sampling, data="npz:/nowhere.npz"))
+        inpaint.chosen(inpaint.Config(images=65), on_images)
 
 
 # A run ----------------------------------------------------------------------------------------
@@ -146,12 +146,39 @@ def trained(tmp_path_factory):
 
 
 def test_what_was_trained_is_found(trained):
-    experiment, config, params = inpaint.trained(trained.workdir)
-    assert dataclasses.replace(config, mode="train") == trained
-    assert experiment.config == config
+    run = inpaint.opened(inpaint.Config(run=trained.workdir))
+    assert dataclasses.replace(run.experiment.config, mode="train") == trained
     state = newest(trained.workdir, ncsn.build(trained))
-    assert_identical(jax.device_get(params), state.ema)
-    assert not np.array_equal(params["mean"], state.params["mean"])
+    assert run.step == int(state.step)
+    assert_identical(jax.device_get(run.params), state.ema)
+    assert not np.array_equal(run.params["mean"], state.params["mean"])
+    x, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
+    np.testing.assert_array_equal(run.score(x, sigma), run.experiment.score(run.params, x, sigma))
+
+
+def test_any_run_with_a_score_is_completed(tmp_path):
+    """Digits work in centred units, and a conditional network is given the classes of the samples."""
+    config = digits.Config(
+        workdir=tmp_path / "run", conditional=True, steps=2, width=8, depth=1, mode="train"
+    )
+    launch.run(digits.build(config), config.workdir, mode="train")
+    annealing = inpaint.Annealing(levels=2, steps=1)
+    asked = inpaint.Config(
+        run=config.workdir, workdir=tmp_path / "a", images=2, completions=3, annealing=annealing
+    )
+    assert inpaint.run(asked)["known half, from the image"] == 0
+    with np.load(tmp_path / "a" / "completions.npz") as file:
+        assert file["completions"].shape == (2, 3, 8, 8, 1)
+        assert 0 <= file["completions"].min() <= file["completions"].max() <= 1
+
+
+def test_a_run_without_a_score_is_refused(tmp_path, monkeypatch):
+    config = tiny.Config(workdir=tmp_path / "run", steps=2)
+    launch.run(tiny.build(config), config.workdir, mode="train")
+    with pytest.raises(Refusal, match=f"--run {config.workdir}: the experiment tiny has no score"):
+        inpaint.run(
+            inpaint.Config(run=config.workdir, experiment="tests.launch.tiny", workdir=tmp_path / "a")
+        )
 
 
 def test_a_run_writes_completions_figures_and_a_picture(trained, tmp_path, capsys):
@@ -194,11 +221,11 @@ def folder_with(path, described, *, checkpoints):
 @pytest.mark.parametrize(
     ("change", "checkpoints", "said"),
     [
-        (None, True, "is no trained run; python -m experiments.ncsn --workdir "),
-        ([1, 2], True, "is no trained run"),
-        ({"experiment": "digits"}, True, "is no trained run"),
-        ({}, False, "is no trained run"),
-        ({}, True, "has no checkpoint yet; python -m experiments.ncsn --workdir "),
+        (None, True, "is no run of an experiment"),
+        ([1, 2], True, "is no run of an experiment"),
+        ({"experiment": "digits"}, True, "its config.json is not of this version"),
+        ({}, False, "has no checkpoint yet; train the run first"),
+        ({}, True, "has no checkpoint yet; train the run first"),
         ({"colour": "red"}, True, "its config.json is not of this version: .*'colour'"),
         ({"optimizer": None}, True, "its config.json is not of this version"),
     ],
@@ -230,7 +257,7 @@ def test_every_number_is_checked(name, value):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--run nowhere", "--run nowhere: is no trained run"),
+        ("--run nowhere", "--run nowhere: is no run of an experiment"),
         ("--known middle", "--known"),
         ("--imagse 3", "--images"),
         ("--run RUN --images 1000", "--images 1000: must be at most 64"),

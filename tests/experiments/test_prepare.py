@@ -47,10 +47,10 @@ def test_what_is_written_is_read_back_identically_and_in_order(photos, tmp_path,
     monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
     lazy = back(tmp_path / "out", "my_photos")
     assert not lazy.examples.in_memory
-    ahead = data.batches(lazy.examples, batch=64, seed=5)
-    in_turn = data.batches(data.held(PIXELS), batch=64, seed=5)
+    ahead = data.batches({"x": lazy.examples}, batch=64, seed=5)
+    in_turn = data.batches({"x": data.held(PIXELS)}, batch=64, seed=5)
     for ours, theirs in itertools.islice(zip(ahead, in_turn, strict=False), 12):
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours["x"], theirs["x"])
     ahead.close()
     said = capsys.readouterr().out
     assert said.endswith(

@@ -11,6 +11,11 @@ from experiments.digits import experiment as digits
 from jaxscore import launch, mixtures
 from jaxscore.launch import workdir
 from jaxscore.launch.flags import FlagError
+from jaxscore.updates import Context
+
+
+def context(seed=1):
+    return Context(jax.random.key(seed), jnp.int32(0), ())
 
 
 def small(**changes) -> toy2d.Config:
@@ -35,16 +40,16 @@ def test_it_builds_beside_digits():
     theirs = digits.build(digits.Config(width=8, depth=1))
     assert (ours.name, theirs.name) == ("toy2d", "digits")
     assert type(ours.config) is not type(theirs.config)
-    assert next(ours.batches(0)).shape == (16, 2)
-    assert next(theirs.batches(0)).shape[1:] == (8, 8, 1)
+    assert next(ours.batches(batch=16, seed=0))["x"].shape == (16, 2)
+    assert next(theirs.batches(batch=16, seed=0))["x"].shape[1:] == (8, 8, 1)
     assert set(ours.samplers) == {"plain", "annealed"}
 
 
 def test_the_loss_of_an_untrained_network_is_that_of_the_gaussian_it_starts_at():
     experiment = toy2d.build(small(batch=4096))
     params = experiment.init(jax.random.key(0))
-    points = next(experiment.batches(0))
-    value, metrics = jax.jit(experiment.loss)(params, jax.random.key(1), points)
+    points = next(experiment.batches(batch=4096, seed=0))["x"]
+    value, metrics = jax.jit(experiment.loss)(params, context(), {"x": points})
     bins = metrics["by_sigma"]
     assert bins["count"].sum() == 4096
     np.testing.assert_allclose(bins["total"].sum() / 4096, value, rtol=1e-5)  # sums of float32
@@ -57,9 +62,9 @@ def test_the_loss_of_an_untrained_network_is_that_of_the_gaussian_it_starts_at()
 
 def test_batches_are_a_function_of_the_step():
     experiment = toy2d.build(small())
-    stream = experiment.batches(0)
+    stream = experiment.batches(batch=16, seed=0)
     third = [next(stream) for _ in range(3)][2]
-    np.testing.assert_array_equal(next(experiment.batches(2)), third)
+    np.testing.assert_array_equal(next(experiment.batches(batch=16, seed=0, start=2))["x"], third["x"])
 
 
 def test_both_samplers_start_from_the_same_points_and_a_row_is_its_own():
@@ -91,7 +96,7 @@ def draws():
 
 
 def test_the_exact_score_has_no_error_and_exact_draws_have_the_true_weights(draws):
-    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.0, draws)
+    found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.0, draws)
     assert [row["relative_rms"] for row in found["score_error"]] == [0.0, 0.0, 0.0]
     np.testing.assert_allclose([row["sigma"] for row in found["score_error"]], SIGMAS)
     np.testing.assert_allclose(found["mode_weights"]["truth"], [0.7, 0.3], rtol=1e-6)
@@ -101,14 +106,14 @@ def test_the_exact_score_has_no_error_and_exact_draws_have_the_true_weights(draw
 
 
 def test_the_error_is_relative(draws):
-    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.1, draws)
+    found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.1, draws)
     errors = [row["relative_rms"] for row in found["score_error"]]
     np.testing.assert_allclose(errors, 0.1, rtol=1e-4)  # (1.1 - 1) in float32
 
 
 def test_points_in_one_mode_have_its_weight_alone():
     points = np.tile(np.asarray(MIXTURE.means[1]), (50, 1))
-    found = toy2d.evaluate(MIXTURE, exact, SIGMAS, 1.0, {"plain": points})
+    found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.0, {"plain": points})
     assert found["mode_weights"]["plain"] == [0.0, 1.0]
 
 
@@ -136,9 +141,9 @@ def test_every_objective_has_the_gradient_of_denoising_in_expectation(objective,
     params = jax.tree.map(lambda p: p + 0.2 * rng.standard_normal(p.shape).astype(np.float32), init)
 
     def slopes(experiment):
-        loss = lambda t, key, x: experiment.loss(jax.tree.map(lambda p: (1 + t) * p, params), key, x)[0]
-        slope = jax.jit(jax.grad(loss))
-        return np.array([slope(0.0, jax.random.key(k), next(experiment.batches(k))) for k in range(6)])
+        loss = lambda t, *of: experiment.loss(jax.tree.map(lambda p: (1 + t) * p, params), *of)[0]
+        slope, stream = jax.jit(jax.grad(loss)), experiment.batches(batch=8192, seed=0)
+        return np.array([slope(0.0, context(k), next(stream)) for k in range(6)])
 
     found, expected = slopes(experiment), slopes(reference)
     difference = found - expected

@@ -6,14 +6,17 @@ from jaxscore.launch import plots
 
 GRID = np.stack(np.meshgrid(*2 * [np.linspace(-2, 2, 5)]), axis=-1).reshape(-1, 2)
 HISTORY = [
-    {"step": 10, "loss_by_sigma": [3.0, None, 1.0]},
-    {"step": 20, "loss_by_sigma": [2.0, 0.5, 0.9]},
+    {"step": 5, "loss": None},  # all of its steps were skipped
+    {"step": 10, "loss": 2.0, "loss_by_sigma": [3.0, None, 1.0], "sigma_edges": [0.1, 1.0]},
+    {"step": 20, "loss": 1.0, "loss_by_sigma": [2.0, 0.5, 0.9], "sigma_edges": [0.1, 1.0]},
 ]
 
 DRAWINGS = {
     "points": lambda axes: plots.points(axes, GRID, "points"),
     "fields": lambda axes: plots.fields(axes, GRID, -GRID, -0.9 * GRID, "fields"),
-    "loss_by_sigma": lambda axes: plots.loss_by_sigma(axes, HISTORY, [0.1, 1.0]),
+    "loss_by_sigma": lambda axes: plots.loss(axes, HISTORY),
+    "loss": lambda axes: plots.loss(axes, [{"step": 10 * k, "loss": 1 / k} for k in (1, 2)]),
+    "curves": lambda axes: plots.examples(axes, GRID.reshape(5, 5, 2), "curves"),
     "pairs": lambda axes: plots.pairs(axes, *np.random.default_rng(0).random((2, 3, 4, 4, 1)), columns=2),
     "images": lambda axes: plots.images(axes, np.random.default_rng(0).random((6, 4, 4, 1)), rows=2),
 }
@@ -108,3 +111,13 @@ def test_pairs_stand_one_above_the_other(tmp_path, n, rows):
     assert shown.shape == (rows, 3)
     expected = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0.5], [1, 1, 0.5]])[:rows]
     np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((70, 4, 4, 1), "images"), ((9, 2), "collections"), ((9, 3), "lines")]
+)
+def test_examples_are_drawn_by_their_shape(tmp_path, shape, kind):
+    x = np.random.default_rng(0).random(shape)
+    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.examples(axes, x, "title"))
+    kinds = {name: len(getattr(axes, name)) for name in ("images", "collections", "lines")}
+    assert kinds == {"images": 0, "collections": 0, "lines": 0} | {kind: 9 if kind == "lines" else 1}

@@ -24,14 +24,22 @@ from jaxscore import data
 from jaxscore.data import DataError
 from jaxscore.launch import flags, metrics_log, workdir
 from jaxscore.launch.flags import FlagError
+from jaxscore.updates import Context
 from tests.launch.tiny import assert_identical, newest, snapshot
 
 ROOT = Path(__file__).parents[3]
 
 
+BATCH = 512
+
+
+def context():
+    return Context(jax.random.key(1), jnp.int32(0), ())
+
+
 def small(**changes) -> digits.Config:
     fields = {
-        "batch": 512,
+        "batch": BATCH,
         "width": 16,
         "depth": 1,
         "heun": digits.Heun(levels=3),
@@ -45,8 +53,8 @@ def small(**changes) -> digits.Config:
 
 def test_batches_are_centred_digits():
     images = data.digits().examples
-    stream = digits.build(small()).batches(0)
-    epoch = np.concatenate([next(stream) for _ in range(4)])[:1797]
+    stream = digits.build(small()).batches(batch=512, seed=0)
+    epoch = np.concatenate([next(stream)["x"] for _ in range(4)])[:1797]
     assert epoch.dtype == np.float32
     np.testing.assert_allclose(epoch.mean(axis=0), 0, atol=1e-5)  # float32 sums
     back = epoch / 2 + images.mean(axis=0)[None]
@@ -57,7 +65,9 @@ def test_batches_are_centred_digits():
 def test_the_loss_of_an_untrained_network_is_the_same_at_every_noise_level():
     experiment = digits.build(small())
     params = experiment.init(jax.random.key(0))
-    value, metrics = jax.jit(experiment.loss)(params, jax.random.key(1), next(experiment.batches(0)))
+    value, metrics = jax.jit(experiment.loss)(
+        params, context(), next(experiment.batches(batch=BATCH, seed=0))
+    )
     bins = metrics["by_sigma"]
     assert bins["count"].sum() == 512
     assert len(bins["count"]) == len(digits_report.BIN_EDGES) + 1
@@ -75,10 +85,10 @@ def test_dropout_acts_in_training_and_not_in_sampling():
         experiment = digits.build(small(batch=64, dropout=dropout))
         params = experiment.init(jax.random.key(0))
         params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size).reshape(p.shape)), params)
-        loss, _ = jax.jit(experiment.loss)(params, jax.random.key(1), next(experiment.batches(0)))
+        loss, _ = jax.jit(experiment.loss)(params, context(), next(experiment.batches(batch=BATCH, seed=0)))
         losses.append(loss)
         samples.append(
-            jax.jit(experiment.samplers["heun"])(params, jax.random.split(jax.random.key(2), 4))["samples"]
+            jax.jit(experiment.samplers["heun"])(params, jax.random.split(jax.random.key(2), 4))["heun"]
         )
     assert losses[0] != losses[1]
     np.testing.assert_array_equal(*samples)
@@ -285,14 +295,22 @@ def test_a_run_makes_all_that_is_documented(story):
 
     rows = metrics_log.read(folder / "metrics.jsonl")
     for row in rows:
-        assert set(row) == {"step", "steps_per_second", "input_wait", "loss", "grad_norm", "loss_by_sigma"}
+        assert set(row) == {
+            "step",
+            "steps_per_second",
+            "input_wait",
+            "loss",
+            "grad_norm",
+            "loss_by_sigma",
+            "sigma_edges",
+        }
         assert len(row["loss_by_sigma"]) == len(digits_report.BIN_EDGES) + 1
     assert rows[-1]["loss"] < rows[0]["loss"]  # it learns
 
     with np.load(folder / "samples.npz", allow_pickle=False) as file:
         samples = dict(file)
     assert str(samples.pop("stamp")) == workdir.stamp(description, STEPS)
-    assert set(samples) == {"samples", "langevin", "langevin_without_denoising"}
+    assert set(samples) == {"heun", "langevin", "langevin_without_denoising"}
     for x in samples.values():
         assert x.shape == (50, 8, 8, 1)
         assert x.dtype == np.float32

@@ -8,6 +8,7 @@ import pytest
 from experiments.families import setting as settings
 from jaxscore import launch, noise, sharding
 from jaxscore.launch import programs
+from jaxscore.updates import Context
 from tests.experiments.families import small
 
 
@@ -88,9 +89,10 @@ def test_images_have_convolutions(name):
 def test_the_penalty_is_in_the_discriminators_loss_at_its_steps_only():
     module, config = small.module("gan"), small.config("gan", penalty=1.0, interval=2)
     experiment = module.build(config)
-    params, x = experiment.init(jax.random.key(0)), jnp.asarray(next(experiment.batches(0)))
-    loss = experiment.loss[0].loss
-    value = lambda step: float(loss(params, jax.random.key(1), x, jnp.asarray(step))[0])
+    params = experiment.init(jax.random.key(0))
+    batch = next(experiment.batches(batch=config.batch, seed=0))
+    loss = experiment.players["discriminator"].loss
+    value = lambda step: float(loss(params, Context(jax.random.key(1), jnp.asarray(step), ()), batch)[0])
     assert value(0) == value(2) > value(1) == value(3)
 
 
@@ -101,8 +103,9 @@ def test_late_steps_are_trained_more_often(late, shares, monkeypatch):
     experiment = module.build(config)
     seen, real = [], module.denoising.pair
     monkeypatch.setattr(module.denoising, "pair", lambda *a: seen.append(a[2]) or real(*a))
-    params, x = experiment.init(jax.random.key(0)), jnp.asarray(next(experiment.batches(0)))
-    experiment.loss[1].loss(params, jax.random.key(1), x, jnp.asarray(0))
+    params = experiment.init(jax.random.key(0))
+    batch = next(experiment.batches(batch=config.batch, seed=0))
+    experiment.players["generator"].loss(params, Context(jax.random.key(1), jnp.asarray(0), ()), batch)
     sigmas = module.denoising.levels(4)
     counts = [int(np.sum(np.asarray(seen[0]) == sigma)) for sigma in sigmas[:-1]]
     np.testing.assert_allclose(counts, shares, atol=1)

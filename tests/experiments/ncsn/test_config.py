@@ -78,7 +78,7 @@ def test_the_recipe_of_the_towers_is_that_of_the_bedrooms():
 @pytest.mark.parametrize("name", PRESETS)
 def test_levels_are_geometric(name):
     config = PRESETS[name]
-    sigmas = np.asarray(ncsn.levels(config), float)
+    sigmas = np.asarray(ncsn.sigma_grid(config), float)
     assert len(sigmas) == config.levels + 1
     assert sigmas[-1] == 0
     np.testing.assert_allclose(sigmas[[0, -2]], [config.sigma_max, config.sigma_min], rtol=1e-5)

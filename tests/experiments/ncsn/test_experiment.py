@@ -17,6 +17,7 @@ from jaxscore.data import DataError
 from jaxscore.launch import metrics_log, workdir
 from jaxscore.launch.flags import FlagError
 from jaxscore.networks import NCSN, NCSNv2
+from jaxscore.updates import Context
 from tests.experiments.ncsn import tiny as tiny_ncsn
 from tests.launch.tiny import snapshot
 
@@ -35,10 +36,8 @@ def traced_loss(config, key, x):
         seen.update(x=x, sigma=sigma)
         return params * jnp.sin(x)
 
-    sigmas = ncsn.levels(config)[:-1]
-    edges = tuple(np.geomspace(config.sigma_min, config.sigma_max, 6)[1:-1].tolist())
-    value, metrics = ncsn.loss(config, score, sigmas, edges, 2.0, key, x)
-    return value, metrics["by_sigma"], seen["x"], seen["sigma"], sigmas
+    value, metrics = ncsn.loss(config, score, 2.0, Context(key, jnp.int32(0), ()), {"x": x})
+    return value, metrics["by_sigma"], seen["x"], seen["sigma"], ncsn.sigma_grid(config)[:-1]
 
 
 def loss(config, x, *, seed=0):
@@ -110,14 +109,14 @@ SAMPLING = dataclasses.replace(
 )
 
 
-SAMPLE = jax.jit(ncsn.sample, static_argnums=(0, 1, 3))
-ANNEALING = jax.jit(ncsn.annealing, static_argnums=(0, 1, 3))
+SAMPLE = jax.jit(ncsn.sample, static_argnums=(0, 1, 2))
+ANNEALING = jax.jit(ncsn.annealing, static_argnums=(0, 1, 2))
 
 
 def drawn(config, n=256, *, seed=0, function=SAMPLE):
     """Samples of N(0.5, 0.1^2) by its exact score, or the images at the end of every level."""
     keys = noise.row_keys(jax.random.key(seed), n)
-    return function(config, tiny_ncsn.gaussian_score, ncsn.levels(config), EVENT, PARAMS, keys)
+    return function(config, tiny_ncsn.gaussian_score, EVENT, PARAMS, keys)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +229,7 @@ def test_the_network_becomes_a_score(name, monkeypatch):
     for module in (NCSN, NCSNv2):
         monkeypatch.setattr(module, "apply", apply)
     config = dataclasses.replace(DIGITS, network=name)
-    sigma = ncsn.levels(config)[jnp.array([0, 21, 3])]
+    sigma = ncsn.sigma_grid(config)[jnp.array([0, 21, 3])]
     _, score = ncsn.score_network(config)
     s = score(6.0, jnp.zeros((3, *EVENT)), sigma)[:, 0, 0, 0]
     if name == "ncsn":

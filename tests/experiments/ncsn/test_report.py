@@ -6,7 +6,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.common.features import classifier
 from experiments.ncsn import report as ncsn_report
 from experiments.ncsn.config import PRESETS
 from jaxscore import data, samplers
@@ -14,6 +13,7 @@ from jaxscore.data import Images
 
 IMAGES, LABELS, _ = data.digits()
 CONFIG = dataclasses.replace(PRESETS["digits"], levels=5, langevin_steps=2, samples=60, classifiers=2)
+EVALUATIONS = {"samples": 11, "without_denoising": 10}
 
 
 # Evaluation -----------------------------------------------------------------------------------
@@ -29,20 +29,20 @@ def asked(monkeypatch):
         flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
         return lambda x: flat(x)[:, 8 * seed + 16 :][:, :8], lambda x: np.full(len(x), seed)
 
-    monkeypatch.setattr(report, "classifier", classifier)
+    monkeypatch.setattr(ncsn_report, "classifier", classifier)
     return settings
 
 
 def test_every_array_is_judged_after_rounding_by_every_classifier(asked):
     samples = {"samples": IMAGES[:60] + 0.02, "without_denoising": 1 - IMAGES[:60]}  # 0.02: a third of 1/16
-    found = ncsn_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    found = ncsn_report.evaluate(CONFIG, EVALUATIONS, IMAGES, LABELS, None, samples)
     assert json.loads(json.dumps(found)) == found
     assert asked == [{"images": 1797, "labels": 1797, "seed": seed, "epochs": 200} for seed in (0, 1)]
     assert found["samples"]["nearest_neighbour_ratio"] == 0
     assert found["without_denoising"]["nearest_neighbour_ratio"] > 1
     assert found["samples"]["evaluations"] == 11
     assert found["without_denoising"]["evaluations"] == 10
-    judges = [classifier(IMAGES, LABELS, seed=seed, epochs=1) for seed in (0, 1)]
+    judges = [ncsn_report.classifier(IMAGES, LABELS, seed=seed, epochs=1) for seed in (0, 1)]
     expected = [metrics.compare(IMAGES[:60], IMAGES, LABELS, *functions) for functions in judges]
     assert found["samples"]["by_judge"] == expected
     for column in expected[0]:
@@ -57,10 +57,12 @@ def test_every_array_is_judged_after_rounding_by_every_classifier(asked):
 def test_a_part_of_the_images_is_the_reference_where_that_is_asked_for(asked):
     config = dataclasses.replace(CONFIG, reference=50)
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:30])
-    found = ncsn_report.evaluate(config, IMAGES, LABELS, None, samples)
+    found = ncsn_report.evaluate(config, EVALUATIONS, IMAGES, LABELS, None, samples)
     assert found["settings"]["reference_n"] == 50
     assert asked[0]["images"] == 1797  # classifiers learn from all
-    assert found == ncsn_report.evaluate(config, IMAGES, LABELS, None, samples)  # always the same part
+    assert found == ncsn_report.evaluate(
+        config, EVALUATIONS, IMAGES, LABELS, None, samples
+    )  # always the same part
     assert found["samples"]["nearest_neighbour_ratio"] > 0
 
 
@@ -73,7 +75,7 @@ def test_many_images_are_learnt_in_few_epochs(asked, n, epochs):
 
 def test_images_without_classes_are_judged_by_principal_components(asked):
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:60])
-    found = ncsn_report.evaluate(CONFIG, IMAGES, np.zeros(1797, np.int32), None, samples)
+    found = ncsn_report.evaluate(CONFIG, EVALUATIONS, IMAGES, np.zeros(1797, np.int32), None, samples)
     features = metrics.principal_components(IMAGES)
     expected = metrics.compare(IMAGES[:60], IMAGES, None, features, None)
     assert found["samples"] == {"evaluations": 11, **expected, "by_judge": [expected]}
@@ -89,7 +91,7 @@ def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked,
     images = Images(lambda number: np.uint8(255 * IMAGES[number]), (200, 8, 8, 1))
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:20])
     found = ncsn_report.evaluate(
-        dataclasses.replace(CONFIG, reference=100), images, LABELS[:200], None, samples
+        dataclasses.replace(CONFIG, reference=100), EVALUATIONS, images, LABELS[:200], None, samples
     )
     assert asked == []
     assert found["settings"]["reference_n"] == 100
@@ -98,7 +100,7 @@ def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked,
 
 def test_the_table_has_a_row_for_each_array(asked):
     samples = {"samples": IMAGES[:60], "without_denoising": 1 - IMAGES[:60]}
-    found = ncsn_report.evaluate(CONFIG, IMAGES, LABELS, None, samples)
+    found = ncsn_report.evaluate(CONFIG, EVALUATIONS, IMAGES, LABELS, None, samples)
     rows = ncsn_report.table(found)
     assert len({len(row) for row in rows}) == 1
     assert [row[0].strip() for row in rows[1:]] == [
@@ -114,7 +116,8 @@ def test_the_table_has_a_row_for_each_array(asked):
 
 # Pictures -------------------------------------------------------------------------------------
 
-HISTORY = [{"step": step, "loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0]} for step in (10, 20)]
+BY_SIGMA = {"loss_by_sigma": [32.0, 31.0, None, 29.0, 10.0], "sigma_edges": [0.1, 0.2, 0.5, 1.0]}
+HISTORY = [{"step": step, "loss": 20.0, **BY_SIGMA} for step in (10, 20)]
 
 
 def draw(folder, *, n, images=IMAGES, history=HISTORY):
@@ -126,8 +129,7 @@ def draw(folder, *, n, images=IMAGES, history=HISTORY):
 
     seen = []
     samples = dict.fromkeys(ncsn_report.ROWS, images[:n])
-    edges = (0.1, 0.2, 0.5, 1.0)
-    paths = ncsn_report.report(CONFIG, annealing, images, edges, 0.3, samples, history, folder)
+    paths = ncsn_report.report(CONFIG, annealing, images, 0.3, samples, history, folder)
     assert seen == [(6,)]
     return paths
 

@@ -18,7 +18,7 @@ from jaxscore.launch.config import Mesh
 from jaxscore.launch.flags import FlagError
 from tests.launch import tiny
 
-RECIPE = plan_recipes.Recipe({"tiny": tiny.Config()}, "tiny", tiny.build)
+RECIPE = plan_recipes.Recipe(tiny.build, {"tiny": tiny.Config()})
 ROOT = Path(__file__).parents[3]
 
 needs_libtpu = pytest.mark.skipif(
