@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from experiments.common.timing import Spread
 
 from experiments.bench import training
+from experiments.common.timing import Spread
 from jaxscore import plan, sharding
 from tests.experiments.bench import tiny
 from tests.launch.tiny import Config, build
