@@ -64,7 +64,7 @@ def test_there_is_something_to_check():
 
 def test_files_are_short():
     counted = ((path, len((ROOT / path).read_text().splitlines())) for path in SOURCES)
-    none(f"{path}: {lines} lines" for path, lines in counted if lines > 260)
+    none(f"{path}: {lines} lines" for path, lines in counted if lines > 280)
 
 
 def functions(trees):
@@ -113,15 +113,18 @@ def test_names_of_tests_are_short():
 ARROWS = {
     "jaxscore": {
         "types": "",
+        "keys": "types",
         "noise": "types",
         "score": "types",
         "objectives": "types noise",
+        "guidance": "types noise",
         "diagnostics": "types noise",
         "mixtures": "types noise",
         "ema": "types",
-        "trainer": "types ema",
+        "updates": "types",
+        "trainer": "types ema updates",
         "checkpoint": "types trainer",
-        "data": "types noise mixtures",
+        "data": "types keys noise mixtures",
         "calibrate": "types",
         "plan": "",
         "sharding": "",
@@ -131,7 +134,7 @@ ARROWS = {
         "networks": "types",
         "importers": "types networks",
         "metrics": "types sharding",
-        "launch": "checkpoint data ema noise sharding trainer types",
+        "launch": "types keys noise data ema updates trainer checkpoint sharding metrics",
     },
     "experiments": {
         "common": "",
@@ -139,14 +142,14 @@ ARROWS = {
         "toy2d": "",
         "ncsn": "common",
         "theorems": "",
-        "cost": "bench",
+        "cost": "common",
         "families": "common",
         "trilemma": "families",
-        "bench": "digits plan",
-        "plan": "digits ncsn",
+        "plan": "",
+        "bench": "common digits ncsn plan",
         "calibrate": "",
         "ema": "",
-        "inpaint": "ncsn",
+        "inpaint": "",
         "prepare": "",
         "import_weights": "ncsn",
     },
@@ -158,21 +161,21 @@ FLOORS = {
     "jaxscore.adversarial": "losses denoising",
     "jaxscore.calibrate": "levels spread < recipes",
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
-    "jaxscore.data": """pixels formats.tfrecord < images < formats.numpy_files formats.pictures stream
-        < arrays < formats.folder formats.idx formats.records < formats.tfds < load""",
+    "jaxscore.data": """pixels formats.tfrecord < images < formats.numpy_files formats.pictures
+        < arrays < formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": "ncsn",
-    "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < config processes
-        < experiment < programs < train sample evaluate < run""",
-    "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes report < neighbours
+    "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
+        < config < experiment < programs < train sample evaluate open_run < run""",
+    "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < neighbours
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution layers resampling
         < discriminator generator mlp refinenet unet < ncsn""",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "base < consistent ode sde statistics < langevin < metropolis",
-    "experiments.bench": "timing workloads < sampling scaling training < run",
-    "experiments.common": "features",
+    "experiments.bench": "workloads < sampling scaling training < run",
+    "experiments.common": "features timing",
     "experiments.cost": "steps < run",
-    "experiments.digits": "report < experiment",
+    "experiments.digits": "config < report < experiment",
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn vae < ddgan gan overrides
         < ddgan_presets vanilla_ddgan vanilla_gan""",
@@ -217,7 +220,7 @@ def arrows(folder, part):
 @pytest.mark.parametrize("top", ARROWS)
 def test_imports_are_those_that_were_decided(top):
     allowed = {name: names.split() for name, names in ARROWS[top].items()}
-    assert {room(module, top) for module in MODULES} - {""} == set(allowed)
+    none({room(module, top) for module in MODULES} - {""} ^ set(allowed))
     none(
         f"{module} imports {there}" for module, here, there in arrows(top, room) if there not in allowed[here]
     )

@@ -91,7 +91,8 @@ def averaged(trajectory, gamma, t):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.84, 16.97])
-def test_training_s_average_has_the_weights_of_a_power_function_and_none_of_the_start(gamma):
+def test_trainings_average_has_the_weights_of_a_power_function(gamma):
+    """The parameters at the start have no weight."""
     decay, trajectory = ema.power(gamma), np.random.default_rng(0).standard_normal(200)
 
     def body(average, inputs):
@@ -206,7 +207,7 @@ def test_averages_that_are_not_of_this_run_are_refused(steps, step):
         ema.posthoc_weights(np.array(steps), np.full(len(steps), 2.0), step, 1.0)
 
 
-def test_averages_are_asked_for_one_after_another_and_keep_their_types():
+def test_averages_come_one_after_another_and_keep_their_types():
     alive = []
 
     def averages():

@@ -448,7 +448,8 @@ def likelihood_losses():
 
 
 @pytest.mark.parametrize("name", ["geometric", "karras", "uniform"])
-def test_likelihood_weighting_is_the_divergence_whatever_sigma_is_drawn_from(likelihood_losses, name):
+def test_likelihood_weighting_is_the_divergence(likelihood_losses, name):
+    """This holds whatever sigma is drawn from."""
     # Song, Durkan et al. 2021, theorem 1, is an equality for scores of a diffused density.
     wrong, right = likelihood_losses[name]
     gap = wrong - right
@@ -463,7 +464,7 @@ def test_sigma_uniform_in_its_logarithm_has_the_least_variance(likelihood_losses
     assert spread["geometric"] < 0.95 * min(spread["uniform"], spread["karras"])
 
 
-def test_likelihood_weighting_is_sigma_squared_when_sigma_is_uniform_in_its_logarithm():
+def test_likelihood_weighting_of_uniform_ln_sigma_is_its_square():
     u = jnp.linspace(0.1, 0.9, 5)
     schedule = noise.geometric(LOW, HIGH)
     weight = objectives.likelihood(noise.density(schedule, u))(schedule(u))

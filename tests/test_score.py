@@ -34,7 +34,7 @@ def test_preconditioned_is_the_score_of_edms_denoiser():
     np.testing.assert_allclose(ours, edm, rtol=2e-5, atol=1e-7)
 
 
-def test_preconditioned_hands_the_network_unit_variance_and_the_log_of_sigma():
+def test_preconditioned_hands_on_unit_variance_and_ln_sigma():
     seen = {}
 
     def spy(params, x, c_noise):
@@ -46,13 +46,15 @@ def test_preconditioned_hands_the_network_unit_variance_and_the_log_of_sigma():
     np.testing.assert_allclose(seen["x"], X / np.sqrt(SIGMA**2 + SIGMA_DATA**2)[:, None], rtol=1e-6)
 
 
-def test_preconditioned_with_a_silent_network_is_the_score_of_a_gaussian():
+def test_preconditioned_silence_is_the_score_of_a_gaussian():
+    """The network returns zeros."""
     gaussian = mixtures.isotropic([1.0], [[0.0, 0.0]], SIGMA_DATA)
     silent = score.preconditioned(lambda params, x, c_noise: jnp.zeros_like(x), SIGMA_DATA)
     np.testing.assert_allclose(silent((), X, SIGMA), mixtures.score(gaussian, X, SIGMA), rtol=1e-5)
 
 
-def test_preconditioned_combines_in_float32_whatever_the_network_returns():
+def test_preconditioned_combines_in_float32():
+    """This holds for networks that return other types."""
     half = lambda params, x, c_noise: network(params, x, c_noise).astype(jnp.bfloat16)
     ours = score.preconditioned(half, SIGMA_DATA)(2.0, X, SIGMA)
     assert ours.dtype == jnp.float32
@@ -77,7 +79,8 @@ def test_over_sigma_divides_by_sigma():
 LEVELS = jnp.array([10.0, 1.0, 0.1, 0.01])
 
 
-def test_at_levels_hands_the_network_the_number_of_the_level_nearest_in_ln_sigma():
+def test_at_levels_hands_on_the_number_of_the_nearest_level():
+    """The nearest level is that in ln sigma."""
     seen = []
 
     def spy(params, x, level):
@@ -171,18 +174,20 @@ def test_from_denoiser_undoes_denoise():
     np.testing.assert_allclose(from_truth(POINTS, HALF), EXACT(POINTS, HALF), atol=2e-5)
 
 
-def test_from_noise_prediction_takes_the_posterior_mean_of_the_noise():
+def test_from_noise_prediction_takes_the_mean_of_the_noise():
+    """The mean is that of the posterior."""
     noise_mean = lambda x, sigma: jnp.asarray((x - posterior_mean(x, sigma)) / sigma[:, None], jnp.float32)
     ours = score.from_noise_prediction(noise_mean)(POINTS, HALF)
     np.testing.assert_allclose(ours, EXACT(POINTS, HALF), atol=2e-5)
 
 
-def test_from_log_density_differentiates_each_examples_own_density():
+def test_from_log_density_differentiates_each_examples_own():
     energy = lambda x, sigma: mixtures.log_density(MIXTURE, x, sigma) + 7.0  # need not be normalised
     np.testing.assert_allclose(score.from_log_density(energy)(POINTS, HALF), EXACT(POINTS, HALF), atol=1e-5)
 
 
-def test_preconditioned_log_density_is_the_formula_and_its_gradient_a_score():
+def test_preconditioned_log_density_is_the_formula():
+    """Its gradient is a score."""
     log_density = score.preconditioned_log_density(network, SIGMA_DATA)
     x, s = np.asarray(X, float), np.asarray(SIGMA, float)
     v = (s**2 + SIGMA_DATA**2)[:, None]

@@ -70,7 +70,7 @@ def test_the_state_before_the_first_step():
         assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
 
 
-def test_a_step_is_the_optimisers_update_and_the_average_of_what_it_gives():
+def test_a_step_is_the_optimisers_update_and_its_average():
     tx, decay = optax.sgd(0.1), ema.constant(0.9, warm_up=False)
     # An optimiser can be checked by hand where the gradient is the batch: loss = params . batch.
     linear = lambda params, context, batch: (jnp.vdot(params, batch["x"]), {"seen": batch["x"]})
@@ -172,7 +172,7 @@ def test_fit_stops_at_steps_and_draws_no_batch_too_many():
     assert len(drawn) == 5
 
 
-def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not():
+def test_a_run_that_is_stopped_and_resumed_is_the_whole_run():
     tx, key = optax.adam(0.05), jax.random.key(1)
     step = jax.jit(trainer.make_step(descent(loss, tx)), donate_argnums=1)
     last = lambda state, first, steps: functools.reduce(

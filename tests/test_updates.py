@@ -121,7 +121,8 @@ def test_a_turn_sees_what_the_turn_before_it_has_left():
     np.testing.assert_allclose([metrics["seen-1"], metrics["seen1"]], [before_up, up], rtol=1e-6)
 
 
-def test_each_player_has_its_own_optimiser_and_the_average_is_of_those_asked_for():
+def test_each_player_has_its_own_optimiser():
+    """The average is of the parameters asked for."""
     averaged = lambda params: params["down"]
     state, _ = play(averaged=averaged, decay=ema.constant(0.0, warm_up=False))
     assert set(state.opt) == {"up", "down"}
@@ -134,7 +135,7 @@ def test_a_step_in_turns_is_the_same_in_microbatches():
 
 
 @pytest.mark.parametrize("player", [0, 1])
-def test_a_turn_that_is_not_finite_leaves_all_players_as_they_were(player):
+def test_a_turn_that_is_not_finite_leaves_all_players_alone(player):
     def spoilt(params, context, batch):
         value, metrics = GAME[player].loss(params, context, batch)
         return jnp.where(context.step == 1, jnp.nan, value), metrics

@@ -128,7 +128,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "truncated", "corrupt", "other archive", *ARRAYS])
-def test_a_file_that_cannot_be_used_is_a_data_error_that_names_it(tmp_path, kind):
+def test_a_file_that_cannot_be_used_is_named_in_a_data_error(tmp_path, kind):
     path = tmp_path / "broken.npz"
     write(path, kind)
     with pytest.raises(data.DataError, match=r"broken\.npz"):

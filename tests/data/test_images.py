@@ -100,7 +100,7 @@ def test_more_than_half_of_the_memory_is_refused(monkeypatch):
         images.require_memory("a.npz", 5001, "map it")
 
 
-def test_whatever_goes_wrong_is_one_line_that_names_the_file_once():
+def test_whatever_goes_wrong_is_a_line_with_the_file_once():
     def fail():
         raise RuntimeError("two\n lines")
 

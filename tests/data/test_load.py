@@ -43,7 +43,7 @@ def test_a_prepared_directory_is_the_next_place(tmp_path, monkeypatch):
     assert data.load("mnist", tmp_path).examples.shape == (7, 28, 28, 1)
 
 
-def test_fashion_mnist_nowhere_names_both_places_and_both_commands(tmp_path, monkeypatch):
+def test_fashion_mnist_nowhere_names_both_places_and_commands(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "FASHION_MNIST", tmp_path / "debian")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     with pytest.raises(data.DataError, match="apt install dataset-fashion-mnist") as caught:

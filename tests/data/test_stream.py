@@ -39,7 +39,7 @@ def test_batch_k_is_a_function_of_the_seed_and_k(batch):
 
 
 @pytest.mark.parametrize("batch", [1, 4, 10, 23])
-def test_every_epoch_is_another_permutation_and_batches_cross_epochs(batch):
+def test_epochs_are_permutations_and_batches_cross_epochs(batch):
     # lcm: whole epochs and whole batches, several of each.
     stream = np.concatenate(take(230 // batch if 230 % batch == 0 else 10, batch=batch, seed=0))
     epochs = stream[: len(stream) // 10 * 10].reshape(-1, 10)
@@ -61,7 +61,7 @@ def test_batches_of_nothing_are_refused(n, batch):
         next(batches(np.zeros((n, 2), np.float32), batch=batch, seed=0))
 
 
-def test_batches_of_images_are_the_batches_of_the_array_they_make():
+def test_batches_of_images_are_those_of_the_array_they_make():
     content = np.random.default_rng(0).integers(0, 256, (10, 4, 3, 1)).astype(np.uint8)
     images = Images(lambda number: content[number], content.shape)
     lazy = batches(images, batch=7, seed=1)
@@ -125,7 +125,7 @@ def test_what_is_read_ahead_is_what_is_read_in_turn(start):
     ahead.close()
 
 
-def test_batches_are_read_before_they_are_asked_for_and_threads_end():
+def test_batches_are_read_ahead_and_threads_end():
     read = []
     images = Images(lambda numbers: read.append(1) or CONTENT[numbers], CONTENT.shape)
     ahead = batches(images, batch=4, seed=0)
@@ -161,7 +161,7 @@ def test_what_is_in_memory_needs_no_thread_and_no_grain(monkeypatch):
         assert threading.active_count() == before
 
 
-def test_an_image_that_cannot_be_read_is_that_error_when_its_batch_is_due():
+def test_an_unreadable_image_is_an_error_when_its_batch_is_due():
     def read(numbers):
         if 5 in numbers:
             raise DataError("a.png (image 5) cannot be read")

@@ -171,7 +171,7 @@ def test_fields_of_other_types_and_names_are_refused(fields):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_fields_and_wrong_values_are_found_in_nested_classes():
+def test_wrong_fields_and_values_are_found_in_nested_classes():
     with pytest.raises(TypeError, match="no field 'colour'"):
         restored(BaseConfig, {"workdir": "a", "optimizer": {"colour": "red"}})
     with pytest.raises(TypeError, match=r"--optimizer\.learning-rate -1\.0: must be positive"):

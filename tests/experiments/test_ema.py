@@ -128,7 +128,8 @@ def test_a_run_evaluates_every_width_and_changes_nothing_else(copy, capsys):
     assert 0.02 < np.mean(np.any(picture != 1, axis=-1)) < 0.5
 
 
-def test_the_samples_are_those_that_the_launcher_draws_of_these_parameters(copy):
+def test_the_samples_are_those_that_the_launcher_draws(copy):
+    """The launcher draws them of the same parameters."""
     # 0.05 was carried: the launcher samples it, put in the place of the state's own average.
     experiment = described(copy)
     with checkpoint.manager(copy / "checkpoints") as checkpoints:

@@ -45,7 +45,7 @@ def test_it_builds_beside_digits():
     assert set(ours.samplers) == {"plain", "annealed"}
 
 
-def test_the_loss_of_an_untrained_network_is_that_of_the_gaussian_it_starts_at():
+def test_the_untrained_loss_is_that_of_the_gaussian_at_the_start():
     experiment = toy2d.build(small(batch=4096))
     params = experiment.init(jax.random.key(0))
     points = next(experiment.batches(batch=4096, seed=0))["x"]
@@ -67,7 +67,7 @@ def test_batches_are_a_function_of_the_step():
     np.testing.assert_array_equal(next(experiment.batches(batch=16, seed=0, start=2))["x"], third["x"])
 
 
-def test_both_samplers_start_from_the_same_points_and_a_row_is_its_own():
+def test_both_samplers_start_alike_and_a_row_is_its_own():
     experiment = toy2d.build(small(langevin_steps=1))
     params = experiment.init(jax.random.key(0))
     keys = lambda: jax.random.split(jax.random.key(1), 6)
@@ -95,7 +95,8 @@ def draws():
     return {"annealed": np.asarray(mixtures.draw(jax.random.key(5), MIXTURE, 20_000))}
 
 
-def test_the_exact_score_has_no_error_and_exact_draws_have_the_true_weights(draws):
+def test_the_exact_score_has_no_error(draws):
+    """Exact draws have the true weights."""
     found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.0, draws)
     assert [row["relative_rms"] for row in found["score_error"]] == [0.0, 0.0, 0.0]
     np.testing.assert_allclose([row["sigma"] for row in found["score_error"]], SIGMAS)
@@ -131,7 +132,7 @@ def test_the_table_has_the_worst_level_and_the_weights():
 @pytest.mark.parametrize(
     ("objective", "model"), [("implicit", "field"), ("sliced", "energy"), ("finite_difference", "field")]
 )
-def test_every_objective_has_the_gradient_of_denoising_in_expectation(objective, model):
+def test_every_objectives_gradient_is_denoisings_on_average(objective, model):
     """Along the direction of the parameters themselves; so each of them trains the same score."""
     common = {"batch": 8192, "points": 8192, "sigma_min": 0.5, "sigma_max": 2.0, "width": 8}
     experiment = toy2d.build(small(objective=objective, model=model, **common))

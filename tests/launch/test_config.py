@@ -47,7 +47,8 @@ def test_short_runs_stay_within_the_rate_and_never_stand_still(warm_up, decay, s
     assert np.all(np.diff(found[peak:]) <= 1e-7)
 
 
-def test_a_run_shorter_than_its_warm_up_still_reaches_the_rate_and_falls():
+def test_a_run_shorter_than_its_warm_up_reaches_the_rate():
+    """The rate falls afterwards."""
     found = rates(Optimizer(learning_rate=0.1, warm_up=100, decay=0.5), 10, more=1)
     np.testing.assert_allclose(found[:5], 0.1 * np.arange(1, 6) / 6, rtol=RTOL)
     np.testing.assert_allclose(found[5:], 0.1 * (1 - np.arange(6) / 5), rtol=RTOL, atol=1e-9)
@@ -119,7 +120,7 @@ def test_configurations_cannot_be_changed():
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
-def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(bad):
+def test_numbers_that_are_not_finite_are_refused_anywhere(bad):
     with pytest.raises(FlagError, match=r"^--heun\.sigma-max .*: must "):
         digits.Config(heun=digits.Heun(sigma_max=bad))
     with pytest.raises(FlagError, match=r"^--sigma-mean .*: must be a finite number$"):

@@ -183,6 +183,7 @@ def test_how_the_numbers_lie_in_memory_does_not_matter(tmp_path):
     assert {metrics.fingerprint(each) for each in same} == {metrics.fingerprint(x)}
 
 
-def test_no_rows_a_single_number_and_half_precision_have_fingerprints_too():
+def test_every_array_has_a_fingerprint():
+    """Arrays without rows, single numbers and half precision have one too."""
     odd = [np.zeros((0, 3)), np.zeros((0, 4)), np.array(1.0), np.array(2.0), jnp.ones(3, jnp.bfloat16)]
     assert len({metrics.fingerprint(each) for each in odd}) == 5

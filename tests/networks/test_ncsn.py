@@ -8,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxscore import importers, noise, objectives, score
 from jaxscore.networks import NCSN, NCSNv2, refinenet
+from tests.grids import rest
 from tests.networks import contract, numpy_ncsn
 
 MAKE = {
@@ -140,7 +141,7 @@ def test_sharding_the_batch_changes_nothing():
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("name", ["NCSNv2", rest("NCSN")])
 def test_sliced_score_matching_differentiates_it(name):
     """The network is differentiated forwards, and the result backwards."""
     network, params, state = small(name, ONE)
@@ -170,5 +171,5 @@ def test_sliced_score_matching_differentiates_it(name):
 
 
 def test_rematerialisation_keeps_less_and_changes_nothing():
-    make = functools.partial(NCSNv2, channels=4, stages=((1, 1), (1, 2)))
+    make = functools.partial(NCSNv2, channels=4, stages=((1, 1),))
     contract.check_remat(make, (8, 8, 1))

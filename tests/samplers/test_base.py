@@ -36,7 +36,8 @@ def test_the_sampler_is_told_every_pair_of_levels():
     np.testing.assert_array_equal(seen, np.stack([SIGMAS[:-1], SIGMAS[1:]], axis=1))
 
 
-def test_collect_is_stacked_over_the_steps_and_costs_nothing_when_not_asked_for():
+def test_collect_is_stacked_over_the_steps():
+    """It costs nothing if it is not asked for."""
     x = samplers.prior(jax.random.key(0), (5, 2), SIGMAS[0])
     key = jax.random.key(1)
     last, nothing = samplers.sample(key, x, SIGMAS, RING, samplers.euler())
@@ -83,7 +84,7 @@ def run(name, key, x):
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_a_sample_does_not_depend_on_the_batch_the_split_or_the_devices(name):
+def test_a_sample_does_not_depend_on_batch_split_or_devices(name):
     n, sigma, key, start = 96, float(SIGMAS[0]), jax.random.key(1), jax.random.key(2)
     x = samplers.prior(start, (n, 2), sigma)
     whole = run(name, key, x)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxscore import mixtures, noise, samplers, score
+from tests.grids import rest
 from tests.samplers import oracle
 
 ONE_LEVEL = jnp.array([1.0, 1.0])
@@ -109,7 +110,7 @@ def test_without_a_score_the_step_is_the_limit(make):
         np.testing.assert_array_equal(memory.signal_to_noise, 0)
 
 
-def settled(sampler, d, steps=250, n=4000):
+def settled(sampler, d, steps=60, n=4000):
     """|x|^2 of n examples of N(0, I) in d dimensions after many steps."""
     x = noise.normal(jax.random.key(0), (n, d))
     gaussian = lambda x, sigma: -x
@@ -285,8 +286,8 @@ FAMILY = {
 
 
 ENDS = [(name, samplers.denoise_last()) for name in FAMILY]
-ENDS += [("langevin", samplers.heun()), ("langevin", samplers.ancestral())]
-ENDS += [("langevin", samplers.reverse_diffusion())]
+ENDS += [("langevin", samplers.heun()), rest("langevin", samplers.ancestral())]
+ENDS += [rest("langevin", samplers.reverse_diffusion())]
 
 
 @pytest.mark.parametrize(("name", "end"), ENDS)
@@ -306,7 +307,7 @@ def test_the_last_step_is_at_the_last_level_and_is_denoised(name, end):
 
 def test_annealed_langevin_finds_both_modes_in_proportion():
     """The lecture's example: Langevin at one small sigma never crosses between these modes."""
-    n, mixture = 4000, mixtures.two_modes()
+    n, mixture = 2000, mixtures.two_modes()
     exact = functools.partial(mixtures.score, mixture)
     sigmas = noise.levels(noise.geometric(0.1, 15.0), 20)
     body = samplers.repeat(samplers.langevin(samplers.annealed(1e-3, 0.1)), 60)
@@ -320,11 +321,11 @@ def test_annealed_langevin_finds_both_modes_in_proportion():
     plain, denoised = both(jax.random.key(1), samplers.prior(jax.random.key(0), (n, 2), sigmas[0]))
     np.testing.assert_allclose(denoised, score.denoise(exact, plain, jnp.full(n, sigmas[-2])), atol=1e-4)
 
-    # Mode weights: 4 standard errors, sqrt(.8 .2 / n) = 0.0063, and 0.02 for levels of finite number.
-    np.testing.assert_allclose(mixtures.mode_weights(mixture, plain), [0.8, 0.2], atol=0.045)
+    # Mode weights: 4 standard errors, sqrt(.8 .2 / n) = 0.009, and 0.02 for levels of finite number.
+    np.testing.assert_allclose(mixtures.mode_weights(mixture, plain), [0.8, 0.2], atol=0.056)
     # Within a mode: noise 0.1 on std 0.5. The step, e / (2 v) = 0.2 %, adds next to nothing.
     near = np.asarray(plain)[np.asarray(plain).sum(axis=1) > 0]
-    assert len(near) > 2000
+    assert len(near) > 1400
     np.testing.assert_allclose(near.std(axis=0), np.sqrt(0.25 + 0.01), rtol=4 / np.sqrt(2 * len(near)) + 0.02)
     np.testing.assert_allclose(near.mean(axis=0), mixture.means[0], atol=4 * 0.51 / np.sqrt(len(near)))
     # Denoising takes the noise out: E[x0 | x] has variance v0^2 / (v0 + sigma^2).

@@ -62,7 +62,7 @@ def test_batches_are_centred_digits():
     np.testing.assert_array_equal(order(back), order(images))
 
 
-def test_the_loss_of_an_untrained_network_is_the_same_at_every_noise_level():
+def test_the_untrained_loss_is_the_same_at_every_noise_level():
     experiment = digits.build(small())
     params = experiment.init(jax.random.key(0))
     value, metrics = jax.jit(experiment.loss)(

@@ -163,7 +163,8 @@ def test_the_classes_asked_for_are_in_turn_or_one(label, wanted):
     assert digits_report.wanted(config, DIGITS, 4).tolist() == wanted
 
 
-def test_the_agreement_is_that_of_the_classifier_with_the_class_asked_for(cached, fitted):
+def test_the_agreement_is_the_classifiers_with_the_class(cached, fitted):
+    """The class is the one that was asked for."""
     config = dataclasses.replace(CONFIG, conditional=True, label=3)
     threes = np.concatenate([IMAGES[LABELS == 3][:30], IMAGES[LABELS == 8][:10]])
     samples = dict.fromkeys(digits_report.ROWS, threes)

@@ -10,7 +10,7 @@ from jaxscore.networks import DenseDiscriminator
 from tests.experiments.families import small
 
 
-def test_each_player_has_its_optimiser_and_the_generator_is_averaged():
+def test_players_have_their_optimiser_the_generator_an_average():
     config = small.config("gan", discriminator_optimizer=adversaries.adam(1e-4))
     parts = adversaries.parts(config)
     assert parts["optimizers"] == {

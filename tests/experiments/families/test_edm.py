@@ -18,9 +18,9 @@ def test_an_untrained_network_samples_a_gaussian_like_the_data():
     draw = jax.jit(experiment.samplers["Heun, 18 levels"])
     (x,) = draw(params, noise.row_keys(jax.random.key(1), 4000)).values()
     x = settings.of("25gaussians").scaled(np.asarray(x))
-    # 8,000 numbers: 4 standard errors; the few levels make an error of 2 %.
+    # 8,000 numbers: 4 standard errors; the few levels make an error of 3 %.
     np.testing.assert_allclose(np.mean(x), 0, atol=4 / np.sqrt(8000))
-    np.testing.assert_allclose(np.std(x), 1, atol=0.02 + 4 / np.sqrt(16_000))
+    np.testing.assert_allclose(np.std(x), 1, atol=0.03 + 4 / np.sqrt(16_000))
 
 
 def test_n_levels_cost_2_n_minus_1_evaluations():

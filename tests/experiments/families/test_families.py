@@ -86,7 +86,8 @@ def test_images_have_convolutions(name):
         assert jax.eval_shape(draw, state.ema, keys)[label].shape == (2, 16, 16, 3)
 
 
-def test_the_penalty_is_in_the_discriminators_loss_at_its_steps_only():
+def test_the_penalty_is_in_the_loss_at_its_steps_only():
+    """The loss is the discriminator's."""
     module, config = small.module("gan"), small.config("gan", penalty=1.0, interval=2)
     experiment = module.build(config)
     params = experiment.init(jax.random.key(0))

@@ -51,7 +51,7 @@ def test_a_points_likelihood_is_the_normal_density():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_flows_bits_are_those_of_the_density_of_unscaled_points():
+def test_a_flows_bits_are_of_the_density_of_unscaled_points():
     """Half of the density's logarithm to base 2; scaling by 1/std multiplies it by std^2."""
     setting, config = settings.of("25gaussians"), small.config("flow")
     experiment = small.module("flow").build(config)

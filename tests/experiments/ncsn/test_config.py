@@ -137,7 +137,7 @@ def test_every_number_is_checked(name, value):
     assert str(caught.value).startswith(f"--{name.replace('_', '-')} {value}: must ")
 
 
-def test_a_step_from_which_langevin_dynamics_diverges_names_the_limit():
+def test_a_step_with_which_langevin_diverges_names_the_limit():
     limit = "2 sigma-min^2 = 0.0002, from where on Langevin dynamics diverges"
     with pytest.raises(FlagError, match=limit.replace("^", r"\^")):
         Config(epsilon=3e-4)

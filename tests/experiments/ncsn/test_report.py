@@ -33,7 +33,7 @@ def asked(monkeypatch):
     return settings
 
 
-def test_every_array_is_judged_after_rounding_by_every_classifier(asked):
+def test_every_array_is_rounded_and_judged_by_every_classifier(asked):
     samples = {"samples": IMAGES[:60] + 0.02, "without_denoising": 1 - IMAGES[:60]}  # 0.02: a third of 1/16
     found = ncsn_report.evaluate(CONFIG, EVALUATIONS, IMAGES, LABELS, None, samples)
     assert json.loads(json.dumps(found)) == found
@@ -54,7 +54,7 @@ def test_every_array_is_judged_after_rounding_by_every_classifier(asked):
     assert settings["rounded_to"] == "1/16"
 
 
-def test_a_part_of_the_images_is_the_reference_where_that_is_asked_for(asked):
+def test_a_part_of_the_images_is_the_reference_if_asked_for(asked):
     config = dataclasses.replace(CONFIG, reference=50)
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:30])
     found = ncsn_report.evaluate(config, EVALUATIONS, IMAGES, LABELS, None, samples)
@@ -73,7 +73,8 @@ def test_many_images_are_learnt_in_few_epochs(asked, n, epochs):
     assert [row["epochs"] for row in asked] == [epochs, epochs]
 
 
-def test_images_without_classes_are_judged_by_principal_components(asked):
+def test_images_without_classes_have_principal_components(asked):
+    """The components take the place of a classifier's features."""
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:60])
     found = ncsn_report.evaluate(CONFIG, EVALUATIONS, IMAGES, np.zeros(1797, np.int32), None, samples)
     features = metrics.principal_components(IMAGES)
@@ -86,7 +87,8 @@ def test_images_without_classes_are_judged_by_principal_components(asked):
     assert rows[1][5] == rows[2][5] == ""
 
 
-def test_images_that_are_not_in_memory_are_judged_by_principal_components(asked, monkeypatch):
+def test_images_out_of_memory_have_principal_components(asked, monkeypatch):
+    """The components take the place of a classifier's features."""
     monkeypatch.setattr(data.images, "RESIDENT_BYTES", 0)
     images = Images(lambda number: np.uint8(255 * IMAGES[number]), (200, 8, 8, 1))
     samples = dict.fromkeys(ncsn_report.ROWS, IMAGES[:20])
