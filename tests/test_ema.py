@@ -44,6 +44,57 @@ def test_decays_outside_zero_to_one_are_refused(decay):
         ema.constant(decay)
 
 
+@pytest.mark.parametrize("ramp", [0.05, None])
+@pytest.mark.parametrize(("images", "batch"), [(5e5, 512), (3e3, 64), (10.0, 64)])
+def test_half_lives_are_edm_s(images, batch, ramp):
+    """A loop as EDM's training has: the average is updated before its images are counted as seen."""
+    decay, seen = jax.jit(ema.halflife(images, batch=batch, ramp=ramp)), 0
+    for n in range(2000):
+        now = images if ramp is None else min(images, seen * ramp)
+        if n % 37 < 2:
+            # In float32 exp2 of a small number is within a last digit of 1, 6e-8.
+            np.testing.assert_allclose(decay(n), 0.5 ** (batch / max(now, 1e-8)), atol=2e-7)
+        seen += batch
+
+
+def test_half_of_the_past_is_forgotten_after_the_half_life():
+    decay = ema.halflife(6400.0, batch=64, ramp=None)
+    weights = np.cumprod([float(decay(jnp.asarray(n))) for n in range(100)])
+    assert weights[-1] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_images_may_be_more_than_an_int32_counts():
+    assert float(ema.halflife(5e9, batch=2048)(jnp.asarray(2**31 - 1))) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"images": 0.0}, {"batch": 0}, {"ramp": 0.0}, {"images": float("nan")}])
+def test_half_lives_that_are_not_positive_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be positive"):
+        ema.halflife(**{"images": 100.0, "batch": 2, "ramp": 0.05} | wrong)
+
+
+# Precision ------------------------------------------------------------------------------------
+
+
+def test_the_average_of_bfloat16_parameters_does_not_freeze():
+    params = {"w": jnp.full(3, 2, jnp.bfloat16)}
+    average = ema.start({"w": jnp.ones(3, jnp.bfloat16)})
+    assert average["w"].dtype == jnp.float32
+    step = jax.jit(lambda average: ema.update(average, params, 0.999))
+    for _ in range(5000):
+        average = step(average)
+    # 5,000 roundings in float32.
+    np.testing.assert_allclose(average["w"], 2 - 0.999**5000, rtol=1e-4)
+
+
+def test_averages_start_as_copies_in_float32_or_wider():
+    params = {"f": jnp.ones(2), "c": jnp.ones(2, jnp.complex64)}
+    average = ema.start(params)
+    assert {name: leaf.dtype for name, leaf in average.items()} == {"f": jnp.float32, "c": jnp.complex64}
+    for name, leaf in average.items():
+        assert leaf.unsafe_buffer_pointer() != params[name].unsafe_buffer_pointer()
+
+
 # Power functions ------------------------------------------------------------------------------
 
 

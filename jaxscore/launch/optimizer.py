@@ -13,22 +13,15 @@ from jaxscore import trainer
 from jaxscore.launch.flags import require
 from jaxscore.types import Params
 
-IGNORED = {
-    "adam": ("weight_decay", 0.0, "use --optimizer.kind adamw, which decays weights"),
-    "lion": ("epsilon", 1e-8, "lion divides by nothing; give --optimizer.epsilon 1e-8"),
-    "schedule-free": ("decay", 0.0, "an average takes the place of a falling rate; give --optimizer.decay 0"),
-}
-"""For a kind the field that it has no use for, the value that this field must have, and the remedy."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """An optimiser of optax with a linear warm-up, a constant rate, and a decay."""
 
     kind: Literal["adam", "adamw", "lion", "muon", "schedule-free"] = "adam"
-    """adam or adamw; lion, which needs a 3 to 10 times lower rate (Chen et al. 2023); muon, which makes the
-    momentum of matrices and convolution kernels orthogonal and leaves other parameters to Adam (Jordan 2024),
-    with steps as long as AdamW's (Liu et al. 2025); schedule-free AdamW (Defazio et al. 2024)."""
+    """adam or adamw; lion, whose rate is 3 to 10 times lower (Chen et al. 2023); muon, which orthogonalises
+    the momentum of matrices and kernels and leaves other parameters to Adam (Jordan 2024); schedule-free,
+    AdamW with an average of its own, which needs no decay of the rate (Defazio et al. 2024)."""
     learning_rate: float = 1e-3
     """The constant rate, reached after the warm-up."""
     warm_up: int = 100
@@ -68,10 +61,17 @@ class Optimizer:
         self._refuse_ignored()
 
     def _refuse_ignored(self) -> None:
-        if self.kind in IGNORED:
-            name, neutral, remedy = IGNORED[self.kind]
-            reason = f"has no effect with --optimizer.kind {self.kind}: {remedy}"
-            require(getattr(self, name) == neutral, f"optimizer.{name}", getattr(self, name), reason)
+        for kind, name, neutral, remedy in (
+            ("adam", "weight_decay", 0.0, "use --optimizer.kind adamw"),
+            ("lion", "epsilon", 1e-8, "give --optimizer.epsilon 1e-8"),
+        ):
+            reason = f"has no effect with --optimizer.kind {kind}; {remedy}"
+            require(
+                self.kind != kind or getattr(self, name) == neutral,
+                f"optimizer.{name}",
+                getattr(self, name),
+                reason,
+            )
         reason = "has no effect with --optimizer.fall inverse_sqrt; give --optimizer.final 0"
         require(self.fall != "inverse_sqrt" or self.final == 0, "optimizer.final", self.final, reason)
         reason = "must be positive with --optimizer.kind schedule-free"
@@ -94,16 +94,9 @@ class Optimizer:
         elif self.kind == "lion":
             tx = optax.lion(rate, b1=b1, b2=b2, weight_decay=decay, mask=matrices)
         else:
-            tx = contrib.muon(
-                rate,
-                beta=b1,
-                eps=eps,
-                weight_decay=decay,
-                adam_b1=b1,
-                adam_b2=b2,
-                muon_weight_dimension_numbers=dimensions,
-                consistent_rms=0.2,
-            )
+            # With this factor a step has the RMS of AdamW's, so that one rate suits both (Liu et al. 2025).
+            shapes = {"muon_weight_dimension_numbers": dimensions, "consistent_rms": 0.2}
+            tx = contrib.muon(rate, beta=b1, eps=eps, weight_decay=decay, adam_b1=b1, adam_b2=b2, **shapes)
         return wide(optax.chain(*clip, tx) if clip else tx)
 
     def schedule(self, steps: int) -> optax.Schedule:
