@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.bench import workloads
-from jaxscore import plan, sharding
+from jaxscore import plan, sharding, updates
 from jaxscore.launch import programs
 
 WORKLOADS = {
@@ -24,8 +24,7 @@ def test_workloads_are_what_their_names_say(name):
     mesh = sharding.mesh()
     count = plan.parameters(jax.eval_shape(workload.experiment.init, jax.random.key(0)))
     assert count == parameters or (parameters is None and count > 1_000_000)
-    assert programs.abstract_batch(workload.experiment, mesh).shape == shape
-    assert next(workload.experiment.batches(0)).shape == shape
+    assert programs.abstract_batch(workload.experiment, mesh)["x"].shape == shape
     assert (workload.evaluations, workload.whole) == (timed, whole)
     assert workload.sampler in workload.sampled.samplers
 
@@ -36,8 +35,8 @@ def test_a_u_net_learns_and_is_sampled():
     loss = jax.eval_shape(
         workload.experiment.loss,
         jax.eval_shape(workload.experiment.init, jax.random.key(0)),
-        jax.random.key(1),
-        jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32),
+        updates.Context(jax.random.key(1), jnp.int32(0), {}),
+        {"x": jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)},
     )
     assert loss[0].shape == ()
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))

@@ -6,7 +6,7 @@ import time
 
 import jax.numpy as jnp
 
-from experiments.bench import timing
+from experiments.common import timing
 
 
 def test_the_median_is_of_rounds_that_run_every_job(monkeypatch):
