@@ -1,11 +1,11 @@
-"""Any data set as a directory of tensorflow-datasets, in array_record: read at random, on every host.
+"""Converts any data set into a directory of tensorflow-datasets in array_record, which has random access.
 
     python -m experiments.prepare --data npz:photos.npz --out data
     python -m experiments.ncsn --data tfds:photos --data-dir data
 
-Images become PNG files of 8 bits, in the order in which they were, with their labels. Needs no TensorFlow.
-The images are neither filtered nor compressed as PNG: the record file compresses them, and they are read
-several times faster.
+Images become PNG files with 8 bits, in their original order and with their labels. TensorFlow is not needed.
+The PNG files are neither filtered nor compressed, which makes reading several times faster; the record file
+compresses them instead.
 """
 
 import contextlib
@@ -22,34 +22,34 @@ import numpy as np
 
 from jaxscore import data, launch
 from jaxscore.data.formats import pictures
-from jaxscore.launch import console, flags
+from jaxscore.launch import console
 from jaxscore.launch.flags import require
 
 VERSION = "1.0.0"
 
 SHARD_BYTES = 2**28
-"""Of pixels, in a file."""
+"""Bytes of pixels in a file."""
 
 TOGETHER = 256
-"""Images that are fetched and written together."""
+"""Images that are read and written at a time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Any data set as a directory of tensorflow-datasets, in array_record."""
+    """Converts any data set into a directory of tensorflow-datasets in array_record."""
 
     data: str
-    """The data set; an unknown name lists those that are known."""
+    """Data set; an unknown name lists the known ones."""
     out: Path
-    """The data folder to write to; what is written is a folder in it, named as the data set."""
+    """Data folder, in which a folder with the name of the new data set is made."""
     name: str = ""
-    """The name to give it: small letters, digits and underscores; made from --data if left out."""
+    """Name of the new data set: small letters, digits and underscores; by default made from --data."""
     data_dir: Path | None = None
-    """Where the data set is, if not in its usual place."""
+    """Folder of the data set, if it is not in its usual place."""
     split: tuple[str, ...] = ()
-    """Which parts to write; all that there are if left out."""
+    """Parts of the data set to convert; by default all of them."""
     size: int | None = None
-    """Resolution, for sets of photographs."""
+    """Side of the images in pixels, for data sets of photographs."""
 
     def __post_init__(self):
         valid = re.fullmatch(r"[a-z][a-z0-9_]*", self.name or default_name(self.data))
@@ -58,17 +58,17 @@ class Config:
 
 
 def default_name(name: str) -> str:
-    """npz:folder/My-Photos.npz -> my_photos; lsun/tower -> lsun_tower."""
+    """Valid name made from --data: npz:folder/My-Photos.npz -> my_photos, lsun/tower -> lsun_tower."""
     kind, _, rest = name.rpartition(":")
     base = Path(rest).stem if kind in ("npz", "folder") else rest
     return re.sub(r"[^a-z0-9]+", "_", base.lower()).strip("_")
 
 
 def run(config: Config) -> Path:
-    """Write out/NAME/1.0.0; returns it.
+    """Writes the folder OUT/NAME/1.0.0 and returns its path.
 
-    Written beside it and then renamed, so that it is whole or not there. Raises FlagError if there is a
-    data set of that name, DataError if the source is absent or damaged, or holds no images.
+    Writes the data to a temporary folder that is renamed at the end, so that OUT/NAME is always complete.
+    Raises FlagError if OUT/NAME exists, and DataError if the source is absent, damaged, or has no images.
     """
     name = config.name or default_name(config.data)
     place = config.out.expanduser() / name
@@ -91,7 +91,10 @@ def run(config: Config) -> Path:
 
 
 def write(folder: Path, name: str, sources: dict[str, data.Dataset]) -> float:
-    """The splits as a version of the data set, in its folder; returns the largest error of rounding."""
+    """Writes the splits into the folder of a version; returns the largest rounding error of a pixel, in 0..1.
+
+    Raises DataError for negative labels.
+    """
     import tensorflow_datasets as tfds
 
     shape = next(iter(sources.values())).examples.shape[1:]
@@ -131,18 +134,18 @@ def _write_split(writer: Any, split: str, source: data.Dataset) -> float:
 
 
 def as_bytes(examples: data.Examples, rows: np.ndarray) -> tuple[np.ndarray, float]:
-    """The images of these numbers as bytes, and how far the farthest number was rounded, in 0..1."""
+    """The images in these rows as bytes, and the largest rounding error of a pixel, in 0..1."""
     pixels = examples.take(rows) if isinstance(examples, data.Images) else examples[rows]
     if pixels.dtype == np.uint8:
         return pixels, 0.0
     rounded = np.round(pixels * 255).astype(np.uint8)
     error = float(np.abs(pixels - data.pixels.unit(rounded)).max())
-    return rounded, error if error > 1e-6 else 0.0  # float32's own
+    return rounded, error if error > 1e-6 else 0.0  # float32 rounds by less than 1e-6
 
 
 @contextlib.contextmanager
 def _renamed_when_done(place: Path) -> Iterator[Path]:
-    """A new folder beside the place, which gets its name in the end, or is removed after an error."""
+    """Yields a new folder beside `place`; renames it to `place` at the end, or removes it after an error."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
     temporary.mkdir()
@@ -155,11 +158,8 @@ def _renamed_when_done(place: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Parse flags and run."""
-    with launch.one_line_errors():
-        config = flags.parse(Config)
-        with launch.one_line_errors(config.out):
-            run(config)
+    """Parses flags and runs."""
+    launch.program(run, Config, folder="out")
 
 
 if __name__ == "__main__":

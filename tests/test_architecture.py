@@ -145,8 +145,8 @@ ARROWS = {
         "cost": "common",
         "families": "common",
         "trilemma": "families",
-        "plan": "",
         "bench": "common digits ncsn plan",
+        "plan": "common",
         "calibrate": "",
         "ema": "",
         "inpaint": "",
@@ -181,7 +181,7 @@ FLOORS = {
         < ddgan_presets vanilla_ddgan vanilla_gan""",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
-    "experiments.theorems": "rows < run",
+    "experiments.theorems": "models < rows < run",
     "experiments.trilemma": "report < run",
 }
 """Inside a folder, and the folders in it, a module may import those of earlier floors."""

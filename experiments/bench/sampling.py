@@ -59,18 +59,19 @@ def ratios(batch: int, repeats: int) -> Results:
 
     langevin = samplers.repeat(samplers.langevin(samplers.annealed(1e-4, 0.02)), 2)
     chosen = {
-        "euler": (samplers.euler(), 18, 18),
-        "heun": (samplers.heun(), 18, 35),
-        "ancestral": (samplers.ancestral(), 18, 18),
-        "annealed Langevin": (langevin, 18, 36),
+        "euler": samplers.euler(),
+        "heun": samplers.heun(),
+        "ancestral": samplers.ancestral(),
+        "annealed Langevin": langevin,
     }
-    runs = {name: compiled(sampler, n_levels)[0] for name, (sampler, n_levels, _) in chosen.items()}
+    runs = {name: compiled(sampler, 18)[0] for name, sampler in chosen.items()}
     forward = jax.jit(network.apply)
     jobs = {name: partial(run, params, x) for name, run in runs.items()}
     jobs["forward"] = lambda: forward(params, x, jnp.zeros(batch))
     seconds = median_seconds(jobs, repeats)
     results = {"forward pass, ms": 1e3 * seconds["forward"]}
-    for name, (_, _, evaluations) in chosen.items():
+    for name, sampler in chosen.items():
+        evaluations = samplers.evaluations(sampler, 18)
         ratio = seconds[name] / (evaluations * seconds["forward"])
         results[f"{name}: time / ({evaluations} evaluations x forward pass)"] = ratio
     few, many = (compiled(samplers.heun(), n_levels)[1] for n_levels in (18, 180))

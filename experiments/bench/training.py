@@ -25,13 +25,13 @@ STALL_BYTES = 50_000_000
 
 def measure(workload: Workload, *, repeats: int, side: int) -> Results:
     """Results for the workload's training, by name; a `Spread` if a result was measured several times."""
-    experiment, mesh = workload.experiment, sharding.mesh()
+    experiment, mesh, images = workload.experiment, sharding.mesh(), workload.experiment.config.batch
     with empty_cache():
         step, cold = compiled_step(experiment, mesh)
         step, cached = compiled_step(experiment, mesh)
     key, root = jax.random.key(1), jax.random.key(0)
     latest = [programs.make_init(experiment, mesh)(root)]
-    batch = jax.device_put(next(experiment.batches(0)), sharding.batched(mesh))
+    batch = jax.device_put(next(experiment.batches(batch=images, seed=0)), sharding.batched(mesh))
 
     def train():
         latest[0], metrics = step(key, latest[0], batch)
@@ -41,7 +41,7 @@ def measure(workload: Workload, *, repeats: int, side: int) -> Results:
     seconds = {name: np.asarray(values) for name, values in rounds(jobs, repeats).items()}
     results = {
         "training step, ms": spread(1e3 * seconds["step"]),
-        "training, images/s": spread(len(batch) / seconds["step"]),
+        "training, images/s": spread(images / seconds["step"]),
         "training step, compile seconds": cold,
         "training step, compile seconds, cached": cached,
     }

@@ -1,6 +1,6 @@
-"""An experiment's programs, compiled for devices that need not be there, and what they will cost.
+"""Compiles an experiment's programs for devices that need not be present, and estimates their cost.
 
-A row is what the table and the JSON file have of one program on one mesh: a plain dict.
+A row is a dictionary that describes one program on one mesh, for the tables and the JSON file.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.common import timing
 from jaxscore import plan, sharding
 from jaxscore.launch import programs
 from jaxscore.launch.experiment import Experiment
@@ -21,19 +22,26 @@ Row = dict[str, Any]
 
 
 class Target(NamedTuple):
-    """Devices, what is known of their kind, and how to compile for them."""
+    """Devices, the properties of their kind, and a function that compiles for them."""
 
     name: str
     devices: list
     chip: plan.Chip
     compile: Callable[[jax.stages.Lowered], jax.stages.Compiled]
     local: bool
+    """True if the devices are present."""
 
 
 def target(name: str, *, effort: float, side: int = 2048) -> Target:
-    """The local devices for "cpu", "gpu" or "tpu", otherwise a TPU slice.
+    """Target for a name of --topology: the local devices for "cpu", "gpu" or "tpu", otherwise a TPU slice.
 
-    Raises FlagError if there are none such, or if libtpu is needed and not installed.
+    Args:
+        name: the name.
+        effort: compiler effort for a TPU slice, from -1 to 1.
+        side: side of the matrices whose product measures the speed of an unknown local device.
+
+    Raises:
+        FlagError: if there are no such devices, or if libtpu is needed but not installed.
     """
     if name in ("cpu", "gpu", "tpu"):
         try:
@@ -54,29 +62,18 @@ def _local_chip(devices: list, side: int) -> plan.Chip:
     kind = devices[0].device_kind
     found = plan.find(kind)
     if found is None:
-        # All devices at a time: simulated ones share the processor.
-        found = plan.measured(kind, product_rate(side) / len(devices))
+        # Simulated devices share one processor, so each has only a part of the measured speed.
+        seconds = min(timing.rounds({"product": timing.product(side)}, 5)["product"])
+        found = plan.measured(kind, 2 * side**3 / seconds / len(devices))
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     return found._replace(memory_bytes=limit or found.memory_bytes)
-
-
-def product_rate(side: int, *, dtype: Any = jnp.float32, repeats: int = 5) -> float:
-    """FLOP/s of a product of square matrices, the best of some on the first device."""
-    square, product = jnp.ones((side, side), dtype), jax.jit(jnp.matmul)
-    jax.block_until_ready(product(square, square))
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(product(square, square))
-        seconds.append(time.perf_counter() - begin)
-    return 2 * side**3 / min(seconds)
 
 
 # Rows -----------------------------------------------------------------------------------------
 
 
 def step_row(experiment: Experiment, where: Target) -> Row:
-    """The training step, of as many images as a batch has."""
+    """Row of the training step, for one batch of images."""
     experiment, mesh = _placed(experiment, where)
     lower = lambda: programs.make_step(experiment, mesh).lower(
         _key(mesh), programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
@@ -85,7 +82,7 @@ def step_row(experiment: Experiment, where: Target) -> Row:
 
 
 def sampler_row(experiment: Experiment, name: str, where: Target) -> Row:
-    """A sampler from beginning to end, for as many images as are drawn at a time."""
+    """Row of a whole sampler, for the images that it draws at a time."""
     experiment, mesh = _placed(experiment, where)
     wanted = min(experiment.config.sample_batch, experiment.config.samples)
     rows = -(-wanted // mesh.size) * mesh.size
@@ -96,7 +93,7 @@ def sampler_row(experiment: Experiment, name: str, where: Target) -> Row:
 
 
 def _placed(experiment: Experiment, where: Target) -> tuple[Experiment, jax.sharding.Mesh]:
-    # The options of an experiment are for this machine's compiler.
+    # The compiler options of an experiment are valid for this machine's compiler only.
     options = experiment.compiler_options if where.local else None
     experiment = experiment._replace(compiler_options=options)
     return experiment, programs.mesh_of(experiment.config, where.devices)
@@ -132,14 +129,20 @@ def _row(program: str, experiment: Experiment, mesh, where: Target, images: int,
 
 
 def _needed(message: str) -> float | None:
-    """Bytes of main memory that the compiler says a program needs, which does not fit."""
+    """Bytes of device memory that a program needs, read from the compiler's message that it does not fit.
+
+    Returns None if the message has no number.
+    """
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
     return found and float(found[1]) * units[found[2]]
 
 
 def described(cost: plan.Cost, chip: plan.Chip, images: int) -> Row:
-    """What one run costs a chip, and the bounds that follow, for so many images on all chips."""
+    """Entries of a row for the cost of one run on a chip, and for the bounds by the roofline model.
+
+    `images` is the number of images on all chips together.
+    """
     bound = plan.roofline(cost, chip)
     alike = Counter(collective._replace(bytes=0) for collective in cost.collectives)
     grouped = [

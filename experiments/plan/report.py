@@ -1,5 +1,6 @@
-"""What `plan` prints: a table of the programs on each mesh, a sweep's table, and its figure."""
+"""Tables and pictures of `plan`: for all programs on each mesh, and for a sweep over slices."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,18 +8,19 @@ from experiments.plan.programs import Row
 from jaxscore import plan
 from jaxscore.launch import console, plots
 
+SHADES = (plots.BLUE, plots.ORANGE, "#3a8a4d", "#8a3a7d", plots.GREY)
+"""Colours of the batch sizes."""
+
 
 def table(rows: Sequence[Row]) -> str:
-    """Every figure of the programs, a column for each."""
+    """Table of everything that is known about the programs, with a column for each program."""
     heading = ("", *(f"{row['program']}, {mesh(row)}" for row in rows))
     lines = {
         "parameters": lambda row: f"{row['parameters']:,}",
         "images, over all chips": lambda row: f"{row['images']:,}",
-        "GFLOP per chip, in products": lambda row: f"{sum(row['flops'].values()) / 1e9:,.1f}",
+        "GFLOP per chip, in products": lambda row: f"{_flops(row) / 1e9:,.1f}",
         "  of which at a peak of": _peaks,
-        "GFLOP per image": lambda row: (
-            f"{sum(row['flops'].values()) * row['chips'] / row['images'] / 1e9:,.2f}"
-        ),
+        "GFLOP per image": lambda row: f"{_flops(row) * row['chips'] / row['images'] / 1e9:,.2f}",
         "elementwise operations, G": lambda row: f"{row['elementwise'] / 1e9:,.1f}",
         "GB moved per chip": lambda row: f"{row['bytes'] / 1e9:,.2f}",
         "memory per chip, GB": lambda row: gigabytes(row, "total"),
@@ -44,26 +46,19 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def exchanges(rows: Sequence[Row]) -> str:
-    """The collectives of every program: bytes as gathered or reduced, in all their runs."""
+    """Table of the collectives of every program: bytes gathered or reduced, summed over all their runs."""
     lines = [("exchanges", "kind", "arrays or tuples", "runs each", "among chips", "MB", "with computation")]
     for row in rows:
         for found in row.get("collectives", ()):
-            lines.append(
-                (
-                    f"{row['program']}, {mesh(row)}",
-                    found["kind"],
-                    str(found["count"]),
-                    f"{found['times']:,}",
-                    str(found["group"]),
-                    f"{found['bytes'] / 1e6:,.3f}",
-                    "overlapped" if found["overlapped"] else "synchronous",
-                )
-            )
+            counts = str(found["count"]), f"{found['times']:,}", str(found["group"])
+            how = "overlapped" if found["overlapped"] else "synchronous"
+            name, megabytes = f"{row['program']}, {mesh(row)}", f"{found['bytes'] / 1e6:,.3f}"
+            lines.append((name, found["kind"], *counts, megabytes, how))
     return console.table(lines) if len(lines) > 1 else "exchanges: none"
 
 
 def notes(chip: plan.Chip, rows: Sequence[Row], *, effort: float | None) -> list[str]:
-    """What a reader must know of the figures."""
+    """Remarks on the tables: sources of the chip's properties, precision, and what is not known."""
     found = [f"{chip.name}: {chip.source}"]
     if any(kind == "float32" for row in rows for kind in row.get("flops", ())) and chip.float32:
         found.append(f"products of float32: {chip.float32_as}")
@@ -78,47 +73,37 @@ def notes(chip: plan.Chip, rows: Sequence[Row], *, effort: float | None) -> list
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
-    """A line for each slice, mesh and batch size."""
-    heading = (
-        "training step",
-        "mesh",
-        "batch",
-        "GB/chip",
-        "of it",
-        "sent MB",
-        "ms",
-        "binds",
-        "images/s",
-        "peak",
-    )
-    lines = []
+    """Table of the training step, with a line for each slice, mesh and batch size."""
+    costs = ("GB/chip", "of it", "sent MB", "ms", "binds", "images/s", "peak")
+    lines = [("training step", "mesh", "batch", *costs)]
     for row in rows:
         start = (row["topology"], mesh(row), f"{row['images']:,}")
         if "flops" not in row:
-            lines.append((*start, *(row.get("needs_text") or _does_not_fit(row)), "", "", "", "", ""))
+            lines.append((*start, *_does_not_fit(row), "", "", "", "", ""))
             continue
         seconds = max(value or 0 for value in row["seconds"].values())
         memory = (gigabytes(row, "total"), _share(row))
         speed = (row["binds"], _number(row["images_per_second"]), _percent(row["utilisation"]))
         lines.append((*start, *memory, f"{row['wire_bytes'] / 1e6:,.1f}", f"{1e3 * seconds:,.2f}", *speed))
-    return console.table([heading, *lines])
+    return console.table(lines)
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Images per second and memory per chip against the number of chips, a line for each batch and mesh."""
+    """Draws images per second and memory per chip over the number of chips.
+
+    Each batch size has a line for data parallel and one for fully sharded meshes.
+    """
     lines = sorted({(row["images"], row["fsdp"] > 1) for row in rows})
-    shades = dict(zip(sorted({images for images, _ in lines}), _shades(len(lines)), strict=False))
+    shades = dict(zip(sorted({images for images, _ in lines}), itertools.cycle(SHADES), strict=False))
     with plots.page(path, columns=2, size=5.6, height=4.4) as (speed, memory):
         for images, sharded in lines:
             line = [r for r in rows if "flops" in r and (r["images"], r["fsdp"] > 1) == (images, sharded)]
-            line = sorted(line, key=lambda row: row["chips"])
+            line.sort(key=lambda row: row["chips"])
             style = {"color": shades[images], "linestyle": "--" if sharded else "-", "markersize": 4}
             chips = [row["chips"] for row in line]
-            label = f"batch {images:,}, {'fully sharded' if sharded else 'data parallel'}"
-            speed.plot(
-                chips, [r["images_per_second"] for r in line], "o", **style, label=label if line else None
-            )
-            memory.plot(chips, [r["memory"]["total"] / 1e9 for r in line], "o", **style)
+            label = f"batch {images:,}, {'fully sharded' if sharded else 'data parallel'}" if line else None
+            speed.plot(chips, [row["images_per_second"] for row in line], "o", **style, label=label)
+            memory.plot(chips, [row["memory"]["total"] / 1e9 for row in line], "o", **style)
         for axes, label in ((speed, "images/s, at most"), (memory, "memory per chip, GB")):
             axes.set(xscale="log", yscale="log", xlabel="chips", ylabel=label)
             axes.set_xticks(sorted({row["chips"] for row in rows}))
@@ -136,13 +121,17 @@ def picture(rows: Sequence[Row], path: Path) -> None:
 
 
 def mesh(row: Row) -> str:
-    """`data` x `fsdp`."""
+    """The mesh as text: data x fsdp."""
     return f"{row['data']} x {row['fsdp']}"
 
 
 def gigabytes(row: Row, name: str) -> str:
-    """One of the row's sizes in memory."""
+    """A size in memory as text, in GB; empty if the compiler does not report it."""
     return _gb(row["memory"][name]) if row["memory"] else ""
+
+
+def _flops(row: Row) -> float:
+    return sum(row["flops"].values())
 
 
 def _gb(size: float) -> str:
@@ -179,8 +168,3 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "unknown" if value is None else f"{100 * value:.1f}%"
-
-
-def _shades(n: int) -> list:
-    pool = [plots.BLUE, plots.ORANGE, "#3a8a4d", "#8a3a7d", plots.GREY]
-    return [pool[number % len(pool)] for number in range(n)]

@@ -1,92 +1,21 @@
 """The rows of theorems.json: each row has an estimate and its standard error.
 
-This module holds the densities, the families of models, and the estimates; `run.py` prints and draws them.
+models.py has the densities and the families of models; run.py prints and draws the rows.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.theorems.models import PAIRS, Family, densities, families
 from jaxscore import mixtures, noise, objectives
-from jaxscore.networks import MLP
-from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
 
 Row = dict[str, Any]
-
-
-# Densities and families of models -------------------------------------------------------------
-
-
-class Family(NamedTuple):
-    """Models score(params, x, sigma) on the line params = start + theta direction, theta being a number."""
-
-    score: Callable[[Any, jax.Array, jax.Array], jax.Array]
-    start: Any
-    direction: Any
-
-    def at(self, theta: jax.Array):
-        """Score of the model at theta."""
-        step = lambda a, b: a + theta * b
-        return partial(self.score, jax.tree.map(step, self.start, self.direction))
-
-
-def densities() -> dict[str, mixtures.Mixture]:
-    """A Gaussian and a mixture of three in the plane, and a correlated Gaussian in ten dimensions."""
-    covariances = [[[0.4, 0.2], [0.2, 0.3]], [[0.5, -0.1], [-0.1, 0.2]], [[0.2, 0.0], [0.0, 0.4]]]
-    # The correlation of coordinates i and j is 0.6^|i - j|.
-    apart = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
-    return {
-        "Gaussian": mixtures.isotropic([1.0], [[0.5, -0.5]], 0.8),
-        "mixture": mixtures.correlated([0.4, 0.4, 0.2], [[1, 0.5], [-1, 0], [0.5, -1.5]], covariances),
-        "correlated 10-D": mixtures.correlated([1.0], np.zeros((1, 10)), 0.6 ** apart[None]),
-    }
-
-
-def families(dimension: int) -> dict[str, Family]:
-    """Lines of models: linear fields, residual networks, and gradients of log densities that are networks.
-
-    Linear fields and residual networks need not be the gradient of any log density.
-    """
-    rng = np.random.default_rng(dimension)
-    random = lambda shape, scale: jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
-    network = MLP(width=16, depth=1, embedding=8)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, dimension)), jnp.zeros(1))
-
-    def draw(scale):
-        """Random parameters with outputs of order `scale` in all layers; `init` has layers of zeros."""
-        gain = lambda leaf: scale / math.sqrt(math.prod(leaf.shape[:-1]))
-        return jax.tree.map(lambda leaf: random(leaf.shape, gain(leaf)), shapes)
-
-    energy = preconditioned_log_density(network.apply, 1.0)
-    of_energy = lambda params, x, sigma: from_log_density(partial(energy, params))(x, sigma)
-    linear = lambda params, x, sigma: -(x - params["mean"][None]) @ params["matrix"]
-    line = lambda scale: {
-        "matrix": random((dimension, dimension), scale / math.sqrt(dimension)),
-        "mean": random((dimension,), scale),
-    }
-    start = line(0.3)
-    start["matrix"] += jnp.eye(dimension)
-    return {
-        "linear": Family(linear, start, line(0.3)),
-        "network": Family(preconditioned(network.apply, 1.0), draw(1.3), draw(0.5)),
-        "energy": Family(of_energy, draw(0.5), draw(0.25)),
-    }
-
-
-PAIRS = {
-    "Gaussian, linear field": ("Gaussian", "linear"),
-    "Gaussian, network": ("Gaussian", "network"),
-    "mixture, network": ("mixture", "network"),
-    "mixture, energy": ("mixture", "energy"),
-    "10-D, linear field": ("correlated 10-D", "linear"),
-    "10-D, network": ("correlated 10-D", "network"),
-}
-"""Title of each experiment, with its density and its family of models."""
 
 
 # The two theorems -----------------------------------------------------------------------------
@@ -124,7 +53,14 @@ def block_means(mixture, family: Family, config, key, theta) -> dict[str, jax.Ar
 
 
 def along(key, mixture, family: Family, config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Mean of each objective in every block at every theta, and its derivative in theta: [blocks, thetas]."""
+    """Mean of each objective in every block at every theta, and its derivative in theta: [blocks, thetas].
+
+    Args:
+        key: random key; each block has its own.
+        mixture: the density of x.
+        family: the line of models.
+        config: numbers of blocks, draws and models, and noise level of denoising score matching.
+    """
 
     @jax.jit
     def everything(key):
@@ -150,6 +86,12 @@ def theorems(values: dict, slopes: dict, config, pair: str) -> list[Row]:
 
     CONSTANT: difference from the reference, minus its mean over theta.
     SLOPES: derivative of the difference in theta.
+
+    Args:
+        values: mean of each objective, [blocks, thetas].
+        slopes: derivative of each objective in theta, [blocks, thetas].
+        config: number of models on the line.
+        pair: title of the rows.
     """
     rows = []
     for objective, reference in THEOREMS.items():
@@ -194,6 +136,13 @@ def slices(key, mixture, family: Family, config, pair: str) -> list[Row]:
     """Rows for the bias and the variance of sliced objectives about the implicit one, for K probes.
 
     All objectives see the same points. Each row is about one kind of slices and one K of PROBES.
+
+    Args:
+        key: random key of the points and of the probes.
+        mixture: the density of x.
+        family: the line of models, of which the model at theta = 0.3 is taken.
+        config: number of draws (ten times as many are used), and noise level.
+        pair: title of the rows.
     """
     n, score = 10 * config.draws, family.at(jnp.float32(0.3))
     sigma = jnp.full(n, config.sigma)
@@ -234,6 +183,12 @@ def small_noise(key, mixture, config, pair: str) -> list[Row]:
     The model is linear in its parameters: s = sum_k r_k(x) (A_k x + b_k), r_k being the responsibilities at
     sigma. It contains p_sigma's score. The minimum of denoising score matching is therefore the solution of a
     least-squares problem, which is solved on 10 x `draws` points in each of ten blocks.
+
+    Args:
+        key: random key of all draws.
+        mixture: the density of the data.
+        config: number of draws.
+        pair: title of the rows.
     """
     n, blocks = 10 * config.draws, 10
 

@@ -1,3 +1,3 @@
-"""Every family of generative models on one budget, judged on three axes."""
+"""The generative learning trilemma: families of models compared on the same training budget."""
 
 from experiments.trilemma.run import Config as Config

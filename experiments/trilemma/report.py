@@ -1,14 +1,14 @@
-"""What the trilemma shows: a table, the triangle, quality against evaluations, and a page of samples.
+"""Tables and pictures of the trilemma: the triangle, quality against evaluations, and a page of samples.
 
-A row is a sampler of a family, with a value for each training seed:
+A row describes a sampler of a family. Lists have a value for each training seed:
 
     {"family": "edm", "sampler": "heun", "parameters": 281_000, "evaluations": 35,
      "training_flops": 2e13, "training_seconds": [41.0, ...], "seconds_per_1000": [0.6, ...],
      "compile_seconds": [2.1, ...], "diverged": 0, "metrics": {"frechet": [0.41, ...], ...},
      "reaches": {}}
 
-`reaches` are of a single training: how far the interval of each metric reaches to either side. `diverged`
-counts the seeds whose training did not stay finite; they have no values.
+`reaches` has half the width of the interval of each metric, for a single training only. `diverged` is the
+number of seeds whose training or samples became non-finite; the lists leave out these seeds.
 """
 
 import itertools
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from scipy import stats
 
+from jaxscore import metrics
 from jaxscore.launch import plots
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ QUALITY = {
     "high_quality": ("in a mode", 3),
     "bits": ("bits", 2),
 }
-"""How good samples are: each a column if any row has it, with its heading and digits after the point."""
+"""Metrics of sample quality, with the heading and the decimals of their columns."""
 
 COVERAGE = {
     "recall": ("recall", 2),
@@ -41,48 +41,51 @@ COVERAGE = {
     "mode_kl": ("mode KL", 3),
     "memorisation": ("memorised", 2),
 }
-"""How much of the data they cover, and whether they copy it; as QUALITY."""
+"""Metrics of mode coverage and memorisation, as QUALITY."""
 
 CORNERS = {"quality": (0.5, 3**0.5 / 2), "coverage": (0.0, 0.0), "speed": (1.0, 0.0)}
-"""Of the triangle, in the plane."""
+"""Corners of the triangle in the plane."""
 
 AROUND = ((8, -12), (8, 6), (-18, 6), (-18, -12))
-"""Where a point's text stands, in typographic points, in turn: neighbours in the table may lie together."""
+"""Offsets of the points' labels, in typographic points. They alternate, because neighbouring rows of the
+table may lie close together."""
 
 
 # The table --------------------------------------------------------------------------------------
 
 
-def mean_and_reach(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
-    """The mean over seeds, and how far its Student-t interval reaches to either side; nan for one seed."""
-    values = np.asarray(values, float)
+def mean_and_reach(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over seeds, and half the width of its 95 % Student-t interval, which is nan for one seed."""
     if len(values) < 2:
-        return float(values.mean()), float("nan")
-    quantile = stats.t.ppf((1 + level) / 2, len(values) - 1)
-    return float(values.mean()), float(quantile * values.std(ddof=1) / len(values) ** 0.5)
+        return float(np.mean(values)), float("nan")
+    found = metrics.over_seeds(values)
+    return found.mean, found.high - found.mean
 
 
 def tables(rows: Sequence[Row]) -> list[list[tuple[str, ...]]]:
-    """The table, in three parts that fit a page each: quality, coverage, and what it costs."""
+    """The table in three parts, each narrow enough for a page: quality, coverage, and costs."""
     return [table(rows, QUALITY), table(rows, COVERAGE), costs(rows)]
 
 
 def table(rows: Sequence[Row], columns: dict[str, tuple[str, int]]) -> list[tuple[str, ...]]:
-    """A line for each row, with metrics as mean ± reach of the interval over seeds, or of the only one."""
+    """A line for each row: the metrics of `columns` that any row has, each as mean ± half its interval.
+
+    The interval is over seeds. For a single training it is the interval over samples and data.
+    """
     shown = [name for name in columns if any(name in row["metrics"] for row in rows)]
     lines = [("family", "sampler", *(columns[name][0] for name in shown))]
     for row in rows:
-        reaches, of = row["reaches"], row["metrics"].get
-        values = (cell(of(name), columns[name][1], reaches.get(name)) for name in shown)
-        if not row["training_seconds"]:  # of all seeds
+        if not row["training_seconds"]:  # all seeds diverged
             lines.append((row["family"], row["sampler"], "diverged", *[""] * (len(shown) - 1)))
-        else:
-            lines.append((_family(row), row["sampler"], *values))
+            continue
+        own, values = row["reaches"], row["metrics"]
+        cells = (cell(values.get(name), columns[name][1], own.get(name)) for name in shown)
+        lines.append((_family(row), row["sampler"], *cells))
     return lines
 
 
 def costs(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each row that has values, with what training and sampling cost, means over seeds."""
+    """A line for each row with values: the costs of training and sampling, as means over seeds."""
     heading = ("parameters", "training s", "training TFLOP", "evaluations", "s / 1,000", "compile s")
     lines = [("family", "sampler", *heading)]
     for row in rows:
@@ -104,7 +107,7 @@ def _family(row: Row) -> str:
 
 
 def about(settings: dict[str, Any], seeds: int) -> str:
-    """What the figures are of: the samples, what they are held against, in which features."""
+    """Text below the tables: numbers of samples and examples, features, and meaning of the intervals."""
     if not settings:
         return "no family stayed finite"
     accuracy, n, few = settings.get("classifier_accuracy"), settings["n"], settings["n_distances"]
@@ -122,7 +125,7 @@ def about(settings: dict[str, Any], seeds: int) -> str:
 
 
 def cell(values: Sequence[float] | None, digits: int, own: float | None = None) -> str:
-    """Mean ± reach, as text; a single value's reach is its own, if it has one."""
+    """Mean ± half the interval, as text; `own` is half the interval of a single value."""
     if not values:
         return ""
     mean, reach = mean_and_reach(values)
@@ -134,10 +137,10 @@ def cell(values: Sequence[float] | None, digits: int, own: float | None = None) 
 
 
 def scaled(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """quality, coverage and speed of each row, from 0 (the worst of the rows) to 1 (the best).
+    """Quality, coverage and speed of each row, scaled linearly from 0 for the worst row to 1 for the best.
 
-    Quality goes by -log Fréchet distance, coverage by recall, speed by -log seconds for 1,000 samples; all
-    linear in between. Where all rows are equal all are 1.
+    Quality is -log Fréchet distance, coverage is recall, and speed is -log seconds for 1,000 samples. If all
+    rows are equal, their values are 1.
     """
     mean = lambda values: float(np.mean(values))
     raw = {
@@ -155,7 +158,7 @@ def scaled(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def position(quality: np.ndarray, coverage: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """Where in the triangle: the corners' mean, weighted by the three values; the middle if all are 0."""
+    """Place in the triangle: mean of the corners, weighted by the three values; the middle if all are 0."""
     weights = np.stack([quality, coverage, speed], axis=1)
     total = weights.sum(axis=1, keepdims=True)
     weights = np.where(total > 0, weights / np.where(total > 0, total, 1), 1 / 3)
@@ -163,7 +166,7 @@ def position(quality: np.ndarray, coverage: np.ndarray, speed: np.ndarray) -> np
 
 
 def triangle(axes: Axes, rows: Sequence[Row]) -> None:
-    """Every row at its place, numbered, the larger the more of the three it has; the values beside it."""
+    """Draws each row as a numbered disc at its place, whose area grows with the mean of the three values."""
     values, shades = scaled(rows), colours(rows)
     places, total = position(**values), sum(values.values()) / 3
     axes.plot(*np.array([*CORNERS.values(), CORNERS["quality"]]).T, color=plots.GREY, linewidth=1)
@@ -191,12 +194,12 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
-    """Fréchet distance against network evaluations, with its intervals; both logarithmic."""
+    """Draws the Fréchet distance and its interval over network evaluations, on logarithmic axes."""
     shades = colours(rows)
     for number, row in enumerate(rows, start=1):
         mean, reach = mean_and_reach(row["metrics"]["frechet"])
         reach = row["reaches"].get("frechet", reach)
-        # A logarithmic axis has no room for an interval that reaches below zero.
+        # An interval that reaches below zero cannot be drawn on a logarithmic axis.
         low = 0.0 if np.isnan(reach) else min(reach, 0.9 * mean)
         high = 0.0 if np.isnan(reach) else reach
         where = (row["evaluations"], mean)
@@ -209,7 +212,7 @@ def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def colours(rows: Sequence[Row]) -> dict[str, str]:
-    """A colour for each family, in the order in which they come."""
+    """A colour for each family, in the order of the rows."""
     shades = itertools.cycle(SHADES)
     return {family: next(shades) for family in dict.fromkeys(row["family"] for row in rows)}
 
@@ -221,7 +224,10 @@ SHADES = ("#1f5fa8", "#e0822f", "#3c8d40", "#b5323c", "#7d53a8", "#8a6a4f", "#d4
 
 
 def pictures(rows: Sequence[Row], samples: dict[str, np.ndarray], folder: Path) -> list[Path]:
-    """trilemma.png and samples.png; rows without values are left out, and so is a picture without rows."""
+    """Draws trilemma.png from the rows with values, and samples.png; returns their paths.
+
+    A picture that would be empty is not drawn.
+    """
     rows, made = [row for row in rows if row["metrics"].get("frechet")], []
     if rows:
         made.append(folder / "trilemma.png")
@@ -233,9 +239,10 @@ def pictures(rows: Sequence[Row], samples: dict[str, np.ndarray], folder: Path) 
         columns = min(4, len(samples))
         with plots.page(made[-1], columns=columns, rows=-(-len(samples) // columns), size=3.2) as axes:
             for place, (title, x) in zip(axes, samples.items(), strict=False):
-                show = plots.points if x.ndim == 2 else plots.images
-                options = {"title": title} if x.ndim == 2 else {"title": title, "rows": 8}
-                show(place, x if x.ndim == 2 else x[:64], **options)
+                if x.ndim == 2:
+                    plots.points(place, x, title)
+                else:
+                    plots.images(place, x[:64], rows=8, title=title)
             for place in axes[len(samples) :]:
                 place.set_axis_off()
     return made

@@ -1,17 +1,15 @@
-"""The generative learning trilemma, measured: every family on one budget, its samples judged on three axes.
+"""The generative learning trilemma: families of models compared on the same training budget.
 
     python -m experiments.trilemma
     python -m experiments.trilemma --data 25gaussians --families gan,ddgan --denoising-steps 1 2 4 8
 
-Each family is trained for as many steps as --tflops pay for, once with each seed, in a folder of its own,
-from which a later run goes on. At the end there is one table, one page of samples, and one figure: the
-triangle of sample quality, mode coverage and fast sampling (Xiao et al. 2022), and quality against
-evaluations.
+Trains each family once for each seed, for as many steps as --tflops allow. Each training has a folder of its
+own, from which the next run resumes. The results are a table, a page of samples, and a figure: the triangle
+of sample quality, mode coverage and fast sampling (Xiao et al. 2022), and quality against evaluations.
 """
 
 import dataclasses
 import importlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,51 +19,52 @@ import numpy as np
 from experiments.families import budget, overrides
 from experiments.families import setting as settings
 from experiments.trilemma import report
-from jaxscore import data, launch, metrics
-from jaxscore.launch import console, flags, workdir
+from jaxscore import data, launch, metrics, plan
+from jaxscore.launch import console, metrics_log, workdir
 from jaxscore.launch.config import Config as RunConfig
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import require
 from jaxscore.launch.metrics_log import NonFinite
 
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
-"""Those that take part if nothing is said: modules of experiments/families."""
+"""Families that are compared by default: modules of experiments/families."""
 
 KNOWN = (*FAMILIES, "vanilla_gan", "vanilla_ddgan")
-"""All of them."""
+"""All families."""
 
 SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}
-"""As many as the data set's usual number of them, or DEFAULT."""
+"""Number of samples by data set: as many as are usually taken for this data set."""
 
 DEFAULT = 2000
+"""Number of samples for all other data sets."""
 
 RESULTS = ("settings", "sampling", "reaches", "bits")
-"""Of what evaluation has found, what is kept besides the metrics."""
+"""Parts of the evaluation's results that are stored besides the metrics."""
 
 SHOWN = 64
-"""Samples of each family in the picture, of images; of points 2,000."""
+"""Images of each sampler in the picture; points are 2,000."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which families, on which data, with which budget."""
+    """The generative learning trilemma: families of models compared on the same training budget."""
 
     workdir: Path | None = None
-    """Folder of all runs and of the results; runs/trilemma/DATA if nothing is said."""
+    """Folder of all trainings and of the results; by default runs/trilemma/DATA."""
     families: str = ",".join(FAMILIES)
-    """Which are compared, with commas in between."""
+    """Families to compare, separated by commas."""
     data: str = "digits"
     """25gaussians, digits, stacked_digits, fashion_mnist, cifar10, or another data set of jaxscore.data."""
     data_dir: Path | None = None
-    """Where it is, if not in its usual place."""
+    """Folder of the data set, if it is not in its usual place."""
     tflops: float = 3.0
     """Training budget of each family and seed, in 10^12 floating-point operations."""
     seeds: int = 3
-    """How often each family is trained: with seeds 0, 1, ..."""
+    """Trainings of each family, with seeds 0, 1, ..."""
     denoising_steps: tuple[int, ...] = (2, 4)
-    """T of the denoising diffusion GAN; each is a family of its own."""
+    """T of the denoising diffusion GAN; each T is compared as a family of its own."""
     samples: int | None = None
-    """How many each sampler draws; by the data set if nothing is said."""
+    """Samples of each sampler; by default a number that suits the data set."""
 
     def __post_init__(self):
         for name in self.families.split(","):
@@ -81,7 +80,7 @@ class Config:
 
 
 class Member(NamedTuple):
-    """A family as it takes part: its module, and the name it goes by."""
+    """A training: the name of the family in the results, its module and its configuration."""
 
     name: str
     module: Any
@@ -89,29 +88,27 @@ class Member(NamedTuple):
 
 
 def members(config: Config, folder: Path, seed: int) -> list[Member]:
-    """The families in the order asked for, each with the seed and a folder of its own."""
+    """Trainings of all families with this seed, in the order of --families, each with a folder of its own."""
     found = []
     for family in dict.fromkeys(config.families.split(",")):
-        recipe = overrides.recipe(family, config.data)
-        for steps in config.denoising_steps if hasattr(recipe, "denoising_steps") else (None,):
+        defaults = overrides.recipe(family, config.data)
+        for steps in config.denoising_steps if hasattr(defaults, "denoising_steps") else (None,):
             name = family if steps in (None, 4) else f"{family}{steps}"
             own = {} if steps is None else {"denoising_steps": steps}
             own |= {"data_dir": config.data_dir, "seed": seed, "workdir": folder / f"{name}-{seed}"}
             own |= {"samples": config.samples or SAMPLES.get(config.data, DEFAULT)}
             module = importlib.import_module(f"experiments.families.{family}")
-            found.append(Member(name, module, dataclasses.replace(recipe, **own)))
+            found.append(Member(name, module, dataclasses.replace(defaults, **own)))
     return found
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train, sample and judge whatever is missing; returns what is written to trilemma.json.
+    """Returns the results, which are also in trilemma.json. Makes only those that are missing in the folder.
 
     Raises FlagError, Refusal, data.DataError, CheckpointError, and Interrupted after a signal.
     """
     folder = config.workdir or Path("runs") / "trilemma" / config.data.replace("/", "-").replace(":", "-")
-    workdir.claim(folder, {"experiment": "trilemma", "data": config.data})
-    with workdir.locked(folder):
-        workdir.write_json(folder / "config.json", {"experiment": "trilemma", "data": config.data})
+    with workdir.owned(folder, {"experiment": "trilemma", "data": config.data}):
         jobs = [member for seed in range(config.seeds) for member in members(config, folder, seed)]
         outcomes: dict[str, list] = {}
         for job in console.runs(jobs, lambda job: f"{job.name}, seed {job.config.seed}"):
@@ -132,11 +129,10 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def outcome(job: Member, flops: float) -> dict[str, Any]:
-    """What a family with a seed has come to, from its file if that is of the same recipe and budget."""
+    """Results of one training. They are read from its file if that has the same configuration and budget."""
     path = job.config.workdir.with_suffix(".json")
     asked = workdir.describe(job.name, job.config) | {"flops": flops}
-    asked = json.loads(json.dumps(asked, default=str))
-    asked.pop("steps")
+    asked.pop("steps")  # they follow from the budget
     found = workdir.read_json(path)
     if found is not None and found["asked"] == asked:
         return found
@@ -158,7 +154,7 @@ def outcome(job: Member, flops: float) -> dict[str, Any]:
             "training_flops": config.steps * each,
             "training_seconds": training_seconds(config.workdir / "metrics.jsonl", config.steps),
             "parameters": parameters(experiment),
-            "evaluations": evaluations(job),
+            "evaluations": job.module.evaluations(job.config),
             "samples": config.samples,
             "samplers": finite,
             "all_samplers": list(results["samplers"]),
@@ -169,7 +165,7 @@ def outcome(job: Member, flops: float) -> dict[str, Any]:
 
 
 def _refuse_another_recipe(experiment: Experiment) -> None:
-    """Going on from a checkpoint that another recipe or budget has led to would be no run of this one."""
+    """Raises Refusal if the folder has a training with another configuration or budget."""
     folder = experiment.config.workdir
     before = workdir.read_json(folder / "config.json")
     if before is None:
@@ -181,61 +177,62 @@ def _refuse_another_recipe(experiment: Experiment) -> None:
         raise workdir.Refusal(f"{folder} is of another recipe ({'; '.join(changed)}); {remedy}")
 
 
-def evaluations(job: Member) -> dict[str, int]:
-    """Of the network for a sample, by sampler."""
-    return job.module.evaluations(job.config)
-
-
 def training_seconds(log: Path, steps: int) -> float:
-    """So many steps at the log's median pace: without compilation, which is in the first interval alone."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return steps / float(np.median([line["steps_per_second"] for line in lines]))
+    """Seconds for this number of steps at the median speed in metrics.jsonl.
+
+    The median excludes compilation, which slows down the first interval only.
+    """
+    return steps / float(np.median([row["steps_per_second"] for row in metrics_log.read(log)]))
 
 
-def parameters(experiment) -> int:
-    """Of what is sampled from: of a GAN the generator's."""
-    shapes = jax.eval_shape(lambda key: experiment.averaged(experiment.init(key)), jax.random.key(0))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+def parameters(experiment: Experiment) -> int:
+    """Number of parameters that sampling needs; those of the generator for a GAN."""
+    needed = lambda key: experiment.averaged(experiment.init(key))
+    return plan.parameters(jax.eval_shape(needed, jax.random.key(0)))
 
 
 def rows_of(name: str, runs: list[dict[str, Any]]) -> list[report.Row]:
-    """A row for each sampler, as `trilemma_report` has them; one without values where all seeds diverged."""
+    """A row for each sampler, as described in report.py; one row without values if all seeds diverged."""
     trained = [run for run in runs if "diverged" not in run]
-    lost = {
+    nothing = {"all_samplers": [""], "parameters": 0, "evaluations": {"": 0}, "training_flops": 0.0}
+    first = trained[0] if trained else nothing
+    return [row_of(name, sampler, first, trained, len(runs)) for sampler in first["all_samplers"]]
+
+
+def row_of(name: str, sampler: str, first: dict[str, Any], trained: list[dict], seeds: int) -> report.Row:
+    """The row of a sampler.
+
+    Args:
+        name: name of the family.
+        sampler: name of the sampler.
+        first: results from which values are taken that are the same for all seeds.
+        trained: results of the seeds that did not diverge.
+        seeds: number of all seeds.
+    """
+    fine = [run for run in trained if sampler in run["samplers"]]
+    timed = [run["sampling"][sampler] | {"samples": run["samples"]} for run in fine]
+    names = fine[0]["samplers"][sampler] if fine else ()
+    values = {key: [run["samplers"][sampler][key] for run in fine] for key in names}
+    if fine and "bits" in first:
+        values["bits"] = [run["bits"] for run in fine]
+    return {
         "family": name,
-        "training_seconds": [],
-        "metrics": {},
-        "seconds_per_1000": [],
-        "compile_seconds": [],
-        "reaches": {},
+        "sampler": sampler,
+        "parameters": first["parameters"],
+        "evaluations": first["evaluations"][sampler],
+        "training_flops": first["training_flops"],
+        "training_seconds": [run["training_seconds"] for run in fine],
+        "seconds_per_1000": [1000 * each["seconds"] / each["samples"] for each in timed],
+        "compile_seconds": [each["compile_seconds"] for each in timed],
+        "diverged": seeds - len(fine),
+        "metrics": values,
+        "reaches": fine[0]["reaches"][sampler] if len(fine) == 1 else {},
+        "intervals": {k: metrics.over_seeds(v)._asdict() for k, v in values.items() if len(v) > 1},
     }
-    if not trained:
-        blank = {"sampler": "", "parameters": 0, "evaluations": 0, "training_flops": 0.0}
-        return [lost | blank | {"diverged": len(runs)}]
-    rows, first = [], trained[0]
-    for sampler in first["all_samplers"]:
-        fine = [run for run in trained if sampler in run["samplers"]]
-        shared = {key: first[key] for key in ("parameters", "training_flops")}
-        row = lost | shared | {"sampler": sampler, "evaluations": first["evaluations"][sampler]}
-        row["diverged"] = len(runs) - len(fine)
-        row["training_seconds"] = [run["training_seconds"] for run in fine]
-        row["seconds_per_1000"] = [
-            1000 * run["sampling"][sampler]["seconds"] / run["samples"] for run in fine
-        ]
-        row["compile_seconds"] = [run["sampling"][sampler]["compile_seconds"] for run in fine]
-        names = fine[0]["samplers"][sampler] if fine else {}
-        row["metrics"] = {key: [run["samplers"][sampler][key] for run in fine] for key in names}
-        if fine and "bits" in first:
-            row["metrics"]["bits"] = [run["bits"] for run in fine]
-        row["reaches"] = fine[0]["reaches"][sampler] if len(fine) == 1 else {}
-        several = row["metrics"] if len(fine) > 1 else {}
-        row["intervals"] = {key: metrics.over_seeds(values)._asdict() for key, values in several.items()}
-        rows.append(row)
-    return rows
 
 
 def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
-    """Examples of the data, and the first samples of each family's first seed, by sampler."""
+    """Examples of the data, and the first samples of each sampler from each family's first training."""
     few = lambda x: x[: 2000 if x.ndim == 2 else SHOWN]
     found = {"data": few(data.pixels.unit(np.asarray(settings.of(config.data, config.data_dir).held_out)))}
     for name, runs in outcomes.items():
@@ -248,7 +245,5 @@ def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, 
 
 
 def main() -> None:
-    """Parse flags and run; bad input is one line on standard error and exit status 2."""
-    with launch.one_line_errors():
-        config = flags.parse(Config())
-        run(config)
+    """Parses flags and runs."""
+    launch.program(run, Config())

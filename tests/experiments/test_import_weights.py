@@ -101,7 +101,7 @@ def test_the_folder_is_a_finished_run_with_the_parameters(
     import_weights.run(config)
     # To sample from it no data are needed.
     made = open_run.described(config.workdir, ncsn.build, type(PRESETS[preset])).config
-    assert made == import_weights.recipe(config, state, STEP)
+    assert made == import_weights.configuration(config, state, STEP)
     restored = newest(config.workdir, ncsn.build(made))
     assert int(restored.step) == made.steps == STEP
     expected = jax.device_get(importers.ncsn.params(ncsn.score_network(made)[0], average))
@@ -130,7 +130,7 @@ def test_the_network_and_the_levels_are_found(files, tmp_path, kind):
     config = import_weights.Config(
         checkpoint=stored(files, tmp_path / "x", {}), workdir=tmp_path, preset=preset
     )
-    made = import_weights.recipe(config, state, STEP)
+    made = import_weights.configuration(config, state, STEP)
     assert (made.network, made.stages, made.channels, made.steps) == (network, stages, 4, STEP)
     recipe = PRESETS[preset]
     if levels:
@@ -174,7 +174,7 @@ def test_a_plain_state_dict_is_read_too(files, tmp_path):
     assert_identical(state, state_of())
     assert step == 0
     config = import_weights.Config(checkpoint=path, workdir=tmp_path / "run", preset="digits")
-    made = import_weights.recipe(config, state, step)
+    made = import_weights.configuration(config, state, step)
     recipe = PRESETS["digits"]
     assert made.steps == recipe.steps  # of which the file says nothing
     assert (made.levels, made.sigma_max, made.sigma_min) == (

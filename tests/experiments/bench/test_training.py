@@ -65,7 +65,7 @@ def test_compiling_is_timed_cold_and_from_a_cache(trained):
     assert cold > 0
     assert cached > 0
     before = jax.config.jax_compilation_cache_dir
-    with training.a_cache_of_its_own():
+    with training.empty_cache():
         folder = jax.config.jax_compilation_cache_dir
         jax.jit(lambda x: jnp.sin(x) * 3.5).lower(1.0).compile()
         files = list(Path(folder).iterdir())

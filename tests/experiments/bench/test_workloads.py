@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.bench import workloads
-from jaxscore import plan, sharding
+from jaxscore import plan, sharding, updates
 from jaxscore.launch import programs
 
 WORKLOADS = {
@@ -35,8 +35,8 @@ def test_a_u_net_learns_and_is_sampled():
     loss = jax.eval_shape(
         workload.experiment.loss,
         jax.eval_shape(workload.experiment.init, jax.random.key(0)),
-        jax.random.key(1),
-        jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32),
+        updates.Context(jax.random.key(1), jnp.int32(0), {}),
+        {"x": jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)},
     )
     assert loss[0].shape == ()
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))

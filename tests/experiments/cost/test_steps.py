@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.common import timing
 from experiments.cost import run as cost
 from experiments.cost import steps as cost_steps
 from experiments.cost.steps import AT_ONCE, DENOISING, FINITE_DIFFERENCE, IMPLICIT, SLICED, Step
@@ -71,7 +72,7 @@ def clock(monkeypatch):
         return run
 
     fake = types.SimpleNamespace(perf_counter=lambda: now[0])
-    monkeypatch.setattr(cost_steps, "time", fake)
+    monkeypatch.setattr(timing, "time", fake)
     return job, calls
 
 

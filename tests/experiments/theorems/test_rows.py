@@ -24,22 +24,6 @@ def test_an_estimate_is_the_mean_and_its_error_that_of_the_mean():
     assert row["error_share"] == pytest.approx(error / 10)
 
 
-def test_every_family_is_a_line_and_energies_have_gradients():
-    x, sigma, families = jax.random.normal(jax.random.key(3), (4, 2)), jnp.full(4, 0.6), rows.families(2)
-
-    @jax.jit
-    def fields(theta):
-        energy = lambda point: families["energy"].at(theta)(point[None], sigma[:1])[0]
-        found = {name: family.at(theta)(x, sigma) for name, family in families.items()}
-        return found, jax.vmap(jax.jacfwd(energy))(x)
-
-    (here, jacobian), (there, _) = fields(jnp.float32(-1.0)), fields(jnp.float32(1.0))
-    for name, field in here.items():
-        assert field.shape == (4, 2)
-        assert np.all(np.abs(np.asarray(field - there[name])).max(axis=0) > 0.05)
-    np.testing.assert_allclose(jacobian, jacobian.transpose(0, 2, 1), atol=1e-5)  # of order 1, in float32
-
-
 def test_a_theorem_that_does_not_hold_is_found_out(monkeypatch):
     def half_the_trace(score, key, x, sigma, implicit=objectives.implicit):
         square = jnp.sum(score(x, sigma) ** 2, axis=1) / 2

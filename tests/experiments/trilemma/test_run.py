@@ -61,7 +61,8 @@ def test_each_t_is_a_family_of_its_own(tmp_path):
     config = trilemma.Config(families="ddgan", denoising_steps=(1, 4, 8))
     found = trilemma.members(config, tmp_path, 2)
     assert [member.name for member in found] == ["ddgan1", "ddgan", "ddgan8"]
-    assert [trilemma.evaluations(member) for member in found] == [{"T = 1": 1}, {"T = 4": 4}, {"T = 8": 8}]
+    evaluations = [member.module.evaluations(member.config) for member in found]
+    assert evaluations == [{"T = 1": 1}, {"T = 4": 4}, {"T = 8": 8}]
     assert {member.config.seed for member in found} == {2}
     config = trilemma.Config(families="vanilla_ddgan", denoising_steps=(1, 4))
     names = [member.name for member in trilemma.members(config, tmp_path, 0)]
