@@ -201,3 +201,20 @@ def test_preconditioned_log_density_is_the_formula():
     np.testing.assert_allclose(gradient, -x / v, rtol=1e-5)
     with pytest.raises(ValueError, match="sigma_data"):
         score.preconditioned_log_density(network, 0.0)
+
+
+@pytest.mark.parametrize("make", [lambda net: score.preconditioned(net, 0.5), score.over_sigma])
+def test_a_condition_reaches_the_network_and_none_does_not(make):
+    """So that a network without conditions need not take any."""
+    told = []
+
+    def net(params, x, c_noise, *condition):
+        told.append(condition)
+        return jnp.zeros_like(x)
+
+    x, sigma, labels = jnp.ones((3, 2)), jnp.ones(3), jnp.arange(3)
+    conditional = make(net)
+    unbound = conditional(None, x, sigma)
+    np.testing.assert_array_equal(functools.partial(conditional, None, condition=labels)(x, sigma), unbound)
+    assert told[0] == ()
+    assert told[1][0] is labels

@@ -14,7 +14,8 @@ import numpy as np
 
 from experiments.families import family, likelihood
 from experiments.families import setting as settings
-from jaxscore import launch, noise
+from jaxscore import keys, launch, noise
+from jaxscore.keys import Stream
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
 

@@ -75,7 +75,7 @@ def of(name: str, folder: Path | None = None, size: int | None = None) -> Settin
     elif name == "stacked_digits":
         examples, labels, _ = data.stacked_digits(DRAWN[name], seed=0)
     else:
-        examples, labels = _load(name, folder, size)
+        examples, labels, _ = _load(name, folder, size)
     order = np.random.default_rng(0).permutation(len(examples))
     held = max(round(HELD_OUT * len(order)), 1)
     out, kept = np.sort(order[: min(held, STATISTICS)]), np.sort(order[held:])

@@ -164,3 +164,47 @@ def test_stacked_digits_have_a_digit_in_each_channel():
     # 500 of 1,000 about equally likely modes: 1000 (1 - e^-0.5) = 393 of them, sd 10.
     assert 350 < len(set(stacked.labels.tolist())) < 435
     np.testing.assert_array_equal(data.stacked_digits(500, seed=1).examples, stacked.examples)
+
+
+# Conditions ---------------------------------------------------------------------------------------
+
+
+def test_further_arrays_of_a_file_are_conditions(tmp_path):
+    y, k = np.random.default_rng(0).random((4, 3)), np.arange(4)
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 5, 5)), y=y, k=k)
+    found = data.load(f"npz:{tmp_path / 'a.npz'}", conditions=("y", "k"))
+    assert set(found.columns) == {"x", "label", "y", "k"}
+    np.testing.assert_array_equal(found.conditions["y"], y.astype(np.float32))
+    np.testing.assert_array_equal(found.conditions["k"], k)
+    assert found.event == (5, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (None, "has no array `y`, which --conditions names"),
+        (np.zeros((3, 2)), r"y is float64\[3, 2\], not numbers \[4, ...\]"),
+        (np.array(["a"] * 4), "y is <U1"),
+        (np.array([0, 1, np.nan, 3]), "y has numbers that are not finite"),
+    ],
+)
+def test_arrays_that_cannot_be_conditions_are_named(tmp_path, array, said):
+    arrays = {"images": np.zeros((4, 5, 5))} | ({} if array is None else {"y": array})
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(data.DataError, match=said):
+        data.load(f"npz:{tmp_path / 'a.npz'}", conditions=("y",))
+
+
+def test_only_npz_files_have_conditions():
+    with pytest.raises(
+        data.DataError, match="--conditions y: only npz: files have further arrays, not digits"
+    ):
+        data.load("digits", conditions=("y",))
+
+
+def test_random_images_stand_in_for_a_data_set():
+    x = data.load("random:6x4x3").examples
+    assert x.shape == (1024, 6, 4, 3)
+    np.testing.assert_array_equal(x[:5], data.load("random:6x4x3").examples[:5])
+    with pytest.raises(data.DataError, match="use random:HxWxC, such as random:32x32x3"):
+        data.load("random:6x0x3")

@@ -38,7 +38,7 @@ class Tensor:
 @pytest.fixture(scope="module", autouse=True)
 def parser():
     """tyro looks for torch once, when it is first used: that must not be when another stands in for it."""
-    flags.parse(inpaint.Config(), [])
+    flags.parse(PRESETS["digits"], [])
 
 
 @pytest.fixture

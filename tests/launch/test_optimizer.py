@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxscore import ema, launch, sharding, trainer
+from jaxscore import ema, launch, sharding, trainer, updates
 from jaxscore.launch import programs
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.optimizer import Optimizer, evaluated
@@ -230,7 +230,7 @@ def train(config, mesh, *, steps=3, plant=None):
     experiment = tiny.build(config, tiny.hooks(plant=plant))
     step, key = programs.make_step(experiment, mesh), jax.random.key(1)
     state = programs.make_init(experiment, mesh)(jax.random.key(0))
-    for _, batch in zip(range(steps), experiment.batches(0), strict=False):
+    for _, batch in zip(range(steps), experiment.batches(batch=config.batch, seed=0), strict=False):
         before = state
         state, _ = step(key, before, jax.device_put(batch, sharding.batched(mesh)))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves((before.params, before.ema, before.opt)))
@@ -279,22 +279,20 @@ def test_schedule_free_samples_from_its_evaluation_parameters():
 def test_players_have_optimisers_of_their_own_and_only_schedule_free_is_evaluated():
     """One turn for each kind; the average of the other players is the trainer's."""
     init = lambda key: {kind: {"w": jnp.ones((4, 3)), "b": jnp.ones(3)} for kind in RECIPES}
-    tx = {kind: recipe.build(10) for kind, recipe in RECIPES.items()}
 
     def turn(kind):
-        def loss(params, key, batch, step):
-            out = jnp.tanh(batch @ params[kind]["w"] + params[kind]["b"][None])
-            return jnp.mean((out - batch[:, :3]) ** 2), {}
+        def loss(params, context, batch):
+            out = jnp.tanh(batch["x"] @ params[kind]["w"] + params[kind]["b"][None])
+            return jnp.mean((out - batch["x"][:, :3]) ** 2), {}
 
-        return trainer.Turn(kind, loss)
+        return updates.Turn(kind, loss, RECIPES[kind].build(10))
 
-    batch = jnp.asarray(np.random.default_rng(0).standard_normal((8, 4)), jnp.float32)
+    batch = {"x": jnp.asarray(np.random.default_rng(0).standard_normal((8, 4)), jnp.float32)}
     averaged = lambda params: {kind: params[kind] for kind in ("muon", "schedule-free")}
-    inner = trainer.make_step(
-        tuple(map(turn, RECIPES)), tx, averaged=averaged, microbatches=2, skip_nonfinite=True
-    )
+    update = updates.alternating(tuple(map(turn, RECIPES)), microbatches=2)
+    inner = trainer.make_step(update, averaged=averaged, skip_nonfinite=True)
     step = jax.jit(evaluated(inner, averaged), donate_argnums=1)
-    state = trainer.init_state(jax.random.key(0), init, tx, averaged=averaged)
+    state = trainer.init_state(jax.random.key(0), init, update, averaged=averaged)
     average = ema.start(state.params["muon"])
     for n in range(3):
         state, metrics = step(jax.random.key(1), state, batch)

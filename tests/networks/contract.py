@@ -121,6 +121,19 @@ def check_latent(network, event):
     assert not np.allclose(others[0], out[0], atol=1e-3)
 
 
+def check_condition(network, event, condition, other):
+    """A condition of an example's own changes its output alone; without one nothing is there for it."""
+    x, c_noise = inputs(event)
+    params = parameters(network, x, c_noise, condition)
+    apply = jax.jit(lambda params, condition: network.apply(params, x, c_noise, condition))
+    out, others = apply(params, condition), apply(params, condition.at[0].set(other))
+    assert out.shape == x.shape
+    np.testing.assert_allclose(others[1:], out[1:], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(others[0], out[0], atol=1e-3)
+    without = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0), x, c_noise))
+    assert sum(leaf.size for leaf in without) < sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 CHECKS = {
     "bfloat16": check_bfloat16,
     "dropout": check_dropout,

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxscore import noise
 from jaxscore.networks import layers
@@ -90,3 +91,28 @@ def test_a_label_out_of_range_is_named(label):
 def test_the_number_of_classes_means_no_class():
     layers.require_classes(np.array([0, 9, 10]), 10)
     jax.jit(lambda labels: layers.require_classes(labels, 10))(jnp.array([99]))  # traced: not looked at
+
+
+def test_class_numbers_are_looked_up_and_none_has_a_row():
+    embedding = layers.ConditionEmbedding(width=5, classes=3)
+    labels = jnp.array([0, 1, 2, 3, 1])
+    params = embedding.init(jax.random.key(0), labels)
+    out = np.asarray(embedding.apply(params, labels))
+    assert len(np.unique(out.round(6), axis=0)) == 4
+    np.testing.assert_array_equal(out[1], out[4])
+    # Traced, a number beyond the table is no neighbouring class and not nan.
+    np.testing.assert_array_equal(jax.jit(embedding.apply)(params, jnp.array([7, -1])), np.zeros((2, 5)))
+    with pytest.raises(ValueError, match=r"label 7 is not in 0\.\.2"):
+        embedding.apply(params, jnp.array([7]))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (3, 3, 1)])
+def test_vectors_and_arrays_are_embedded(shape):
+    embedding, condition = layers.ConditionEmbedding(width=5), jnp.ones((2, *shape))
+    params = embedding.init(jax.random.key(0), condition)
+    assert embedding.apply(params, condition).shape == (2, 5)
+
+
+def test_class_numbers_without_their_number_are_refused():
+    with pytest.raises(ValueError, match="give the network its number of classes"):
+        layers.ConditionEmbedding(width=5).init(jax.random.key(0), jnp.zeros(3, int))

@@ -78,3 +78,15 @@ def test_an_nnx_module_plugs_in_by_split_and_merge():
 
 def test_rematerialisation_keeps_less_and_changes_nothing():
     contract.check_remat(functools.partial(MLP, width=64, depth=6), (3,), batch=64)
+
+
+CONDITIONS = {
+    "classes": (jnp.array([0, 1, 2]), 3),
+    "vectors": (jnp.ones((3, 4)), -1.0),
+}
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_a_condition_is_of_its_own_example(kind):
+    classes = 3 if kind == "classes" else 0
+    contract.check_condition(MLP(width=32, depth=2, classes=classes), (3,), *CONDITIONS[kind])

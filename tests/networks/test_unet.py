@@ -83,3 +83,16 @@ def test_group_norm_has_groups_of_at_least_four(channels, groups):
 
 def test_rematerialisation_keeps_less_and_changes_nothing():
     contract.check_remat(functools.partial(UNet, channels=8, blocks=2), (8, 8, 1))
+
+
+CONDITIONS = {
+    "classes": (jnp.array([0, 1, 2]), 3),
+    "vectors": (jnp.ones((3, 4)), -1.0),
+    "images": (jnp.ones((3, 8, 8, 2)), -1.0),
+}
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_a_condition_is_of_its_own_example(kind):
+    classes = 3 if kind == "classes" else 0
+    contract.check_condition(UNet(channels=8, classes=classes), (8, 8, 1), *CONDITIONS[kind])

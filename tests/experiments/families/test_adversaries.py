@@ -12,10 +12,11 @@ from tests.experiments.families import small
 
 def test_players_have_their_optimiser_the_generator_an_average():
     config = small.config("gan", discriminator_optimizer=adversaries.adam(1e-4))
-    parts = adversaries.parts(config)
-    assert parts["optimizers"] == {
-        "discriminator": config.discriminator_optimizer,
-        "generator": config.optimizer,
+    first, second = (lambda *of: (0.0, {})), (lambda *of: (1.0, {}))
+    parts = adversaries.players(config, first, second)
+    assert parts["players"] == {
+        "discriminator": (first, config.discriminator_optimizer),
+        "generator": (second, config.optimizer),
     }
     assert parts["averaged"]({"generator": 1, "discriminator": 2}) == 1
 

@@ -11,6 +11,7 @@ from experiments.families.ddgan_presets import PRESETS
 from jaxscore import noise, sharding
 from jaxscore.adversarial import denoising
 from jaxscore.launch import flags, programs
+from jaxscore.updates import Context
 from tests.experiments.families import small
 
 PUBLISHED = [name for name in PRESETS if name != "digits"]
@@ -27,12 +28,13 @@ def test_they_start_given_their_data(name, monkeypatch):
     mesh = sharding.mesh(devices=jax.devices()[:1])
     state = programs.abstract_state(experiment, mesh)
     batch = programs.abstract_batch(experiment, mesh)
-    assert batch.shape == (config.batch, side, side, 3)
+    assert batch["x"].shape == (config.batch, side, side, 3)
     # For large images one loss, which has both networks: tracing all of a step's gradients takes a minute.
     if side == 32:
         after, _ = jax.eval_shape(programs.make_step(experiment, mesh), jax.random.key(0), state, batch)
         assert jax.tree.structure(after) == jax.tree.structure(state)
-    loss, _ = jax.eval_shape(experiment.loss[1].loss, state.params, jax.random.key(0), batch, state.step)
+    context = Context(jax.random.key(0), state.step, state.ema)
+    loss, _ = jax.eval_shape(experiment.players["generator"].loss, state.params, context, batch)
     assert loss.shape == ()
     (draw,) = experiment.samplers.values()
     (samples,) = jax.eval_shape(draw, state.ema, noise.row_keys(jax.random.key(0), 2)).values()

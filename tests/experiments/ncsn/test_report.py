@@ -8,7 +8,7 @@ import pytest
 
 from experiments.ncsn import report as ncsn_report
 from experiments.ncsn.config import PRESETS
-from jaxscore import data, samplers
+from jaxscore import data, metrics, samplers
 from jaxscore.data import Images
 
 IMAGES, LABELS, _ = data.digits()
