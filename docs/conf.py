@@ -8,6 +8,8 @@ import jaxscore
 
 sys.path.append(str(Path(__file__).parent / "_ext"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tutorials run `python` as a command, too.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "jaxscore"
 author = "the jaxscore authors"
