@@ -8,7 +8,8 @@ import jaxscore
 
 sys.path.append(str(Path(__file__).parent / "_ext"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tutorials run `python` as a command, too.
+# Tutorials run `python` as a command, too; its progress bars are for terminals, which Jupyter claims to be.
+os.environ["TTY_COMPATIBLE"] = "0"
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "jaxscore"
