@@ -90,3 +90,11 @@ def test_a_label_out_of_range_is_named(label):
 def test_the_number_of_classes_means_no_class():
     layers.require_classes(np.array([0, 9, 10]), 10)
     jax.jit(lambda labels: layers.require_classes(labels, 10))(jnp.array([99]))  # traced: not looked at
+
+
+def test_labels_that_are_known_within_jit_are_looked_at():
+    """As those of a sampler that is jitted with its classes bound."""
+    good, bad = jnp.array([3, 10]), jnp.array([3, 11])
+    jax.jit(lambda: layers.require_classes(good, 10))()
+    with pytest.raises(ValueError, match="label 11"):
+        jax.jit(lambda: layers.require_classes(bad, 10))()
