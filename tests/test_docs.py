@@ -1,4 +1,4 @@
-"""What README and the pages of the documentation say is so: snippets run, commands, flags, files and names exist.
+"""README and the documentation are right: snippets run; commands, flags, files and names exist.
 
 The cells of the notebooks run when the site is built (`make docs`); here they are parsed.
 """
@@ -87,7 +87,7 @@ def test_the_flags_snippet_runs(tmp_path):
 
 
 def test_make_has_every_target_that_is_mentioned():
-    code = "\n".join(part for text in PAGES.values() for part in [*blocks(text, "sh"), *re.findall("`.*?`", text)])
+    code = "\n".join("\n".join([*blocks(text, "sh"), *re.findall("`.*?`", text)]) for text in PAGES.values())
     targets = set(re.findall(r"^`?make ([a-z0-9]+)", code, flags=re.MULTILINE))
     assert {"digits", "test", "toy2d", "bench", "lint", "docs"} <= targets
     makefile = (ROOT / "Makefile").read_text()
@@ -121,7 +121,7 @@ def test_the_flags_of_the_pods_table_are_flags_of_every_experiment():
 
 
 def test_every_experiment_has_its_line():
-    """Its README names all that can be run, and nothing else."""
+    """README of experiments/ names all that can be run, and nothing else."""
     folder = ROOT / "experiments"
     runnable = {path.parent.name for path in folder.glob("*/__main__.py")}
     runnable |= {path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()}
@@ -154,7 +154,8 @@ def test_every_picture_is_shown():
 
 
 def test_names_are_in_the_files_in_which_a_newcomer_finds_them():
-    found = re.findall(r"`(\w+)`(?: and `(\w+)`)? (?:in|of) `([\w/]+\.py)`", PAGES["docs/contributing/index.md"])
+    table = PAGES["docs/contributing/index.md"]
+    found = re.findall(r"`(\w+)`(?: and `(\w+)`)? (?:in|of) `([\w/]+\.py)`", table)
     assert len(found) > 8
     for *names, path in found:
         for name in filter(None, names):
@@ -174,7 +175,7 @@ def test_every_module_has_its_page():
 
 
 def test_docstrings_are_shown_as_they_are():
-    """Nothing in them is markup but code in backticks, indented blocks, examples, lists, tables and sections."""
+    """Only code, indented blocks, examples, lists, tables and sections are markup."""
     place = DOCS / "_ext" / "plain_docstrings.py"
     spec = importlib.util.spec_from_file_location("plain_docstrings", place)
     extension = importlib.util.module_from_spec(spec)

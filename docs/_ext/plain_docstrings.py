@@ -28,7 +28,7 @@ def setup(app) -> dict[str, bool]:
 
 
 def process(app, what, name, obj, options, lines: list[str]) -> None:
-    """Replaces the lines of a docstring by RST. Fields of a NamedTuple without a text of their own get none."""
+    """Replaces the lines of a docstring by RST. A NamedTuple's field gets only a text of its own."""
     if len(lines) and lines[0].startswith("Alias for field number"):
         lines.clear()
     lines[:] = to_rst(lines)
@@ -134,7 +134,10 @@ def named(block: list[str]) -> list[str]:
     for entry in entries:
         name, colon, text = entry.partition(": ")
         known = bool(colon) and re.fullmatch(r"[\w.*]+(,? (?:or |and )?[\w.*]+)*", name)
-        made += [f"{INDENT}``{name}``", f"{INDENT * 2}{inline(text)}"] if known else [INDENT + inline(entry), ""]
+        if known:
+            made += [f"{INDENT}``{name}``", f"{INDENT * 2}{inline(text)}"]
+        else:
+            made += [INDENT + inline(entry), ""]
     return made
 
 
