@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from jaxscore.types import AnyArray, Array, DTypeLike, right
@@ -90,7 +91,8 @@ def require_classes(labels: AnyArray, n_classes: int) -> None:
     """
     if isinstance(labels, jax.core.Tracer):
         return
-    outside = [int(label) for label in labels.reshape(-1) if not 0 <= label <= n_classes]
+    # By NumPy: within jit, JAX would trace the comparison of labels that are known.
+    outside = [int(label) for label in np.asarray(labels).reshape(-1) if not 0 <= label <= n_classes]
     if outside:
         raise ValueError(f"label {outside[0]} is not in 0..{n_classes - 1} (or {n_classes}, for no class)")
 
