@@ -116,3 +116,11 @@ def test_vectors_and_arrays_are_embedded(shape):
 def test_class_numbers_without_their_number_are_refused():
     with pytest.raises(ValueError, match="give the network its number of classes"):
         layers.ConditionEmbedding(width=5).init(jax.random.key(0), jnp.zeros(3, int))
+
+
+def test_labels_that_are_known_within_jit_are_looked_at():
+    """As those of a sampler that is jitted with its classes bound."""
+    good, bad = jnp.array([3, 10]), jnp.array([3, 11])
+    jax.jit(lambda: layers.require_classes(good, 10))()
+    with pytest.raises(ValueError, match="label 11"):
+        jax.jit(lambda: layers.require_classes(bad, 10))()
