@@ -49,7 +49,7 @@ def identity(params: Params) -> Params:
 def init_state(
     key: Key,
     init: Callable[[Key], Params],
-    update: Update,
+    update: Update | optax.GradientTransformation,
     *,
     profiles: int = 0,
     averaged: Callable[[Params], Params] = identity,
@@ -59,7 +59,8 @@ def init_state(
     Args:
         key: the key of the initialisation.
         init: init(key) -> params.
-        update: `updates.descent` or `updates.alternating`.
+        update: `updates.descent` or `updates.alternating`, or an optimiser, whose state is the same as that
+            of a descent.
         profiles: the number of further averages.
         averaged: averaged(params) -> the parameters of which averages are kept.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxscore import sharding, trainer
+from jaxscore import sharding, trainer, updates
 from tests.collectives import collectives
 
 N = 8
@@ -85,8 +85,8 @@ def init(key):
     }
 
 
-def loss(params, key, x):
-    del key
+def loss(params, context, batch):
+    x = batch["x"]
     hidden = jnp.tanh(x @ params["in"]["kernel"] + params["in"]["bias"][None])
     return jnp.mean((hidden @ params["out"]["kernel"] - x) ** 2), {}
 
@@ -100,10 +100,11 @@ def compiled_step(mesh):
     places = sharding.fsdp(mesh, shapes, smallest=128)
     make = jax.jit(lambda key: trainer.init_state(key, init, TX), out_shardings=places)
     gather = sharding.gathered(places.params)
-    step = trainer.make_step(lambda params, key, x: loss(gather(params), key, x), TX)
+    update = updates.descent(lambda params, *of: loss(gather(params), *of), TX)
+    step = trainer.make_step(update)
     jitted = jax.jit(step, donate_argnums=1, out_shardings=(places, sharding.replicated(mesh)))
     state = make(jax.random.key(0))
-    x = jax.device_put(jnp.sin(jnp.arange(32 * 16.0)).reshape(32, 16), sharding.batched(mesh))
+    x = {"x": jax.device_put(jnp.sin(jnp.arange(32 * 16.0)).reshape(32, 16), sharding.batched(mesh))}
     return state, x, jitted.lower(jax.random.key(1), state, x).compile()
 
 

@@ -152,7 +152,7 @@ def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
 
 
 def test_stacked_digits_have_a_digit_in_each_channel():
-    single, stacked, _ = data.load("digits"), data.stacked_digits(500, seed=1)
+    single, stacked = data.load("digits"), data.stacked_digits(500, seed=1)
     assert stacked.examples.shape == (500, 8, 8, 3)
     assert stacked.examples.dtype == np.float32
     known = {

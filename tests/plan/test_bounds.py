@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxscore import mixtures, noise, plan, samplers, sharding, trainer
+from jaxscore import mixtures, noise, plan, samplers, sharding, trainer, updates
 from jaxscore.plan import bounds
 
 WIDTH, LAYERS, ROWS = 256, 2, 16
@@ -24,19 +24,22 @@ def compiled_step(devices, *, fsdp=1, effort=None):
     places = sharding.fsdp(mesh, shapes)
     gather = sharding.gathered(places.params)
 
-    def loss(params, key, x):
+    def loss(params, context, batch):
+        x = batch["x"]
         for weights in gather(params).values():
             x = jnp.tanh(x @ weights)
         return jnp.mean(x**2), {}
 
     step = jax.jit(
-        trainer.make_step(loss, tx), donate_argnums=1, out_shardings=(places, sharding.replicated(mesh))
+        trainer.make_step(updates.descent(loss, tx)),
+        donate_argnums=1,
+        out_shardings=(places, sharding.replicated(mesh)),
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     arguments = (
         struct(key, sharding.replicated(mesh)),
         jax.tree.map(struct, shapes, places),
-        jax.ShapeDtypeStruct((ROWS * mesh.size, WIDTH), jnp.float32, sharding=sharding.batched(mesh)),
+        {"x": jax.ShapeDtypeStruct((ROWS * mesh.size, WIDTH), jnp.float32, sharding=sharding.batched(mesh))},
     )
     lowered = step.lower(*arguments)
     return lowered.compile() if effort is None else plan.compiled(lowered, effort=effort)

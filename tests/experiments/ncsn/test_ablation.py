@@ -177,8 +177,8 @@ def test_a_run_makes_every_variant_once(tmp_path, cheap, capsys):
 def test_what_differs_in_sampling_alone_is_trained_once(tmp_path, cheap, monkeypatch):
     more = {"NCSN": (), "+ step size": ("epsilon", "langevin_steps"), "+ all of them": ("levels",)}
     monkeypatch.setattr(ncsn_ablation, "TECHNIQUES", more)
-    trained, fit = [], trainer.fit
-    monkeypatch.setattr(trainer, "fit", lambda *a, **k: trained.append(1) or fit(*a, **k))
+    trained, loop = [], trainer.loop
+    monkeypatch.setattr(trainer, "loop", lambda *a, **k: trained.append(1) or loop(*a, **k))
     config = tiny_ncsn.config(tmp_path, ablate=True)
     rows = ncsn_ablation.run(ncsn.build, config)
     assert len(trained) == 2
