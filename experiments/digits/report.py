@@ -130,7 +130,7 @@ def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
     rows = [x[asked == label][:20] for label in np.unique(asked)]
     columns = min(map(len, rows))
     grid = np.concatenate([row[:columns] for row in rows])
-    with plots.page(path, columns=1, size=8.0, height=0.4 * len(rows) + 0.6) as (axes,):
+    with plots.page(path, columns=1, size=8.0, height=8.0 * len(rows) / columns + 0.4) as (axes,):
         plots.images(axes, grid, rows=len(rows), title="a row for each class, by Heun's method")
 
 

@@ -91,7 +91,7 @@ def test_the_penalty_is_in_the_loss_at_its_steps_only():
     module, config = small.module("gan"), small.config("gan", penalty=1.0, interval=2)
     experiment = module.build(config)
     params = experiment.init(jax.random.key(0))
-    batch = next(experiment.batches(batch=config.batch, seed=0))
+    batch = jax.tree.map(jnp.asarray, next(experiment.batches(batch=config.batch, seed=0)))
     loss = experiment.players["discriminator"].loss
     value = lambda step: float(loss(params, Context(jax.random.key(1), jnp.asarray(step), ()), batch)[0])
     assert value(0) == value(2) > value(1) == value(3)
@@ -105,7 +105,7 @@ def test_late_steps_are_trained_more_often(late, shares, monkeypatch):
     seen, real = [], module.denoising.pair
     monkeypatch.setattr(module.denoising, "pair", lambda *a: seen.append(a[2]) or real(*a))
     params = experiment.init(jax.random.key(0))
-    batch = next(experiment.batches(batch=config.batch, seed=0))
+    batch = jax.tree.map(jnp.asarray, next(experiment.batches(batch=config.batch, seed=0)))
     experiment.players["generator"].loss(params, Context(jax.random.key(1), jnp.asarray(0), ()), batch)
     sigmas = module.denoising.levels(4)
     counts = [int(np.sum(np.asarray(seen[0]) == sigma)) for sigma in sigmas[:-1]]

@@ -132,7 +132,7 @@ def cheap(monkeypatch):
     """Two variants of a small network, and one file in place of the pictures; of which variants."""
     made = []
 
-    def report(config, annealing, images, edges, params, samples, history, folder):
+    def report(config, annealing, images, params, samples, history, folder):
         made.append(folder.parent.name)
         (folder / "report.png").touch()
         return [folder / "report.png"]
