@@ -9,7 +9,6 @@ from experiments import calibrate as experiment
 from jaxscore import calibrate, data
 from jaxscore.data import images
 from jaxscore.launch.flags import FlagError
-from jaxscore.launch.workdir import Refusal
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +86,6 @@ def test_images_that_are_not_in_memory_are_streamed(tmp_path, monkeypatch):
 # What is refused ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("overlap", 0.0),
-        ("overlap", 1.0),
-        ("overlap", float("nan")),
-        ("langevin_steps", 0),
-        ("sigma_min", 0.0),
-        ("levels", 1),
-    ],
-)
-def test_flags_that_cannot_be_are_refused(name, value):
-    with pytest.raises(FlagError, match=f"--{name.replace('_', '-')} "):
-        experiment.Config(**{name: value})
-
-
 MEASURED = experiment.Measured(100, (8, 8, 1), 4.815, True, 0.376)
 
 
@@ -132,30 +115,3 @@ def test_data_that_say_nothing_are_refused():
         experiment.recommend(experiment.Config(), MEASURED._replace(shape=(2, 2, 1)))
     with pytest.raises(data.DataError, match="at least 2 are needed"):
         experiment.measure(np.zeros((1, 8, 8, 1), np.float32))
-
-
-def test_a_folder_of_another_run_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"experiment": "digits"}')
-    with pytest.raises(Refusal, match="holds a run of digits"):
-        experiment.run(experiment.Config(data="digits", workdir=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["--data", "mnits"], "error: data set 'mnits' is not known"),
-        (["--data", "mnist", "--data-dir", "nowhere"], "error: no data set 'mnist' in nowhere"),
-        (["--overlap", "1.2"], "--overlap 1.2: must lie between 0 and 0.997"),
-        (["--overlpa", "0.5"], "--overlap"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, words, complaint):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["calibrate", *words])
-    with pytest.raises(SystemExit) as stop:
-        experiment.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert complaint in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())

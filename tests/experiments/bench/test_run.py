@@ -3,12 +3,10 @@
 import json
 
 import jax
-import pytest
 
 from experiments.bench import run as bench
 from experiments.bench import sampling, scaling, training, workloads
 from experiments.common.timing import Spread
-from jaxscore.launch.flags import FlagError
 from tests.experiments.bench import tiny
 
 
@@ -36,16 +34,3 @@ def test_the_table_and_the_file_have_every_figure(tmp_path, monkeypatch, capsys)
     assert stored["scaling"] == {"digits": rows}
     assert stored["jax"] == jax.__version__
     assert "8 x" in stored["device"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"repeats": 0}, "--repeats 0: must be at least 1"),
-        ({"workloads": ("nope",)}, "--workloads nope: is not known; use digits, ncsnv2"),
-        ({"scaling": ("nope",)}, "--scaling nope: is not known; use digits, ncsnv2"),
-    ],
-)
-def test_impossible_flags_are_refused(changes, text):
-    with pytest.raises(FlagError, match=text):
-        bench.Config(**changes)

@@ -9,8 +9,6 @@ from experiments.cost import run as cost
 from experiments.cost import steps as cost_steps
 from experiments.cost.steps import AT_ONCE, IMPLICIT, SLICED, Step
 from jaxscore.launch import flags
-from jaxscore.launch.flags import FlagError
-from jaxscore.launch.workdir import Refusal
 
 MEGABYTE = 1_000_000
 
@@ -101,47 +99,8 @@ def test_there_is_a_picture(run):
     assert np.mean(np.any(picture != 1, axis=-1)) > 0.02  # the frames alone are less than 1 %
 
 
-def test_a_folder_of_another_run_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"experiment": "digits"}')
-    with pytest.raises(Refusal, match="holds a run of digits"):
-        cost.run(cost.Config(workdir=tmp_path))
-
-
 # Flags ----------------------------------------------------------------------------------------
 
 
 def test_sizes_are_numbers_in_any_order():
     assert flags.parse(cost.Config(), ["--sizes", "9", "3", "5"]).sizes == (9, 3, 5)
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        ("--sizes 0", "--sizes 0: must be at least 1"),
-        ("--sizes 4 -2", "--sizes -2: must be at least 1"),
-        ("--sizes", "--sizes: needs at least one number"),
-        ("--width 0", "--width 0: must be at least 1"),
-        ("--batch 0", "--batch 0: must be at least 1"),
-        ("--repeats 0", "--repeats 0: must be at least 1"),
-        ("--probes 0", "--probes 0: must be at least 1"),
-        ("--memory-limit-gb 0", "--memory-limit-gb 0.0: must be positive"),
-        ("--seconds-limit -1", "--seconds-limit -1.0: must be positive"),
-        ("--seconds-limit inf", "--seconds-limit inf: must be a finite number"),
-    ],
-)
-def test_flags_that_cannot_be_are_one_line(words, complaint):
-    with pytest.raises(FlagError) as caught:
-        flags.parse(cost.Config(), words.split())
-    assert str(caught.value) == complaint
-
-
-def test_bad_input_exits_with_status_2_and_writes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["cost", "--sizes", "0"])
-    with pytest.raises(SystemExit) as stop:
-        cost.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert "--sizes 0: must be at least 1" in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())

@@ -2,12 +2,10 @@
 
 import jax
 import numpy as np
-import pytest
 
 from experiments.families import ncsn
 from experiments.families import setting as settings
 from jaxscore import noise
-from jaxscore.launch.flags import FlagError
 from tests.experiments.families import small
 
 
@@ -33,11 +31,3 @@ def test_an_untrained_network_samples_a_gaussian_like_the_data():
 
 def test_evaluations_are_steps_and_the_denoising_at_the_end():
     assert ncsn.evaluations(ncsn.Config()) == {"annealed Langevin": 401}
-
-
-@pytest.mark.parametrize(
-    "changes", [{"levels": 1}, {"langevin_steps": 0}, {"step_size": 2.0}, {"sigma_min": 20.0}]
-)
-def test_impossible_values_are_refused(changes):
-    with pytest.raises(FlagError, match="must "):
-        ncsn.Config(**changes)

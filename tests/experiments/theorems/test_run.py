@@ -10,9 +10,6 @@ import pytest
 
 from experiments.theorems import rows
 from experiments.theorems import run as theorems
-from jaxscore.launch import flags
-from jaxscore.launch.flags import FlagError
-from jaxscore.launch.workdir import Refusal
 
 BLOCKS, THETAS = 4000, 3
 
@@ -204,37 +201,3 @@ def test_a_run_prints_the_furthest_rows_and_the_summary(run):
     for kind in rows.SLICED:
         assert float(printed[f"{kind}: variance ~ K to the power"]) == pytest.approx(-1, abs=0.1)
     assert f"picture: {run.folder / 'theorems.png'}" in run.output
-
-
-def test_a_folder_of_another_run_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"experiment": "digits"}')
-    with pytest.raises(Refusal, match="holds a run of digits"):
-        theorems.run(theorems.Config(workdir=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        ("--blocks 5", "--blocks 5: must be at least 10, for a standard error"),
-        ("--sigma -1", "--sigma -1.0: must be positive"),
-        ("--sigma nan", "--sigma nan: must be a finite number"),
-        ("--thetas 1", "--thetas 1: must be at least 2, to compare"),
-        ("--draws 99", "--draws 99: must be at least 100"),
-    ],
-)
-def test_flags_that_cannot_be_are_one_line(words, complaint):
-    with pytest.raises(FlagError) as caught:
-        flags.parse(theorems.Config(), words.split())
-    assert str(caught.value) == complaint
-
-
-def test_bad_input_exits_with_status_2_and_writes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["theorems", "--blocks", "5"])
-    with pytest.raises(SystemExit) as stop:
-        theorems.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert "--blocks 5: must be at least 10, for a standard error" in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())

@@ -1,13 +1,10 @@
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from experiments.trilemma import run as trilemma
-from jaxscore.launch.flags import FlagError
 from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 from tests.experiments.families import small
@@ -77,27 +74,3 @@ def test_runs_of_another_budget_are_not_gone_on_with(tiny, tmp_path):
     # Other samples are drawn from the same training.
     more = trilemma.run(dataclasses.replace(config, samples=20))
     assert more["settings"]["n"] == 20
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"families": "gan,gann"}, "'gann' is not known; use gan,vae"),
-        ({"tflops": 0.0}, "--tflops 0.0"),
-        ({"seeds": 0}, "--seeds 0"),
-        ({"denoising_steps": (4, 0)}, "--denoising-steps 4 0"),
-        ({"samples": 3}, "--samples 3"),
-    ],
-)
-def test_bad_input_is_one_line(changes, text):
-    with pytest.raises(FlagError, match=text) as error:
-        trilemma.Config(**changes)
-    assert "\n" not in str(error.value)
-
-
-def test_an_unknown_data_set_exits_with_2_and_one_line(tmp_path):
-    command = f"{sys.executable} -m experiments.trilemma --data nonsense --workdir {tmp_path / 'x'}"
-    done = subprocess.run(command.split(), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "25gaussians" in done.stderr
