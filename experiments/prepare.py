@@ -95,7 +95,11 @@ def write(folder: Path, name: str, sources: dict[str, data.Dataset]) -> float:
 
     Raises DataError for negative labels.
     """
-    import tensorflow_datasets as tfds
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        missing = "tensorflow-datasets, which is not installed: pip install 'jaxscore[data]'"
+        raise data.DataError(f"{name} is written with {missing}") from None
 
     shape = next(iter(sources.values())).examples.shape[1:]
     labels = np.concatenate([source.labels for source in sources.values()])

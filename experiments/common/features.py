@@ -17,10 +17,14 @@ def classifier(
 ) -> tuple[Function, Function]:
     """Fits a classifier; returns two functions of images: the last hidden layer and the predicted class.
 
-    `epochs` is an upper limit: scikit-learn stops earlier if the loss no longer falls.
+    `epochs` is an upper limit: scikit-learn stops earlier if the loss no longer falls. Raises ImportError if
+    scikit-learn is not installed.
     """
-    from sklearn.neural_network import MLPClassifier
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise ImportError("the classifier is scikit-learn's: pip install 'jaxscore[experiments]'") from None
 
     flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
     with threadpool_limits(1):  # the matrices are so small that more threads are slower

@@ -111,8 +111,8 @@ def _open(prepared: Path) -> Any:
         import PIL  # noqa: F401  decodes the images
         import tensorflow_datasets
     except ImportError as error:
-        remedy = "pip install 'jaxscore[data]'"
-        raise DataError(f"{prepared} is read with {error.name}, which is not installed: {remedy}") from error
+        missing = f"{error.name}, which is not installed: pip install 'jaxscore[data]'"
+        raise DataError(f"{prepared} is read with {missing}") from None
     return guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
 
 

@@ -4,7 +4,6 @@ written here.
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
