@@ -111,7 +111,7 @@ def test_every_flag_is_one_of_its_program():
     assert seen > 60
 
 
-def test_the_flags_of_the_pods_table_are_flags_of_every_experiment():
+def test_flags_of_the_pods_table_are_flags_of_every_experiment():
     table = re.findall(r"^\| `(--.*?)` \|", PAGES["docs/scale/pods.md"], flags=re.MULTILINE)
     assert len(table) > 6
     known = {field.name for field in dataclasses.fields(ncsn.Config)}

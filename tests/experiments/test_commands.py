@@ -115,11 +115,14 @@ def test_a_command_exits_with_2_and_writes_nothing(module, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["calibrate", "cost.run", "theorems.run", "trilemma.run"])
-def test_the_folder_of_another_run_is_refused(module, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("calibrate", "--data digits"), ("cost.run", ""), ("theorems.run", ""), ("trilemma.run", "")],
+)
+def test_the_folder_of_another_run_is_refused(module, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "config.json").write_text('{"experiment": "digits"}')
     said = f"error: --workdir {tmp_path}: holds a run of digits; name another folder\n"
-    assert status_2(module, f"--workdir {tmp_path}", monkeypatch, capsys) == said
+    assert status_2(module, f"{words} --workdir {tmp_path}", monkeypatch, capsys) == said
 
 
 @pytest.mark.parametrize(

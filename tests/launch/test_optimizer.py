@@ -114,7 +114,7 @@ def test_muon_leaves_biases_to_adam_without_decay():
     assert np.abs(found["w"] - no_decay["w"]).max() > 0.01
 
 
-def test_schedule_free_takes_gradients_at_y_and_is_evaluated_at_x():
+def test_schedule_free_has_gradients_at_y_and_is_evaluated_at_x():
     """Defazio et al. 2024, equations 3 to 5, with Adam's denominator and decay at y."""
     b1, found = 0.8, descend(kind="schedule-free", weight_decay=DECAY, b1=0.8)
     for name, decay in (("w", DECAY), ("b", 0.0)):
@@ -276,7 +276,7 @@ def test_schedule_free_samples_from_its_evaluation_parameters():
     assert not np.allclose(state.ema["in"]["kernel"], state.params["in"]["kernel"], atol=1e-5)
 
 
-def test_players_have_optimisers_of_their_own_and_only_schedule_free_is_evaluated():
+def test_players_have_optimisers_of_their_own():
     """One turn for each kind; the average of the other players is the trainer's."""
     init = lambda key: {kind: {"w": jnp.ones((4, 3)), "b": jnp.ones(3)} for kind in RECIPES}
 
