@@ -92,7 +92,11 @@ def run(config: Config) -> Path:
 
 def write(folder: Path, name: str, sources: dict[str, data.Dataset]) -> float:
     """The splits as a version of the data set, in its folder; returns the largest error of rounding."""
-    import tensorflow_datasets as tfds
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        missing = "tensorflow-datasets, which is not installed: pip install 'jaxscore[data]'"
+        raise data.DataError(f"{name} is written with {missing}") from None
 
     shape = next(iter(sources.values())).examples.shape[1:]
     labels = np.concatenate([source.labels for source in sources.values()])

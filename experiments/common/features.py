@@ -17,10 +17,14 @@ def classifier(
 ) -> tuple[Function, Function]:
     """A classifier fitted to all images, as two functions of images: its last hidden layer, and the class.
 
-    For at most so many epochs; scikit-learn stops earlier when the loss no longer falls.
+    For at most so many epochs; scikit-learn stops earlier when the loss no longer falls. Raises ImportError
+    if scikit-learn is not installed.
     """
-    from sklearn.neural_network import MLPClassifier
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise ImportError("the classifier is scikit-learn's: pip install 'jaxscore[experiments]'") from None
 
     flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
     with threadpool_limits(1):  # its matrices are too small to share: more threads are slower

@@ -95,7 +95,8 @@ def flow(config: Config, size: int):
         from flowjax.distributions import Normal
         from flowjax.flows import coupling_flow
     except ImportError as error:
-        raise FlagError(f"--families flow: {error.name} is not installed; pip install flowjax") from None
+        missing = f"{error.name} is not installed: pip install 'jaxscore[experiments]'"
+        raise FlagError(f"--families flow: {missing}") from None
     spline = lambda: RationalQuadraticSpline(knots=config.knots, interval=config.reach)
 
     def whole(key):

@@ -14,6 +14,7 @@ import numpy as np
 from experiments.digits import experiment as digits
 from experiments.ncsn import config as ncsn_config
 from experiments.ncsn import experiment as ncsn
+from jaxscore.data import DataError
 from jaxscore.launch import flags
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
@@ -35,7 +36,7 @@ def _ncsn(config: ncsn_config.Config) -> Experiment:
 def _digits(config: digits.Config) -> Experiment:
     try:
         return digits.build(config)
-    except ImportError:  # scikit-learn has the digits; random images of their size take as long
+    except DataError:  # scikit-learn has the digits; random images of their size take as long
         images = np.random.default_rng(0).random((1797, 8, 8, 1), np.float32)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "random.npz"

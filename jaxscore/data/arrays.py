@@ -29,8 +29,13 @@ def digits() -> Dataset:
     """The 1,797 handwritten digits of scikit-learn's load_digits: [8, 8, 1], in 0..1, 17 grey values.
 
     From the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
+    Raises DataError if scikit-learn is not installed.
     """
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        missing = "the digits are scikit-learn's, which is not installed: pip install 'jaxscore[data]'"
+        raise DataError(missing) from None
 
     bunch = load_digits()
     return Dataset((bunch.images[..., None] / 16).astype(np.float32), bunch.target.astype(np.int32))

@@ -34,8 +34,9 @@ def load(folder: Path, *, size: int | None = None) -> Dataset:
         raise DataError(f"no folder {folder}: name one that holds .png or .jpg images")
     try:
         import PIL  # noqa: F401
-    except ImportError as error:
-        raise DataError("images are read with pillow, which is not installed: pip install pillow") from error
+    except ImportError:
+        missing = "images are read with pillow, which is not installed: pip install 'jaxscore[data]'"
+        raise DataError(missing) from None
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
         raise DataError(f"no .png or .jpg images in {folder}, nor in the folders in it")

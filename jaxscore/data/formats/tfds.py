@@ -105,11 +105,8 @@ def _open(prepared: Path) -> Any:
         import PIL  # noqa: F401  what images are decoded with
         import tensorflow_datasets
     except ImportError as error:
-        # importlib_resources: TFDS needs it to download and prepare, and does not ask for it.
-        packages = "pip install tensorflow-datasets grain pillow importlib_resources"
-        raise DataError(
-            f"{prepared} is read with {error.name}, which is not installed: {packages}"
-        ) from error
+        missing = f"{error.name}, which is not installed: pip install 'jaxscore[data]'"
+        raise DataError(f"{prepared} is read with {missing}") from None
     return guarded(prepared, tensorflow_datasets.builder_from_directory, str(prepared))
 
 

@@ -1,0 +1,160 @@
+"""The wheel holds jaxscore alone, its core is small, and what needs an extra says which, in one line."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import import_weights, prepare
+from experiments.common import features
+from experiments.families import flow
+from jaxscore import data, plan
+from jaxscore.data import DataError
+from jaxscore.launch import Config, FlagError
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxscore"
+CORE = {"flax", "jax", "jaxtyping", "numpy", "optax", "orbax-checkpoint"}
+EXTRAS = "cuda data docs experiments launch metrics plan tensorboard test torch tpu"
+
+
+# The wheel ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """jaxscore's wheel, built from a copy, so that no older build is packed with it; needs no network."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("jaxscore", "experiments", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, source], check=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def requirements(wheel: Path, extra: str = "") -> set[str]:
+    """Names of the packages that the extra, or the core, asks for; jaxscore[a,b] stands for other extras."""
+    found = [line.partition(";") for line in metadata(wheel).get_all("Requires-Dist")]
+    of = lambda marker: "".join(re.findall(r'extra == "(\w+)"', marker))
+    return {re.match(r"[\w-]+(\[.*?\])?", line)[0] for line, _, marker in found if of(marker) == extra}
+
+
+def test_the_wheel_holds_jaxscore_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
+    assert held == modules | {"jaxscore/py.typed"}
+
+
+def test_the_core_is_small_and_the_extras_are_named(wheel):
+    assert requirements(wheel) == CORE
+    assert " ".join(sorted(metadata(wheel).get_all("Provides-Extra"))) == EXTRAS
+    assert requirements(wheel, "launch") == {"matplotlib", "rich", "tyro"}
+    assert requirements(wheel, "experiments") == {"flowjax", "jaxscore[launch,data,metrics]"}
+
+
+# Environments that lack a package -----------------------------------------------------------------
+
+
+def import_launch(_):
+    importlib.import_module("jaxscore.launch")
+
+
+def read_digits(_):
+    data.load("digits")
+
+
+def read_folder(path):
+    data.load(f"folder:{path}")
+
+
+def read_tfds(_):
+    data.load("tfds:digits8x8", ROOT / "tests" / "data" / "prepared")
+
+
+def write_tfds(path):
+    digits = data.Dataset(np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32))
+    prepare.write(path, "zeros", {"train": digits})
+
+
+def classify(_):
+    features.classifier(np.zeros((2, 8, 8, 1)), np.zeros(2))
+
+
+def import_checkpoint(path):
+    (path / "file.pth").touch()
+    import_weights.Config(checkpoint=path / "file.pth", workdir=path)
+
+
+ABSENT = [
+    ("tyro", "launch", ImportError, import_launch),
+    ("rich", "launch", ImportError, import_launch),
+    ("matplotlib", "launch", ImportError, import_launch),
+    ("sklearn", "data", DataError, read_digits),
+    ("PIL", "data", DataError, read_folder),
+    ("PIL", "data", DataError, read_tfds),
+    ("tensorflow_datasets", "data", DataError, read_tfds),
+    ("tensorflow_datasets", "data", DataError, write_tfds),
+    ("sklearn", "experiments", ImportError, classify),
+    ("flowjax", "experiments", FlagError, lambda _: flow.flow(flow.Config(), 2)),
+    ("tensorboardX", "tensorboard", FlagError, lambda path: Config(workdir=path, tensorboard=True)),
+    ("torch", "torch", FlagError, import_checkpoint),
+    ("libtpu", "plan", ImportError, lambda _: plan.topology("v5e:1x1")),
+]
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "error", "call"), ABSENT, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_what_needs_an_extra_says_which_in_one_line(monkeypatch, tmp_path, package, extra, error, call):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "jaxscore.launch")
+    with pytest.raises(error, match=rf"^[^\n]*[:;] pip install 'jaxscore\[{extra}\]'$"):
+        call(tmp_path)
+
+
+def test_no_other_package_is_imported_by_the_library():
+    """Grain is read ahead with where it is installed, and done without where it is not."""
+    core = {"flax", "jax", "jaxtyping", "numpy", "optax", "orbax", "scipy"}  # jax brings scipy
+    roots = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add(node.module.partition(".")[0])
+    optional = {package for package, *_ in ABSENT if package not in ("torch", "flowjax")} | {"grain"}
+    assert roots - sys.stdlib_module_names - {"jaxscore"} == core | optional
+
+
+PROBE = """
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys({absent}, None)
+import jaxscore
+for module in pkgutil.walk_packages(jaxscore.__path__, "jaxscore."):
+    if not module.name.startswith("jaxscore.launch"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_the_core_is_enough_for_all_but_the_launcher():
+    absent = sorted({package for package, *_ in ABSENT} - {"rich"} | {"grain"})  # Flax brings rich
+    subprocess.run([sys.executable, "-c", PROBE.format(absent=absent)], cwd=ROOT, check=True)
