@@ -1,30 +1,71 @@
 # `make digits` trains on real digits, samples and reports; `make test` runs the tests.
 # Both make a virtual environment in .venv first. ARGS passes flags on: make digits ARGS="--steps 200"
+# PYTHON=python3.11 chooses a Python; without it, the newest of the supported ones that runs (pyenv's too).
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt
+SUPPORTED := 3.13 3.12 3.11
+ifndef PYTHON
+PYTHON := $(shell for v in $(SUPPORTED); do for p in python$$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
+    $$p -c "" 2>/dev/null && echo $$p && exit; done; done; echo python3)
+endif
+VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/$(VERSION)
+PINS := --constraint requirements.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma plan test lint docs clean
+.PHONY: digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma plan \
+  test fast lint newest version supported pins docs figures clean
 
-digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma: .venv/installed
+digits toy2d bench theorems cost calibrate ncsn inpaint prepare ema trilemma: $(READY)-experiments
 	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
 
-plan: .venv/installed-for-plans
+plan: $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.plan $(ARGS)
 
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-lint: .venv/installed-for-tests
+# Without the runs of many seconds.
+fast: $(READY)-test
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
+
+lint: $(READY)-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# The README's pictures, from finished runs; three hours on two cores if there are none.
-docs: digits toy2d theorems cost .venv/installed-for-plans
+# The newest releases there are of all that is needed, whatever requirements.txt says.
+newest:
+	rm -rf .venv-newest .cache/newest
+	@$(MAKE) fast VENV=.venv-newest PINS=
+	@$(MAKE) digits VENV=.venv-newest PINS= ARGS="--steps 40 --workdir .cache/newest"
+	@.venv-newest/bin/python -m pip freeze | grep -E "^(flax|jax|jaxlib|numpy|optax|orbax-checkpoint)="
+
+# requirements.txt holds a set of versions for Python 3.11 and one for later Pythons. After `make newest` passes,
+# `make pins` puts the versions in its environment in the place of those for this Python.
+MARKER := ; python_version $(if $(filter 3.11,$(VERSION)),<,>=) "3.12"
+pins:
+	@$(MAKE) .venv-newest/$(VERSION)-docs VENV=.venv-newest PINS=
+	@grep -v '$(MARKER)$$' requirements.txt > .cache/pins
+	@.venv-newest/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/$$/$(MARKER)/' >> .cache/pins
+	@mv .cache/pins requirements.txt
+
+# For .ci/run: which Python would be taken, and which could be.
+version:
+	@echo $(VERSION)
+
+supported:
+	@echo $(SUPPORTED)
+
+docs: $(READY)-docs
+	@$(ON) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# The pictures of README and docs, from finished runs; three hours on two cores if there are none.
+figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.calibrate --data fashion_mnist
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset digits
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset fashion
@@ -43,18 +84,17 @@ docs: digits toy2d theorems cost .venv/installed-for-plans
 	  --families vanilla_gan,gan,vae,flow,ddpm,ncsn,edm,ddgan
 	cp runs/trilemma/25gaussians/report/samples.png docs/25gaussians.png
 
-.venv/installed: requirements.txt setup.cfg
-	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+# An environment for another Python is begun anew. Each of the others adds its extra to it.
+$(READY)-experiments: requirements.txt setup.cfg
+	$(if $(filter $(VERSION),$(SUPPORTED)),,$(error $(PYTHON) is $(if $(VERSION),Python $(VERSION),not there); \
+	  jaxscore runs on Python $(SUPPORTED): choose one with make PYTHON=python$(firstword $(SUPPORTED))))
+	$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
+	$(INSTALL) --editable ".[experiments]"
 	@touch $@
 
-.venv/installed-for-tests: .venv/installed
-	$(INSTALL) --editable ".[test]"
-	@touch $@
-
-.venv/installed-for-plans: .venv/installed
-	$(INSTALL) --editable ".[plan]"
+$(READY)-%: $(READY)-experiments
+	$(INSTALL) --editable ".[$*]"
 	@touch $@
 
 clean:
-	rm -rf .venv .cache
+	rm -rf .venv .venv-* .cache docs/_build
