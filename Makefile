@@ -31,9 +31,9 @@ plan: $(READY)-plan
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-# Without the runs of many seconds.
+# The library's tests, without the experiments and without runs of many seconds.
 fast: $(READY)-test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" --ignore tests/experiments $(ARGS)
 
 lint: $(READY)-test
 	@$(BIN)/ruff check .
@@ -71,19 +71,19 @@ figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset digits
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset fashion
 	@$(ON) $(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
-	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/
-	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/
-	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/
+	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/pictures/
+	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/pictures/
+	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/pictures/
 	@$(ON) $(BIN)/python -m experiments.plan --preset digits --topology v5e --batch-size 16384 --sweep \
 	  --out runs/plan/plan.json
-	cp runs/ncsn-fashion/report/samples.png docs/fashion.png
-	cp runs/plan/plan.png docs/
+	cp runs/ncsn-fashion/report/samples.png docs/pictures/fashion.png
+	cp runs/plan/plan.png docs/pictures/
 	@$(ON) $(BIN)/python -m experiments.trilemma
-	cp runs/trilemma/digits/report/trilemma.png docs/
-	cp runs/trilemma/digits/report/samples.png docs/families.png
+	cp runs/trilemma/digits/report/trilemma.png docs/pictures/
+	cp runs/trilemma/digits/report/samples.png docs/pictures/families.png
 	@$(ON) $(BIN)/python -m experiments.trilemma --data 25gaussians --denoising-steps 1 4 \
 	  --families vanilla_gan,gan,vae,flow,ddpm,ncsn,edm,ddgan
-	cp runs/trilemma/25gaussians/report/samples.png docs/25gaussians.png
+	cp runs/trilemma/25gaussians/report/samples.png docs/pictures/25gaussians.png
 
 # An environment for another Python is begun anew. Each of the others adds its extra to it.
 $(READY)-experiments: requirements.txt setup.cfg
