@@ -19,38 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common.langevin import Langevin
 from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
 from jaxscore.keys import Stream
 from jaxscore.launch import Run, console, flags, open_run, plots, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.evaluate import examples
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import require
 from jaxscore.launch.open_run import find
 from jaxscore.score import denoise
 from jaxscore.types import Array
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Annealing:
-    """Annealed Langevin dynamics for runs other than those of experiments.ncsn, which have their own."""
-
-    levels: int = 150
-    """How many levels, L."""
-    steps: int = 2
-    """Langevin steps at each level, T."""
-    step_size: float = 0.065
-    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
-    sigma_min: float = 0.05
-    """The last level, sigma_L, in the units of the score."""
-    sigma_max: float = 10.0
-    """The first level, sigma_1."""
-
-    def __post_init__(self):
-        require(self.levels >= 2, "annealing.levels", self.levels, "must be at least 2")
-        require(self.steps >= 1, "annealing.steps", self.steps, "must be at least 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "annealing.step-size", self.step_size, remedy)
-        require_sigmas(self.sigma_min, self.sigma_max, prefix="annealing.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +49,8 @@ class Config:
     """How many completions of each."""
     seed: int = 0
     """Which images, and all other randomness."""
-    annealing: Annealing = dataclasses.field(default_factory=Annealing)
+    langevin: Langevin = dataclasses.field(default_factory=lambda: Langevin(sigma_min=0.05, sigma_max=10.0))
+    """The dynamics for runs other than those of experiments.ncsn, which have their own."""
 
     def __post_init__(self):
         for name in ("images", "completions"):
@@ -90,11 +69,11 @@ def opened(config: Config) -> Run:
     return run
 
 
-def annealing(config: Config, trained_on: launch.Config) -> Annealing:
-    """Returns the dynamics: those of a run of experiments.ncsn, or --annealing."""
+def langevin(config: Config, trained_on: launch.Config) -> Langevin:
+    """Returns the dynamics: those of a run of experiments.ncsn, or --langevin."""
     if not hasattr(trained_on, "epsilon"):
-        return config.annealing
-    return Annealing(
+        return config.langevin
+    return Langevin(
         levels=trained_on.levels,
         steps=trained_on.langevin_steps,
         step_size=trained_on.epsilon / trained_on.sigma_min**2,
@@ -127,12 +106,12 @@ def chosen(config: Config, run: Run) -> np.ndarray:
     return images[np.random.default_rng(config.seed).permutation(len(images))[: config.images]]
 
 
-def complete(dynamics: Annealing, score, keys, known: Array, mask: Array) -> Array:
+def complete(dynamics: Langevin, score, keys, known: Array, mask: Array) -> Array:
     """Returns a completion of known[b, h, w, c] for each key, in the units of the score."""
-    sigmas = noise.levels(noise.geometric(dynamics.sigma_min, dynamics.sigma_max), dynamics.levels)
-    step_size = samplers.annealed(dynamics.step_size * dynamics.sigma_min**2, dynamics.sigma_min)
-    step = inverse.replacement(samplers.langevin(step_size), known, mask)
-    x = samplers.generate(keys, known.shape[1:], sigmas, score, samplers.repeat(step, dynamics.steps))
+    # Before every one of the T steps at a level, the known half is made as noisy as the level.
+    step = dataclasses.replace(dynamics, steps=1).sampler()
+    completing = samplers.repeat(inverse.replacement(step, known, mask), dynamics.steps)
+    x = samplers.generate(keys, known.shape[1:], dynamics.sigma_grid(), score, completing)
     x = denoise(score, x, jnp.full(len(x), dynamics.sigma_min))
     return inverse.paste(x, known, mask)
 
@@ -141,7 +120,7 @@ def completions(config: Config, run: Run, images: np.ndarray, mask: np.ndarray) 
     """Returns [images, completions, h, w, c], computed by all devices."""
     known, mesh = np.repeat(images, config.completions, axis=0), sharding.mesh()
     n = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
-    experiment, dynamics = run.experiment, annealing(config, run.experiment.config)
+    experiment, dynamics = run.experiment, langevin(config, run.experiment.config)
     rows = noise.row_keys(keys.stream(config.seed, Stream.SAMPLE), n)
     condition = {} if experiment.conditions is None else {"condition": experiment.conditions(jnp.arange(n))}
 
@@ -161,7 +140,7 @@ def run(config: Config) -> dict:
     images = chosen(config, opened_run)
     description = workdir.describe("inpaint", config)
     workdir.claim(config.workdir, description)
-    mask, dynamics = half(config.known, images.shape[1:]), annealing(config, opened_run.experiment.config)
+    mask, dynamics = half(config.known, images.shape[1:]), langevin(config, opened_run.experiment.config)
     steps = dynamics.levels * dynamics.steps
     console.say(f"{len(images) * config.completions} completions by {steps} Langevin steps ...")
     found = completions(config, opened_run, images, mask)

@@ -149,7 +149,7 @@ ARROWS = {
         "plan": "common",
         "calibrate": "",
         "ema": "",
-        "inpaint": "",
+        "inpaint": "common",
         "prepare": "",
         "import_weights": "ncsn",
     },
@@ -173,7 +173,7 @@ FLOORS = {
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "base < consistent ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",
-    "experiments.common": "features timing",
+    "experiments.common": "features langevin timing",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
     "experiments.families": """budget setting < judging likelihood < family

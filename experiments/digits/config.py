@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from experiments.common.langevin import Langevin as Langevin
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Optimizer
 from jaxscore.launch.flags import require, require_sigmas
@@ -22,29 +23,6 @@ class Heun:
     def __post_init__(self):
         require(self.levels >= 2, "heun.levels", self.levels, "must be at least 2")
         require_sigmas(self.sigma_min, self.sigma_max, prefix="heun.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Langevin:
-    """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
-
-    levels: int = 150
-    """How many levels, L."""
-    steps: int = 2
-    """Langevin steps at each level, T."""
-    step_size: float = 0.065
-    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
-    sigma_min: float = 0.1
-    """The last level, sigma_L, in units of centred pixels (-1..1)."""
-    sigma_max: float = 2.0
-    """The first level, sigma_1."""
-
-    def __post_init__(self):
-        require(self.levels >= 2, "langevin.levels", self.levels, "must be at least 2")
-        require(self.steps >= 1, "langevin.steps", self.steps, "must be at least 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "langevin.step-size", self.step_size, remedy)
-        require_sigmas(self.sigma_min, self.sigma_max, prefix="langevin.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.digits import report
-from experiments.digits.config import Config, Heun, Langevin
+from experiments.digits.config import Config, Heun
 from jaxscore import data, diagnostics, guidance, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment, Units, balanced
 from jaxscore.launch.flags import require
@@ -166,9 +166,8 @@ def sample_langevin(
 ) -> dict[str, Array]:
     """Returns images by annealed Langevin dynamics with and without the final denoising, one for each key."""
     recipe, guided = config.langevin, bound(config, score, digits, params, condition)
-    sigmas = noise.levels(noise.geometric(recipe.sigma_min, recipe.sigma_max), recipe.levels)
     keys = noise.fold_in(keys, 2)  # not the noise of Heun's method
-    x = samplers.generate(keys, digits.event, sigmas, guided, annealed(recipe))
+    x = samplers.generate(keys, digits.event, recipe.sigma_grid(), guided, recipe.sampler())
     denoised = denoise(guided, x, jnp.full(len(x), recipe.sigma_min))
     return {"langevin": digits.pixels(denoised), "langevin_without_denoising": digits.pixels(x)}
 
@@ -176,16 +175,10 @@ def sample_langevin(
 def evaluations(config: Config) -> dict[str, int]:
     """Returns the evaluations of the score for each array of samples."""
     heun = samplers.evaluations(samplers.heun(), config.heun.levels)
-    langevin = samplers.evaluations(annealed(config.langevin), config.langevin.levels)
+    langevin = samplers.evaluations(config.langevin.sampler(), config.langevin.levels)
     return {"heun": heun, "langevin": langevin + 1, "langevin_without_denoising": langevin}
 
 
 def sigma_grid(recipe: Heun) -> Array:
     """Returns the levels of Heun's method, sigma_1 > ... > sigma_n > 0."""
     return noise.levels(noise.karras(recipe.sigma_min, recipe.sigma_max), recipe.levels)
-
-
-def annealed(recipe: Langevin) -> samplers.Sampler:
-    """Returns T Langevin steps at each level."""
-    step_size = samplers.annealed(recipe.step_size * recipe.sigma_min**2, recipe.sigma_min)
-    return samplers.repeat(samplers.langevin(step_size), recipe.steps)

@@ -54,7 +54,7 @@ RAMP = np.broadcast_to(np.linspace(0.0, 1.0, 8, dtype=np.float32)[None, :, None]
 PARAMS = {"mean": jnp.asarray(RAMP.swapaxes(0, 1)), "width": jnp.full((8, 8, 1), 0.05)}
 
 
-DYNAMICS = inpaint.Annealing(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
+DYNAMICS = inpaint.Langevin(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -162,9 +162,9 @@ def test_any_run_with_a_score_is_completed(tmp_path):
         workdir=tmp_path / "run", conditional=True, steps=2, width=8, depth=1, mode="train"
     )
     launch.run(digits.build(config), config.workdir, mode="train")
-    annealing = inpaint.Annealing(levels=2, steps=1)
+    langevin = inpaint.Langevin(levels=2, steps=1)
     asked = inpaint.Config(
-        run=config.workdir, workdir=tmp_path / "a", images=2, completions=3, annealing=annealing
+        run=config.workdir, workdir=tmp_path / "a", images=2, completions=3, langevin=langevin
     )
     assert inpaint.run(asked)["known half, from the image"] == 0
     with np.load(tmp_path / "a" / "completions.npz") as file:
