@@ -270,7 +270,7 @@ def gaussian(x, sigma):
     return (3.0 - x) / (0.25 + sigma**2)[:, None]
 
 
-SIGMAS = noise.levels(noise.karras(0.01, 5.0), 12)
+GRID = noise.levels(noise.karras(0.01, 5.0), 12)
 
 
 def test_moments_are_the_mean_and_the_variance_about_it():
@@ -283,7 +283,7 @@ def test_moments_are_the_mean_and_the_variance_about_it():
 def test_a_prior_with_moments_leaves_no_bias():
     """Without them the mean is short by 3 * 0.5 / sqrt(0.25 + 25), the flow's contraction of the start."""
     draw = lambda moments: samplers.generate(
-        jax.random.key(0), (4000, 2), SIGMAS, gaussian, samplers.heun(), moments=moments
+        jax.random.key(0), (4000, 2), GRID, gaussian, samplers.heun(), moments=moments
     )
     # 8,000 numbers of standard deviation 0.5: the mean's standard error is 0.006.
     short = 3 * (1 - 0.5 / np.sqrt(25.25))
@@ -295,11 +295,11 @@ def test_a_prior_with_moments_leaves_no_bias():
 
 def test_generate_is_the_prior_and_then_the_sampler():
     keys = noise.row_keys(jax.random.key(0), 5)
-    whole = samplers.generate(jax.random.key(0), (5, 2), SIGMAS, gaussian, samplers.ancestral())
-    by_keys = samplers.generate(keys, (2,), SIGMAS, gaussian, samplers.ancestral())
+    whole = samplers.generate(jax.random.key(0), (5, 2), GRID, gaussian, samplers.ancestral())
+    by_keys = samplers.generate(keys, (2,), GRID, gaussian, samplers.ancestral())
     keys = noise.row_keys(jax.random.key(0), 5)
-    start = samplers.prior(noise.fold_in(keys, 0), (5, 2), SIGMAS[0])
-    x, _ = samplers.sample(noise.fold_in(keys, 1), start, SIGMAS, gaussian, samplers.ancestral())
+    start = samplers.prior(noise.fold_in(keys, 0), (5, 2), GRID[0])
+    x, _ = samplers.sample(noise.fold_in(keys, 1), start, GRID, gaussian, samplers.ancestral())
     np.testing.assert_array_equal(whole, x)
     np.testing.assert_array_equal(by_keys, x)
 

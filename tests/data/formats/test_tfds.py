@@ -219,15 +219,6 @@ def test_a_split_that_is_not_there_says_which_are():
         tfds.load("digits8x8", PREPARED, split="validation")
 
 
-@pytest.mark.parametrize("package", ["tensorflow_datasets", "PIL", "google_crc32c"])
-def test_an_absent_package_is_one_line_with_the_command(monkeypatch, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        DataError, match=rf"{package}, which is not installed: pip install 'jaxscore\[data\]'$"
-    ):
-        tfds.load("digits8x8", PREPARED)
-
-
 @pytest.mark.parametrize(
     ("name", "change"),
     [
