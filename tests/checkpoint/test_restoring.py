@@ -162,7 +162,7 @@ SMALL = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "half": jnp
     [
         (SMALL | {"more": jnp.ones(2)}, r"(params|ema)/more is missing"),
         ({"dense": SMALL["dense"]}, r"(params|ema)/half is left over"),
-        (SMALL | {"half": jnp.ones(6, jnp.bfloat16)}, r"half is bfloat16\[5\], here it is bfloat16\[6\]"),
+        (SMALL | {"half": jnp.ones(6, jnp.bfloat16)}, r"half is float32\[5\], here it is float32\[6\]"),
         (SMALL | {"half": jnp.ones(5)}, r"half is bfloat16\[5\], here it is float32\[5\]"),
         (SMALL | {"half": {"deeper": jnp.ones(5)}}, r"half"),
     ],
