@@ -133,6 +133,8 @@ ABSENT = [
     ("package", "extra", "error", "call"), ABSENT, ids=lambda value: getattr(value, "__name__", value)
 )
 def test_what_needs_an_extra_says_which_in_one_line(monkeypatch, tmp_path, package, extra, error, call):
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.setitem(sys.modules, name, None)  # else a submodule that is loaded would be found
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "jaxscore.launch")
     with pytest.raises(error, match=rf"^[^\n]*[:;] pip install 'jaxscore\[{extra}\]'$"):
