@@ -277,7 +277,7 @@ def test_schedule_free_samples_from_its_evaluation_parameters():
 
 
 def test_players_have_optimisers_of_their_own():
-    """One turn for each kind; the average of the other players is the trainer's."""
+    """One turn for each kind. Only schedule-free is evaluated at x; muon keeps its moving average."""
     init = lambda key: {kind: {"w": jnp.ones((4, 3)), "b": jnp.ones(3)} for kind in RECIPES}
 
     def turn(kind):
