@@ -62,4 +62,5 @@ def built(build: Callable[[Any], Experiment], config: Config) -> Experiment:
 
 def without_data(config: Config) -> Config:
     """Returns the configuration with random images of its `shape` in place of its data."""
-    return dataclasses.replace(config, data=f"random:{'x'.join(map(str, config.shape))}", size=None)
+    name = f"random:{'x'.join(map(str, config.shape))}"
+    return dataclasses.replace(config, data=name, data_dir=None, size=None)

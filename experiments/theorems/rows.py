@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.theorems.models import PAIRS, Family, densities, families
+from jaxscore import keys as streams
 from jaxscore import mixtures, noise, objectives
+from jaxscore.keys import Stream
 
 Row = dict[str, Any]
 
@@ -220,7 +222,8 @@ def small_noise(key, mixture, config, pair: str) -> list[Row]:
 
 def all_rows(config, say: Callable[[str], None]) -> list[Row]:
     """All rows. Calls `say` with a line of progress after each pair."""
-    given, rows, keys = densities(), [], jax.random.split(jax.random.key(config.seed), (len(PAIRS) + 1, 2))
+    given, rows = densities(), []
+    keys = jax.random.split(streams.stream(config.seed, Stream.EVALUATE), (len(PAIRS) + 1, 2))
     for number, (pair, (density, family)) in enumerate(PAIRS.items()):
         mixture = given[density]
         models = families(mixture.means.shape[1])[family]

@@ -28,7 +28,7 @@ def test_all_are_kept_and_read_one_after_another(folder):
     keep(folder, (8,))
     with checkpoint.snapshots(folder, read_only=True) as kept:
         assert checkpoint.good_snapshots(kept) == [2, 4, 6, 8]
-        shapes = checkpoint.abstract_snapshot(abstract(make_state()).params, 2)
+        shapes = checkpoint.abstract_snapshot(abstract(make_state()).ema, 2)
         for step in (2, 8):
             restored = checkpoint.restore(kept, step, shapes)
             assert int(restored.step) == step
@@ -39,7 +39,7 @@ def test_all_are_kept_and_read_one_after_another(folder):
 def test_a_snapshot_of_another_number_of_averages_is_refused(folder):
     keep(folder, (2,))
     with checkpoint.snapshots(folder, read_only=True) as kept:
-        shapes = checkpoint.abstract_snapshot(abstract(make_state()).params, 3)
+        shapes = checkpoint.abstract_snapshot(abstract(make_state()).ema, 3)
         with pytest.raises(checkpoint.CheckpointError, match=r"profiles/2/.* is missing"):
             checkpoint.restore(kept, 2, shapes)
 
@@ -58,7 +58,7 @@ def test_later_ones_are_forgotten_when_training_goes_back(folder):
         changed = numbered(4)._replace(profiles=(numbered(7).profiles[0],) * 2)
         checkpoint.save_snapshot(kept, changed)
         checkpoint.wait_until_saved(kept)
-        shapes = checkpoint.abstract_snapshot(abstract(make_state()).params, 2)
+        shapes = checkpoint.abstract_snapshot(abstract(make_state()).ema, 2)
         assert_identical(checkpoint.restore(kept, 4, shapes).profiles, changed.profiles)
     assert {path.name for path in folder.iterdir()} == {"2", "4", "2.sums.json", "4.sums.json"}
 

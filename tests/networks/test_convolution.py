@@ -43,37 +43,3 @@ def test_the_start_is_uniform_within_1_over_root_fan_in():
             "params"
         ]
     )
-
-
-# Compiler options -------------------------------------------------------------------------------
-
-
-def gradient(**jit):
-    x, kernel = arrays()
-    layer = convolution.Convolution(FEATURES, use_bias=False)
-    loss = lambda kernel, x: jnp.sum(layer.apply({"params": {"kernel": kernel}}, x) ** 3)
-    return jax.jit(jax.grad(loss), **jit).lower(kernel, x).compile(), (kernel, x)
-
-
-def test_the_gradient_is_the_same_with_this_xlas_options():
-    options = convolution.compiler_options()
-    plain, arguments = gradient()
-    quick, _ = gradient(compiler_options=options)
-    assert options
-    expected = plain(*arguments)
-    scale = float(jnp.abs(expected).max())
-    # Sums of 240 products of order one, in another order.
-    np.testing.assert_allclose(quick(*arguments), expected, atol=1e-5 * scale)
-
-
-def test_there_are_no_options_on_other_platforms(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert convolution.compiler_options.__wrapped__() == {}
-
-
-def test_there_are_no_options_where_xla_does_not_know_them(monkeypatch):
-    name = "xla_cpu_experimental_ynn_fusion_type"
-    monkeypatch.setattr(convolution, "CPU_OPTION", "xla_cpu_no_such_option")
-    assert convolution.compiler_options.__wrapped__() == {}
-    monkeypatch.setattr(convolution, "CPU_OPTION", name)
-    assert list(convolution.compiler_options.__wrapped__()) == [name]
