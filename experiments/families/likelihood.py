@@ -70,7 +70,10 @@ def bits_held_out(
 
 
 def per_dimension(setting: Setting, nats: float) -> float:
-    """Bits per dimension from the mean log likelihood of scaled examples; for points, bits of unscaled ones."""
+    """Bits per dimension from the mean log likelihood of scaled examples.
+
+    For points they are the bits of the density of unscaled examples.
+    """
     size = int(np.prod(setting.event))
     volume = size * np.log(setting.std) if setting.grey_values is None else 0.0
     return float((volume - nats) / (size * np.log(2)))
