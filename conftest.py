@@ -1,14 +1,15 @@
-"""What every test and doctest runs under; loaded before jax is imported.
+"""Settings of every test and doctest, made before jax is imported.
 
-Eight simulated devices, no silent broadcasting between ranks, an error when a random key is used
-twice, and compiled programs kept in `.cache/` from one run to the next.
+There are eight simulated devices. Broadcasting between ranks and using a random key twice are errors.
+Compiled programs are cached in `.cache/` for the next run.
 """
 
 import os
 from pathlib import Path
 
-# Read once, when jax starts its CPU client: more threads than devices, or collectives hang; and the least
-# optimisation, since small networks take longer to compile than to run (two thirds of the time in all).
+# JAX reads these once, when its CPU client starts. Collectives hang unless there are more threads than
+# devices. Optimisation is off because small networks take longer to compile than to run: this takes a third
+# off the total time.
 os.environ["NPROC"] = "32"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (

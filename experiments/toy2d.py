@@ -2,11 +2,11 @@
 
     python -m experiments.toy2d
 
-A network learns the score of two unequal modes far apart by denoising score matching at all noise
-levels. Langevin dynamics at one small level never crosses from mode to mode, so its mode weights
-are those of the starting point; annealed through sigma_1 > ... > sigma_L it gets them right. The
-exact score is known at every level, and the learned one is held against it. `--objective` and
-`--model energy` learn it in the lecture's other ways.
+A network learns the score of two unequal modes far apart by denoising score matching at all noise levels.
+Langevin dynamics at one small level never crosses from mode to mode, so its mode weights depend on the
+starting points only. Annealed Langevin dynamics, through sigma_1 > ... > sigma_L, gets the weights right. The
+exact score is known at every level, and the learned score is compared with it. `--objective` and
+`--model energy` select the lecture's other ways to learn the score.
 """
 
 import dataclasses
@@ -44,27 +44,27 @@ class Config(BaseConfig):
     weight: float = 0.7
     """Weight of the heavier mode."""
     points: int = 100_000
-    """Draws from the mixture to train on."""
+    """Number of draws from the mixture in the training set."""
     objective: Literal["denoising", "implicit", "sliced", "finite_difference"] = "denoising"
-    """What is minimised; all but denoising are given points of p_sigma, and no noise to find."""
+    """Objective of training; denoising predicts the added noise, the others see draws of p_sigma only."""
     model: Literal["field", "energy"] = "field"
-    """The network is the score itself, or the energy whose gradient is."""
+    """field: the network is the score; energy: the score is the gradient of an energy."""
     activation: Literal["silu", "softplus", "elu", "relu"] = "silu"
     """Nonlinearity of the network."""
     width: int = 96
     """Width of the network."""
     depth: int = 2
-    """Residual blocks of the network."""
+    """Number of residual blocks of the network."""
     sigma_min: float = 0.15
-    """The smallest noise level, sigma_L; plain Langevin dynamics stays at it."""
+    """Smallest noise level, sigma_L; plain Langevin dynamics stays at this level."""
     sigma_max: float = 8.0
-    """The largest noise level, sigma_1."""
+    """Largest noise level, sigma_1."""
     levels: int = 30
-    """How many levels, L."""
+    """Number of noise levels, L."""
     langevin_steps: int = 50
-    """Langevin steps at each level, T."""
+    """Number of Langevin steps at each level, T."""
     step_size: float = 0.15
-    """The Langevin step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+    """Langevin step at level l in units of sigma_l^2, epsilon / sigma_L^2."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -75,7 +75,8 @@ class Config(BaseConfig):
         for name in ("points", "width", "depth", "langevin_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.levels >= 2, "levels", self.levels, "must be at least 2")
-        # Each trace, and each energy, takes a derivative that the activation must have (diagnostics.kinked).
+        # A trace and an energy take one derivative each, and training cannot see jumps in the last one
+        # (diagnostics.kinked).
         derivatives = (self.objective != "denoising") + (self.model == "energy")
         smooth = {"relu": 0, "elu": 1}.get(self.activation, 2)
         blind = f"--objective {self.objective} --model {self.model}"
@@ -109,7 +110,7 @@ def build(config: Config) -> Experiment:
 
 
 def score_of(config: Config, network: MLP, sigma_data: float) -> ParametricScore:
-    """Returns the score: the network, preconditioned, or the gradient of an energy made of the network."""
+    """Returns the score: the preconditioned network, or the gradient of an energy made of the network."""
     if config.model == "field":
         return preconditioned(network.apply, sigma_data)
     log_density = preconditioned_log_density(network.apply, sigma_data)
@@ -117,8 +118,8 @@ def score_of(config: Config, network: MLP, sigma_data: float) -> ParametricScore
 
 
 def loss(config: Config, score: ParametricScore, params: Params, context, batch):
-    """Score matching at all noise levels, sigma uniform in its logarithm, every level weighted by sigma^2."""
-    # A little beyond the levels that are sampled: the ends are where a fit is worst.
+    """Score matching at all noise levels: log sigma is uniform, and every level has the weight sigma^2."""
+    # The range is wider than in sampling, because a fit is worst at the ends of its range.
     schedule = noise.geometric(config.sigma_min / 2, config.sigma_max * 1.25)
     weight = None if config.objective == "denoising" else objectives.sigma_squared
     objective = objectives.over_levels(objective_of(config), schedule, weight=weight)
@@ -127,7 +128,7 @@ def loss(config: Config, score: ParametricScore, params: Params, context, batch)
 
 
 def objective_of(config: Config) -> objectives.Objective:
-    """Returns the objective of --objective, for clean x: all but denoising are given noisy points."""
+    """Returns the objective that --objective selects, for clean x; all but denoising add noise to x first."""
     if config.objective == "denoising":
         return objectives.noise_conditional
 
@@ -145,7 +146,7 @@ def objective_of(config: Config) -> objectives.Objective:
 
 
 def langevin_step(config: Config) -> samplers.Sampler:
-    """Returns one Langevin step, for both samplers; at sigma_L they take the same step."""
+    """Returns the Langevin step of both samplers; at sigma_L it is the same for both."""
     epsilon = config.step_size * config.sigma_min**2
     return samplers.langevin(samplers.annealed(epsilon, config.sigma_min))
 
@@ -157,7 +158,7 @@ def sigma_grid(config: Config) -> Array:
 
 def sample_plain(config: Config, score: ParametricScore, params: Params, keys: Key) -> Array:
     """Returns x after as many Langevin steps as the annealed sampler takes, all at sigma_L."""
-    # The annealed sampler starts at the same points.
+    # `generate` uses the same key for the starting points, so both samplers start at the same points.
     x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
     sigmas = jnp.full(config.levels * config.langevin_steps + 1, config.sigma_min)
     return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), langevin_step(config))[
@@ -173,7 +174,7 @@ def sample_annealed(config: Config, score: ParametricScore, params: Params, keys
 
 
 BIN_EDGES = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""The edges of the bins of the loss by noise level."""
+"""Edges of the noise levels' bins, for the logged loss."""
 
 
 def evaluate(config: Config, mixture, score, sigmas, params, samples) -> dict:
@@ -210,7 +211,7 @@ def table(metrics: dict) -> list[tuple[str, ...]]:
 
 
 def report(mixture, score, points, sigma_min, params, samples, history, folder: Path) -> list[Path]:
-    """Draws the story in one figure, and the loss at every noise level."""
+    """Draws data, scores and samples in one figure, and the loss by noise level in another."""
     field_at = 1.0
     grid = np.stack(np.meshgrid(*2 * [np.linspace(-6, 6, 19)]), axis=-1).reshape(-1, 2)
     grid, sigma = jnp.asarray(grid, jnp.float32), jnp.full(19 * 19, field_at)

@@ -1,4 +1,4 @@
-"""One loss or several players: gradients in parts, and who sees what."""
+"""Updates of one loss or of several players: gradients in parts, and the parameters that each loss sees."""
 
 import functools
 

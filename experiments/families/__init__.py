@@ -1,7 +1,11 @@
 """The families of generative models that `experiments.trilemma` compares, one file each.
 
-All see the same data (setting.py), are trained by the launcher like every other experiment, for as many steps
-as a budget of FLOPs allows (budget.py), and are judged alike (judging.py). A family's module has a `Config`,
-whose defaults are its recipe but for what a data set needs otherwise (recipes.py), `build(config) ->
-Experiment`, and `evaluations(config)`: those of the network that a sample of each of its samplers costs.
+All families use the same data (setting.py) and the same metrics (judging.py). The launcher trains them like
+every other experiment, for as many steps as a budget of FLOPs allows (budget.py).
+
+The module of a family has:
+
+- `Config`: its flags. The defaults are the recipe for digits; overrides.py has the changes for other data.
+- `build(config) -> Experiment`.
+- `evaluations(config)`: the number of network evaluations for a sample, by sampler.
 """

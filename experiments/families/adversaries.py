@@ -1,4 +1,4 @@
-"""What GAN and denoising diffusion GAN share: flags, networks, two optimisers, the penalty."""
+"""Common parts of the GAN and the denoising diffusion GAN: flags, discriminator, optimisers, R1 penalty."""
 
 import dataclasses
 from functools import partial
@@ -22,7 +22,7 @@ def adam(rate: float) -> Optimizer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
-    """The flags of both."""
+    """Flags of both families."""
 
     width: int = 192
     depth: int = 3
@@ -31,21 +31,21 @@ class Config(family.Config):
     discriminator_width: int = 192
     """Width of a dense discriminator."""
     discriminator_depth: int = 3
-    """Layers of a dense discriminator."""
+    """Number of layers of a dense discriminator."""
     embedding: int = 128
-    """Width of the noise level's embedding in dense networks."""
+    """Width of the embedding of the noise level in dense networks."""
     discriminator_channels: int = 32
-    """Channels of a convolutional one, at the largest images."""
+    """Number of channels of a convolutional discriminator at full resolution."""
     discriminator_multipliers: tuple[int, ...] = (1, 2, 4)
-    """Of these channels; each has half the side of the one before."""
+    """Multiples of these channels, one for each level; each level has half the side of the previous one."""
     group: int = 4
-    """Examples of which the discriminator sees how much they differ."""
+    """Number of examples in a group; the discriminator sees how much the examples of a group differ."""
     latent: int = 64
-    """Numbers in the latent z ~ N(0, I)."""
+    """Dimension of the latent z ~ N(0, I)."""
     penalty: float = 0.5
-    """gamma, the weight of R1, at the steps at which it is computed."""
+    """Weight gamma of the R1 penalty at the steps that compute it; 0 for no penalty."""
     interval: int = 1
-    """R1 is computed every so many steps."""
+    """Number of steps from one computation of the R1 penalty to the next."""
     ema_decay: float = 0.998
 
     def __post_init__(self):
@@ -63,7 +63,7 @@ class Config(family.Config):
 
 
 def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Discriminator:
-    """Returns the network; a pair of examples is concatenated along the last axis."""
+    """Returns the network. Its input is an example, or two examples concatenated along the last axis."""
     if setting.dense:
         return DenseDiscriminator(
             config.discriminator_width,
@@ -77,7 +77,10 @@ def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Disc
 
 
 def players(config: Config, discriminator_loss: Loss, generator_loss: Loss) -> dict[str, Any]:
-    """Returns the Experiment's `players`, the discriminator first, and whose average is kept."""
+    """Returns two fields of the Experiment: `players`, and `averaged`, which selects the generator.
+
+    The discriminator takes its turn first.
+    """
     discriminator = Player(discriminator_loss, config.discriminator_optimizer)
     generator = Player(generator_loss, config.optimizer)
     return {
@@ -87,7 +90,7 @@ def players(config: Config, discriminator_loss: Loss, generator_loss: Loss) -> d
 
 
 def penalised(config: Config, step, losses: jnp.ndarray, penalty) -> jnp.ndarray:
-    """Returns the mean of the losses, with gamma R1 at the steps that have it."""
+    """Returns the mean of the losses, plus the mean of gamma R1 at every `interval`-th step."""
     if config.penalty == 0:
         return losses.mean()
     lazily = partial(adversarial.lazy, step, config.interval)

@@ -1,4 +1,4 @@
-"""Equal budgets: how many training steps of a family so many FLOPs are."""
+"""Equal budgets: the number of training steps that a family gets for a number of FLOPs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from jaxscore.launch.experiment import Experiment
 
 
 def cost(build: Callable[[Config], Experiment], config: Config) -> float:
-    """FLOPs of a training step: those of all products in the program that is compiled for one device.
+    """FLOPs of a training step: the FLOPs of all products in the program compiled for one device.
 
-    Loops are multiplied out, which XLA's own count does not do: a flow's layers are one. Of a gradient
-    penalty that is computed every `interval` steps, that part of its cost.
+    The body of a loop counts once for each pass. XLA's own count has it once, and the layers of a flow are a
+    loop. A gradient penalty that is computed every `interval` steps counts with 1 / interval of its FLOPs.
     """
     if not getattr(config, "penalty", 0.0):
         return _flops(build(config))
@@ -32,6 +32,6 @@ def _flops(experiment: Experiment) -> float:
 
 
 def within(build: Callable[[Config], Experiment], config: Config, flops: float) -> tuple[Config, float]:
-    """The configuration with as many steps as `flops` pay for, at least one, and what a step costs."""
+    """The configuration with the number of steps that cost `flops`, at least one, and the FLOPs of a step."""
     each = cost(build, config)
     return dataclasses.replace(config, steps=max(round(flops / each), 1)), each

@@ -1,11 +1,11 @@
-"""The denoising diffusion GAN (Xiao et al. 2022): T large denoising steps, each a conditional GAN's draw.
+"""The denoising diffusion GAN (Xiao et al. 2022): T large denoising steps, each drawn by a conditional GAN.
 
     python -m experiments.families.ddgan --data digits --denoising-steps 4
     python -m experiments.families.ddgan --preset cifar10 --data-dir ~/tensorflow_datasets
 
-See jaxscore/adversarial/denoising.py for the method. T = 1 is a GAN whose generator and discriminator are
-also shown the noise that is denoised, and nearly that of gan.py. The defaults differ from what was published,
-and from the published presets, in what short trainings gain by: --late, --shrink, and groups of 16.
+jaxscore/adversarial/denoising.py describes the method. T = 1 is nearly the GAN of gan.py, but its generator
+and its discriminator also see the noisy x. The defaults differ from the paper and from the published presets
+in three ways that improve short trainings: --late, --shrink, and groups of 16.
 """
 
 import dataclasses
@@ -36,19 +36,19 @@ class Config(adversaries.Config):
     group: int = 16
     interval: int = 4
     denoising_steps: int = 4
-    """T: steps from noise to data, 1, 2, 4 or 8 in the paper."""
+    """Number of steps from noise to data, T; 1, 2, 4 or 8 in the paper."""
     preset: str = "digits"
-    """Whose values the other flags have; an unknown name lists those that are known."""
+    """Recipe with the defaults of the other flags; an unknown name lists the known ones."""
     shrink: bool = True
-    """Networks see the x that is denoised as x / (1 + sigma^2); not so as published: / sqrt(1 + sigma^2)."""
+    """Show the networks x / (1 + sigma^2); the paper shows them x / sqrt(1 + sigma^2)."""
     late: bool = True
-    """Steps are trained as often as there are data in what they make; not so as published: equally often."""
+    """Train each step in proportion to the scale of the data in its result; in the paper, equally often."""
     bounded: bool = False
-    """As published: pixels are scaled to -1..1, and the generator's go through tanh."""
+    """Scale pixels to -1..1 and end the generator with tanh, as in the paper."""
     flip: bool = False
-    """Mirror every second training image."""
+    """Mirror each training image with probability 1/2."""
     mapping: int = 4
-    """Layers of the mapping network from z to the modulation; of a U-Net."""
+    """Number of layers of a U-Net's mapping network, from z to the modulation."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,9 +107,10 @@ def build(config: Config) -> Experiment:
 
 
 def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
-    """generate(params, x, sigma, z), discriminate(params, x_next, x, sigma), and init(key) of both's params.
+    """Returns generate(params, x, sigma, z), discriminate(params, x_next, x, sigma) and init(key) -> params.
 
-    Both see x as the configuration says, and the discriminator x_next in the variance-preserving scale.
+    `init` returns the parameters of both networks. Both networks get x in the scale that --shrink selects;
+    the discriminator gets x_next in the variance-preserving scale.
     """
     condition = denoising.shrunk if config.shrink else denoising.variance_preserving
     discriminator = adversaries.discriminator(config, setting)
@@ -127,7 +128,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
         return bound(generator.apply(params, *inputs(x, c_noise, z)))
 
     def discriminate(params, x_next, x, sigma):
-        # The level below each example's own, by which x_next is scaled.
+        # x_next is scaled by its own sigma, the level that follows the level of x.
         number = jnp.argmin(jnp.abs(sigmas[None, :-1] - sigma[:, None]), axis=1)
         pair = (
             denoising.variance_preserving(x_next, sigmas[number + 1]),

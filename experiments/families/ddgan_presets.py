@@ -1,8 +1,8 @@
-"""The published recipes of the denoising diffusion GAN, as far as they are one of data and numbers.
+"""The published recipes of the denoising diffusion GAN: data, constants, and sizes of the networks.
 
-Constants are those of Xiao et al. 2022, appendix (tables 6 and 7); epochs are steps of its
-batches. The networks are this library's: sizes, channels, attention and latents are as published, the
-blocks are the U-Net's and the discriminator's own.
+The constants are from Xiao et al. 2022, appendix (tables 6 and 7); epochs are converted to steps of the
+published batch. Sizes, channels, attention and latents are as published. The blocks of the networks are the
+blocks of this library's U-Net and discriminator.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from experiments.families.family import Convolutions
 from jaxscore.launch.config import Optimizer
 
 SMALL, LARGE = (2, 4, 8, 8), (2, 4, 8, 8, 8, 8, 8)
-"""The discriminators' multipliers of 64 channels: three halvings, and six."""
+"""Multiples of 64 channels in the discriminators: SMALL halves the sides three times, LARGE six times."""
 
 
 def _published(name: str, *, rates: tuple[float, float], **changes: Any) -> Config:
-    """The recipe with the generator's and the discriminator's rate; what all three share is here."""
+    """The preset with the rates of generator and discriminator, and the constants common to all three."""
     adam = lambda rate: Optimizer(
         learning_rate=rate, warm_up=0, decay=1.0, fall="cosine", final=1e-5, b1=0.5, b2=0.9
     )
@@ -82,4 +82,4 @@ PRESETS: dict[str, Config] = {
         ema_decay=0.999,
     ),
 }
-"""By name. `folder:celeba_hq_256` is a folder of the 30,000 images at 256 pixels, or of larger ones."""
+"""Recipes by name. `folder:celeba_hq_256` is a folder of the 30,000 images at 256 pixels or larger."""

@@ -2,7 +2,7 @@
 
     python -m experiments.families.ddpm --data digits
 
-Besides the 1,000 ancestral steps a few deterministic ones, DDIM's (Song et al. 2021): Euler's method on the
+A second sampler takes a few deterministic steps of DDIM (Song et al. 2021), which is Euler's method on the
 probability flow.
 """
 
@@ -21,14 +21,14 @@ from jaxscore.types import right
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
-    """Noise prediction at t uniform in 0..1, 1,000 ancestral steps, and a few of DDIM."""
+    """Noise prediction at t uniform in t_min..1, sampled with 1,000 ancestral steps or a few DDIM steps."""
 
     ancestral_steps: int = 1000
-    """Steps of the ancestral sampler."""
+    """Number of steps of the ancestral sampler."""
     ddim_steps: int = 10
-    """Steps of the deterministic sampler."""
+    """Number of steps of the deterministic sampler, DDIM."""
     t_min: float = 1e-3
-    """Where the process is stopped, of 0..1."""
+    """Smallest time of the process, between 0 (data) and 1 (noise)."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,6 +1,8 @@
-"""Diffusion as EDM has it (Karras et al. 2022): a preconditioned denoiser, sampled by Heun's method.
+"""Diffusion as in EDM (Karras et al. 2022): a preconditioned denoiser, sampled by Heun's method.
 
-python -m experiments.families.edm --data digits
+    python -m experiments.families.edm --data digits
+
+One training gives a sampler for each number of levels in --levels.
 """
 
 import dataclasses
@@ -15,18 +17,18 @@ from jaxscore.score import preconditioned
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
-    """A score network at ln sigma ~ N(mean, std^2), and Heun's method with many levels and with few."""
+    """A score network, trained at ln sigma ~ N(mean, std^2); Heun's method with many levels and with few."""
 
     sigma_mean: float = -0.5
     """Mean of ln sigma in training; the data have standard deviation 1."""
     sigma_std: float = 1.3
     """Standard deviation of ln sigma in training."""
     sigma_min: float = 0.02
-    """The last level before zero."""
+    """Smallest noise level of sampling, the last one before zero."""
     sigma_max: float = 40.0
-    """The first level."""
+    """Largest noise level, where sampling starts."""
     levels: tuple[int, ...] = (18, 5)
-    """Of Heun's method: a sampler for each; n levels cost 2 n - 1 evaluations."""
+    """Numbers of levels, with a sampler for each; Heun's method with n levels costs 2 n - 1 evaluations."""
 
     def __post_init__(self):
         super().__post_init__()

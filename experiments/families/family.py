@@ -1,4 +1,4 @@
-"""What the families share: flags, networks by the kind of data, and the parts of an Experiment."""
+"""Common parts of the families: flags, a network for the kind of data, and the fields of an Experiment."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,16 +23,16 @@ from jaxscore.updates import Loss
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convolutions:
-    """The size of a U-Net, for images of more than 192 numbers; smaller examples get dense layers."""
+    """Size of convolutional networks: for images of more than 192 numbers, and for all images of the VAE."""
 
     channels: int = 32
-    """Channels at the full resolution."""
+    """Number of channels at full resolution."""
     multipliers: tuple[int, ...] = (1, 2, 2)
-    """Multiples of these channels, one for each level; a level has half the side of the one before."""
+    """Multiples of these channels, one for each level; each level has half the side of the previous one."""
     blocks: int = 1
-    """Residual blocks of each level."""
+    """Number of residual blocks at each level."""
     attention: tuple[int, ...] = ()
-    """Levels with attention, by number."""
+    """Numbers of the levels with attention; 0 is full resolution."""
 
     def __post_init__(self):
         least = min((self.channels, self.blocks, len(self.multipliers), *self.multipliers))
@@ -41,21 +41,21 @@ class Convolutions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    """The flags that all families have."""
+    """Flags of all families."""
 
     workdir: Path = Path("runs/families")
     data: str = "digits"
-    """25gaussians, stacked_digits, or a data set of jaxscore.data."""
+    """Data set: 25gaussians, stacked_digits, or a name of jaxscore.data.load; an unknown name lists them."""
     data_dir: Path | None = None
-    """Where it is, if not in its usual place."""
+    """Folder of the data set, if it is not in its usual place."""
     size: int | None = None
-    """Resolution, for sets of photographs."""
+    """Side of the images in pixels, for data sets of photographs."""
     width: int = 256
     """Width of dense networks."""
     depth: int = 4
-    """Depth of dense networks."""
+    """Number of layers or blocks of dense networks."""
     octaves: int = 0
-    """Fourier features of dense networks' inputs, down to 2^-octaves standard deviations; for points."""
+    """Octaves of Fourier features of dense networks' inputs; they resolve 2^-octaves standard deviations."""
     convolutions: Convolutions = dataclasses.field(default_factory=Convolutions)
     batch: int = 128
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
@@ -74,7 +74,7 @@ class Config(BaseConfig):
 
 
 def score_network(config: Config, setting: Setting) -> MLP | UNet:
-    """Returns the network that DDPM, NCSN and EDM have in common."""
+    """Returns the network of DDPM, NCSN and EDM: an MLP for small examples, otherwise a U-Net."""
     if setting.dense:
         return MLP(width=config.width, depth=config.depth, octaves=config.octaves, remat=config.remat)
     return UNet(**dataclasses.asdict(config.convolutions), remat=config.remat)
@@ -91,13 +91,18 @@ def experiment(
     bits: Callable[[Params], float] | None = None,
     **rest: Any,
 ) -> Experiment:
-    """Returns the Experiment of a family, whose losses and samplers work in scaled coordinates.
+    """Returns the Experiment of a family.
+
+    The losses get scaled examples, and the samplers return scaled examples (`Setting.scaled`). The Experiment
+    converts the samples to the units of the data.
 
     Args:
-        name: of the experiment.
-        config, setting: flags and data.
+        name: name of the experiment.
+        config: flags.
+        setting: data set.
         samplers: sampler(params, keys) -> samples, by the name in the table.
-        loss, players: one of both, as an Experiment has it.
+        loss: loss of the Experiment, unless it has `players`.
+        players: players of the Experiment, unless it has a `loss`.
         bits: bits(params) -> held-out bits per dimension, if the family has a likelihood.
         rest: further fields of the Experiment.
     """
@@ -129,7 +134,7 @@ def experiment(
 
 
 def averaged(objective: Callable, score: ParametricScore) -> Loss:
-    """Returns the loss of an objective of `objectives.over_levels`: its mean over the batch."""
+    """Returns the loss of an Experiment: the batch mean of an objective made by `objectives.over_levels`."""
     return lambda params, context, batch: (
         objective(partial(score, params), context.key, batch["x"]).mean(),
         {},
@@ -139,10 +144,10 @@ def averaged(objective: Callable, score: ParametricScore) -> Loss:
 def drawn(
     score: ParametricScore, event: tuple[int, ...], sigmas: Array, sampler: samplers.Sampler
 ) -> Callable[[Params, Key], Array]:
-    """Returns sampler(params, keys) of an Experiment, a sample for each key."""
+    """Returns sampler(params, keys) of an Experiment, which draws a sample for each key."""
     return lambda params, keys: samplers.generate(keys, event, sigmas, partial(score, params), sampler)
 
 
 def zeros(setting: Setting, n: int = 1) -> tuple[jax.Array, jax.Array]:
-    """Returns n examples and their c_noise, for the initialisation of a network."""
+    """Returns n examples of zeros and their c_noise, for the initialisation of a network."""
     return jnp.zeros((n, *setting.event)), jnp.zeros(n)

@@ -2,8 +2,8 @@
 
     python -m experiments.families.flow --data digits
 
-Pixels are dequantised by noise uniform over a grey value's width, whose log likelihood bounds the bits from
-above (Theis et al. 2016, section 3.1); of points it is exact.
+Pixels are dequantised: uniform noise over the width of a grey value is added to each. Their bits are then an
+upper bound (Theis et al. 2016, section 3.1). For points the density is exact.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from jaxscore.launch.flags import FlagError, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
-    """Coupling layers, each of which moves half of the numbers by what it reads off the other half."""
+    """Coupling layers: each one changes half of the numbers, depending on the other half."""
 
     layers: int = 6
-    """How many couplings."""
+    """Number of coupling layers."""
     knots: int = 6
-    """Of each rational quadratic spline; 0 for affine couplings."""
+    """Number of knots of each rational quadratic spline; 0 for affine couplings."""
     reach: float = 5.0
-    """Splines act within so many standard deviations; what is beyond stays."""
+    """Range of the splines in standard deviations; values outside are unchanged."""
     width: int = 128
     depth: int = 1
     probes: int = 16
-    """Draws of the dequantisation for the bound on the data held out."""
+    """Number of draws of the dequantisation noise for the bits of the held-out set."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,7 +56,7 @@ def build(config: Config) -> Experiment:
     cell = 0.0 if setting.grey_values is None else 1 / (setting.grey_values * setting.std)
 
     def log_density(params, keys, x):
-        """Of x with noise within its grey value's cell, in nats, [b], a key for each."""
+        """Log density in nats, [b], of x plus uniform noise over its grey value's cell; a key for each x."""
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (size,), minval=-0.5, maxval=0.5))(keys)
         return join(params).log_prob(x.reshape(len(x), size) + cell * uniform)
 
@@ -69,7 +69,10 @@ def build(config: Config) -> Experiment:
         return jax.vmap(join(params).bijection.transform)(z).reshape(-1, *setting.event)
 
     def log_probability(params, keys, x):
-        """Of grey values, from below: the mean density over their cells, times a cell's volume."""
+        """Unbiased estimate of a lower bound of log P(grey values): log density + log volume of a cell.
+
+        The bound is the mean over noise in the cell (Jensen's inequality). For points it is the log density.
+        """
         return log_density(params, keys, x) + (size * np.log(cell) if cell else 0.0)
 
     return family.experiment(
@@ -86,9 +89,10 @@ def build(config: Config) -> Experiment:
 
 
 def flow(config: Config, size: int):
-    """make(key) -> parameters by number, and join(parameters) -> flowjax's distribution.
+    """Returns make(key) -> parameters by number, and join(parameters) -> distribution of flowjax.
 
-    Raises FlagError if flowjax is not there.
+    Raises:
+        FlagError: if flowjax is not installed.
     """
     try:
         import equinox
@@ -113,7 +117,7 @@ def flow(config: Config, size: int):
 
     trainable = lambda leaf: isinstance(leaf, paramax.NonTrainable)
     learned = lambda tree: equinox.partition(tree, equinox.is_inexact_array, is_leaf=trainable)
-    # Without arrays of its own, the structure: permutations, activations, what is not learned.
+    # `fixed` has all that is not learned, such as permutations; a resumed run needs the same ones: one seed.
     _, fixed = learned(whole(keys.stream(config.seed, Stream.INIT)))
     structure = jax.tree.structure(learned(whole(keys.stream(config.seed, Stream.INIT)))[0])
 

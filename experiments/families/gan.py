@@ -2,7 +2,7 @@
 
     python -m experiments.families.gan --data digits
 
-One evaluation a sample; nothing in its loss makes the generator cover what the data do.
+A sample costs one evaluation of the network. Nothing in the loss makes the generator cover all modes.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ def build(config: Config) -> Experiment:
 
 
 def generator_of(config: Config, setting: settings.Setting) -> DenseGenerator | Decoder:
-    """The network from z to an example."""
+    """Returns the network from z to an example."""
     if setting.dense:
         return DenseGenerator(setting.event, config.width, config.depth)
     return Decoder(setting.event, config.convolutions.channels, config.convolutions.multipliers)

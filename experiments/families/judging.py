@@ -1,8 +1,8 @@
-"""How every family is judged: by features, by modes where they can be counted, and by memorisation.
+"""Metrics of every family: distances in features, modes where they can be counted, and memorisation.
 
-Features are those of a classifier where there are classes, principal components of unlabelled images, and of
-points the coordinates. Each result says of how many samples, against how many examples and which ones, in
-which features and rounded how: `settings`.
+The features are the last hidden layer of a classifier if the data have classes, principal components for
+images without labels, and the coordinates for points. `settings` in each result has the number of samples,
+the number and the hash of the reference examples, the features, and the rounding.
 """
 
 import functools
@@ -19,21 +19,21 @@ from jaxscore import data, metrics
 from jaxscore.launch import plots
 
 MOST = 2000
-"""Samples and examples, at most, that distances and neighbours are taken of; modes are counted in all."""
+"""Maximum number of samples and of examples for distances and neighbours; modes use all samples."""
 
 HALVES = 20
-"""Halves of samples and examples that intervals are made of: their widths are known to 16 %."""
+"""Number of random halves for an interval; the standard error of its width is then 16 %."""
 
 COLUMNS = ("frechet", "precision", "recall", "density", "coverage", "memorisation")
 
 
 class Judge(NamedTuple):
-    """Functions of examples that have been rounded, and what they are held against."""
+    """Functions of rounded examples, and the reference examples that samples are compared with."""
 
     features: Callable[[np.ndarray], np.ndarray]
     predict: Callable[[np.ndarray], np.ndarray] | None
     modes: Callable[[np.ndarray], tuple[np.ndarray, int]] | None
-    """examples -> the number of each one's mode, and how many modes there are"""
+    """modes(examples) -> the mode of each example, and the number of modes there are."""
     reference: np.ndarray
     labels: np.ndarray
     about: dict[str, Any]
@@ -41,7 +41,7 @@ class Judge(NamedTuple):
 
 @functools.cache
 def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> Judge:
-    """That of a data set; its classifier is fitted once, and every family judged by it."""
+    """Returns the Judge of a data set. The cache makes all families use one classifier, fitted once."""
     setting = settings.of(name, folder, size)
     numbers = np.linspace(0, len(setting.train) - 1, min(MOST, len(setting.train))).astype(int)
     reference, labels = np.asarray(setting.train[numbers]), setting.labels[numbers]
@@ -68,7 +68,10 @@ def judge_of(name: str, folder: Path | None = None, size: int | None = None) -> 
 
 
 def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
-    """A classifier of single digits looks at each channel; how often it is right was seen on a fifth."""
+    """Returns the Judge of stacked digits: a classifier of single digits, applied to each channel.
+
+    `classifier_accuracy` is measured on a fifth of the digits, for a classifier fitted to the other digits.
+    """
     digits, classes, _ = data.digits()
     held = np.arange(len(digits)) % 5 == 0
     _, predict = classifier(digits[~held], classes[~held])
@@ -83,7 +86,7 @@ def _stacked(reference: np.ndarray, labels: np.ndarray) -> Judge:
 
 
 def evaluate(setting: Setting, bits, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Every sampler's samples, judged; `bits` besides, where the family has a density or a bound of it."""
+    """Returns metrics of each sampler's samples, and `bits` if the family has a density or a bound of it."""
     found = judge_of(*setting.source)
     rounded = _rounding(setting)
     held_out, train = np.asarray(setting.held_out)[:MOST], _all(setting.train)
@@ -109,9 +112,9 @@ def _judged(found: Judge, x: np.ndarray, split) -> dict[str, float]:
 
 
 def _reaches(found: Judge, x: np.ndarray) -> dict[str, float]:
-    """Half the widths of 95 % intervals: how far other samples and data would move what `_judged` finds.
+    """Half-widths of 95 % intervals of the metrics: their variation with other samples and other data.
 
-    Of one training; with another seed it may move further.
+    They do not include the variation between trainings.
     """
     ours, theirs = found.features(x[:MOST]), found.features(found.reference)
     names = "frechet", "kid", "precision", "recall"
@@ -131,13 +134,13 @@ def _rounding(setting: Setting) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _all(train: data.Examples) -> np.ndarray:
-    """What was trained on: all, or of more than 10,000 examples so many, spread evenly."""
+    """Returns the training examples, or 10,000 of them at even distances if there are more."""
     numbers = np.linspace(0, len(train) - 1, min(10_000, len(train))).astype(int)
     return np.asarray(train[numbers])
 
 
 def table(results: dict) -> list[tuple[str, ...]]:
-    """A row for each sampler, with the metrics that it has."""
+    """Returns a row for each sampler, with the metrics that it has."""
     rows = results["samplers"]
     columns = [name for name in (*COLUMNS, "modes", "mode_kl") if any(name in row for row in rows.values())]
     show = lambda row: (f"{row[name]:.3f}" if name in row else "" for name in columns)
@@ -145,7 +148,7 @@ def table(results: dict) -> list[tuple[str, ...]]:
 
 
 def report(setting: Setting, params, samples, history, folder: Path) -> list[Path]:
-    """A grid of each sampler's samples."""
+    """Draws a grid of samples for each sampler, and returns the path of the picture."""
     with plots.page(folder / "samples.png", columns=len(samples), size=4.0) as axes:
         for place, (name, x) in zip(axes, samples.items(), strict=True):
             draw(place, x, name)
@@ -153,7 +156,7 @@ def report(setting: Setting, params, samples, history, folder: Path) -> list[Pat
 
 
 def draw(axes, x: np.ndarray, title: str) -> None:
-    """64 images, or all points."""
+    """Draws the first 64 images, or all points."""
     if x.ndim == 2:
         plots.points(axes, x, title)
     else:

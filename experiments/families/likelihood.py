@@ -1,7 +1,7 @@
-"""Likelihoods in bits: of pixels cut into grey values, of points by their density.
+"""Held-out bits per dimension for the VAE and the flow.
 
-Of the VAE and the flow. Both have a log density, or a bound of it, that depends on a draw of noise; what is
-reported is its mean over draws, of examples that were held out.
+For pixels they are the bits of grey values, for points the bits of the density. Both families' estimates
+depend on random noise, so the mean over several draws is reported.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ LOG_TWO_PI = float(np.log(2 * np.pi))
 
 
 def log_normal(setting: Setting, x, mean, log_scale) -> jax.Array:
-    """log p(x) of N(mean, scale^2) in nats, [b]: of points its density, of pixels the bin's probability.
+    """log p(x) of N(mean, scale^2) in nats, [b]: the log density for points.
 
-    The first and the last grey value have all that is beyond them.
+    For pixels it is the log probability of the grey value's bin; the first and the last bin are infinite.
     """
     event, scale = tuple(range(1, x.ndim)), jnp.exp(log_scale)[None]
     if setting.grey_values is None:
@@ -36,8 +36,8 @@ def log_normal(setting: Setting, x, mean, log_scale) -> jax.Array:
 
 
 def log_probability(lower: jax.Array, upper: jax.Array) -> jax.Array:
-    """log(Phi(upper) - Phi(lower)), lower < upper, either infinite; accurate in both tails."""
-    # Where both are positive the same interval's mirror image is used, whose tail has all its digits.
+    """log(Phi(upper) - Phi(lower)) for lower < upper; either may be infinite. Accurate in both tails."""
+    # Phi near 1 loses its digits, Phi near 0 does not: positive intervals are mirrored.
     swap = lower > 0
     low, high = jnp.where(swap, -upper, lower), jnp.where(swap, -lower, upper)
     finite = lambda a, other: jnp.where(jnp.isinf(a), other, a)
@@ -51,21 +51,29 @@ def log_probability(lower: jax.Array, upper: jax.Array) -> jax.Array:
 def bits_held_out(
     setting: Setting, log_density: Callable[..., jax.Array], params: Any, *, draws: int, seed: int
 ) -> float:
-    """Bits per dimension of what was held out: -log2 of the density, the mean over examples and draws.
+    """Bits per dimension of the held-out set: the mean of -log2 p over examples and draws.
 
-    log_density(params, keys, x) is in nats, [b], of scaled examples; of pixels the probability of their grey
-    values, or a lower bound of either.
+    Args:
+        setting: data set.
+        log_density: log_density(params, keys, x) -> [b], in nats, for scaled examples: the log density of
+            points, the log probability of grey values, or a lower bound of either.
+        params: parameters of the family.
+        draws: number of draws of noise for each example.
+        seed: seed of the noise.
     """
     x = setting.scaled(jnp.asarray(setting.held_out))
     rows = noise.row_keys(keys.stream(seed, Stream.EVALUATE), len(x))
-    # The examples are an argument: as a constant XLA would spend longer folding them than computing.
+    # The examples are an argument: XLA would fold constants, which takes longer than the computation.
     mean = jax.jit(lambda params, keys, x, n: log_density(params, noise.fold_in(keys, n), x).mean())
     nats = np.mean([float(mean(params, rows, x, number)) for number in range(draws)])
     return per_dimension(setting, nats)
 
 
 def per_dimension(setting: Setting, nats: float) -> float:
-    """Bits per dimension of a mean log likelihood; of points that of the density of unscaled ones."""
+    """Bits per dimension from the mean log likelihood of scaled examples.
+
+    For points they are the bits of the density of unscaled examples.
+    """
     size = int(np.prod(setting.event))
     volume = size * np.log(setting.std) if setting.grey_values is None else 0.0
     return float((volume - nats) / (size * np.log(2)))

@@ -2,8 +2,9 @@
 
     python -m experiments.families.ncsn --data digits
 
-Levels in geometric progression, all equally likely in training, lambda = sigma^2; the last level is denoised
-(Song & Ermon 2020). The network is preconditioned, as EDM's: all diffusion families have the same one.
+The levels are a geometric progression, and training draws all of them equally often with the weight
+lambda = sigma^2. A denoising step at the last level ends the sampling (Song & Ermon 2020). The network is
+the one of the other diffusion families, preconditioned as in EDM.
 """
 
 import dataclasses
@@ -24,15 +25,15 @@ class Config(family.Config):
     """A score network at L levels, and T Langevin steps at each."""
 
     sigma_min: float = 0.05
-    """The last level, sigma_L; the data have standard deviation 1."""
+    """Smallest noise level, sigma_L; the data have standard deviation 1."""
     sigma_max: float = 10.0
-    """The first level, sigma_1."""
+    """Largest noise level, sigma_1."""
     levels: int = 200
-    """How many levels, L."""
+    """Number of noise levels, L."""
     langevin_steps: int = 2
-    """Langevin steps at each level, T."""
+    """Number of Langevin steps at each level, T."""
     step_size: float = 0.065
-    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+    """Langevin step at level l in units of sigma_l^2, epsilon / sigma_L^2."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,7 +45,7 @@ class Config(family.Config):
 
 
 def evaluations(config: Config) -> dict[str, int]:
-    """Returns the evaluations of the network for a sample; the denoising at the end is one."""
+    """Returns the evaluations of the network for a sample, by sampler; the final denoising step is one."""
     return {"annealed Langevin": samplers.evaluations(annealed(config), config.levels) + 1}
 
 
@@ -73,7 +74,7 @@ def build(config: Config) -> Experiment:
 
 
 def annealed(config: Config) -> samplers.Sampler:
-    """Returns T Langevin steps at each level."""
+    """Returns the sampler that takes T Langevin steps at each level."""
     step_size = samplers.annealed(config.step_size * config.sigma_min**2, config.sigma_min)
     return samplers.repeat(samplers.langevin(step_size), config.langevin_steps)
 

@@ -1,8 +1,8 @@
-"""What a family needs otherwise than its defaults, which are for digits: by data set.
+"""Changes of a family's flags by data set; the defaults are for digits.
 
-The 25 Gaussians are narrow, 0.018 of the spread of all: dense networks see them through Fourier features
-(`octaves`), a discriminator through one octave and with a penalty that lets it be as steep as they are. On
-points a small network, with more steps for the same budget, does better than a large one.
+Each of the 25 Gaussians is narrow: 0.018 of the standard deviation of all data. Dense networks therefore get
+Fourier features (`octaves`). A discriminator gets one octave, and a weak penalty that lets it be as steep as
+the Gaussians. On points a small network with more steps for the same budget does better than a large one.
 """
 
 import importlib
@@ -12,10 +12,10 @@ from experiments.families import adversaries
 from jaxscore.launch.config import Config, Optimizer
 
 IMAGES = "images"
-"""Any other data set: of images so large that networks are convolutions, which learn more slowly."""
+"""Stands for any other data set: its images need convolutional networks, which need lower learning rates."""
 
 SMALL = ("digits", "stacked_digits")
-"""What the defaults are for."""
+"""Data sets that the defaults are for."""
 
 _SLOWER: dict[str, Any] = {"optimizer": Optimizer(learning_rate=5e-4, decay=0.7)}
 _POINTS: dict[str, Any] = {"octaves": 5, "width": 128, "depth": 3}
@@ -50,11 +50,11 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "ncsn": _SLOWER,
     },
 }
-"""data set, or IMAGES -> family -> fields of its Config."""
+"""Fields of a family's Config, by data set (or IMAGES) and family."""
 
 
 def recipe(family: str, data: str) -> Config:
-    """The family's Config for the data set."""
+    """Returns the family's Config for the data set."""
     module = importlib.import_module(f"experiments.families.{family}")
     kind = data if data in (*CHANGES, *SMALL) else IMAGES
     return module.Config(data=data, **CHANGES.get(kind, {}).get(family, {}))

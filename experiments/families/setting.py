@@ -1,4 +1,4 @@
-"""The data that all families see: what is trained on, what is held out, and the coordinates of both.
+"""The data of all families: the training set, the held-out set, and the scaling of both.
 
 >>> setting = of("digits")
 >>> setting.event, len(setting.train), len(setting.held_out)
@@ -16,59 +16,62 @@ from jaxscore import data, mixtures
 from jaxscore.types import Array
 
 GRID = mixtures.grid25
-"""25 Gaussians: draws from its 25 modes of standard deviation 0.05, 2 apart."""
+"""Makes the mixture of 25gaussians: 25 modes of standard deviation 0.05, 2 apart."""
 
 DRAWN = {"25gaussians": 50_000, "stacked_digits": 50_000}
-"""The sets that are made here, and of how many examples they are."""
+"""Data sets that are drawn here, and their numbers of examples."""
 
 HELD_OUT = 0.1
-"""The share of all examples that no family is trained on."""
+"""Fraction of the examples that no family is trained on."""
 
 STATISTICS = 10_000
-"""Examples, at most, of which the mean and the spread are taken."""
+"""Maximum number of examples for the mean and the standard deviation, and in the held-out set."""
 
 
 class Setting(NamedTuple):
-    """A data set: scaled examples have mean 0 and variance 1 over all of their numbers."""
+    """A data set; scaled training examples have mean 0, and variance 1 over all of their numbers."""
 
     name: str
     train: data.Examples
     held_out: np.ndarray
     labels: np.ndarray
-    """Of the examples trained on."""
+    """Class labels of the training examples."""
     mean: np.ndarray
-    """[1, *event], of the examples trained on."""
+    """[1, *event], mean of the training examples."""
     std: float
     grey_values: int | None
-    """Parts of 1 that pixels come in; None of points."""
+    """Pixels are multiples of 1 / grey_values; None for points."""
     source: tuple
-    """What `of` was asked for."""
+    """Arguments of `of`."""
 
     @property
     def event(self) -> tuple[int, ...]:
-        """The shape of an example."""
+        """Shape of an example."""
         return self.train.shape[1:]
 
     @property
     def dense(self) -> bool:
-        """Whether examples are so small that dense layers do, in place of convolutions."""
+        """Whether examples are small enough for dense layers: at most 192 numbers."""
         return int(np.prod(self.event)) <= 192
 
     def scaled(self, x: Array) -> Array:
-        """(x - mean) / std, of examples as bytes or as they are."""
+        """(x - mean) / std; bytes are converted to 0..1 first."""
         return (data.pixels.unit(x) - self.mean) / self.std
 
     def restored(self, x: Array) -> Array:
-        """What `scaled` was made of, pixels clipped to 0..1."""
+        """x * std + mean, the inverse of `scaled`; pixels are clipped to 0..1."""
         x = x * self.std + self.mean
         return x if self.grey_values is None else jnp.clip(x, 0, 1)
 
 
 @functools.cache
 def of(name: str, folder: Path | None = None, size: int | None = None) -> Setting:
-    """The data set of that name: one of DRAWN, or `data.load`'s. Raises DataError if it is absent.
+    """Returns the data set with this name: one of DRAWN or of `data.load`.
 
-    Examples are held out at random, the same ones always.
+    The held-out examples are chosen at random with a fixed seed, so all runs hold out the same ones.
+
+    Raises:
+        DataError: if the data are absent, or if all examples are the same.
     """
     if name == "25gaussians":
         examples, labels, _ = data.toy(GRID(), DRAWN[name], seed=0)
@@ -99,7 +102,7 @@ def _load(name: str, folder: Path | None, size: int | None) -> data.Dataset:
 
 
 def _some(examples: data.Examples, numbers: np.ndarray) -> data.Examples:
-    """Those examples: an array's rows, or Images that fetch no others."""
+    """Returns the examples with these numbers: rows of an array, or Images that fetch only these examples."""
     if isinstance(examples, np.ndarray):
         return examples[numbers]
     shape = (len(numbers), *examples.shape[1:])

@@ -2,8 +2,9 @@
 
     python -m experiments.families.vae --data digits
 
-Its decoder says how likely each grey value of a pixel is, N(mean(z), s^2) cut into bins, so that the bound is
-one of bits; of points it is the density. `mean` samples are the decoder's mean, `drawn` ones add its noise.
+The decoder gives each pixel the distribution N(mean(z), s^2), cut into bins of a grey value. The bound on the
+likelihood is therefore a bound on bits; for points it is a bound on the density. The sampler `mean` returns
+the decoder's mean, and the sampler `drawn` adds the decoder's noise.
 """
 
 import dataclasses
@@ -23,16 +24,16 @@ from jaxscore.networks import Decoder, DenseGenerator, Encoder
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
-    """An encoder, a decoder, and a noise level of each pixel that is learned."""
+    """An encoder, a decoder, and a learned noise level for each pixel."""
 
     latent: int = 16
-    """Numbers in the code z."""
+    """Dimension of the code z."""
     probes: int = 64
-    """Draws of z for the bound on the data held out."""
+    """Number of draws of z for the bits of the held-out set."""
     log_scale: float = 0.0
-    """Log standard deviation of the decoder's noise at first; where it is large, z may be given up."""
+    """Initial log standard deviation of the decoder's noise; if it is large, the decoder may ignore z."""
     floor: float = -4.0
-    """The least log standard deviation of the decoder's noise; the data have variance 1."""
+    """Smallest log standard deviation of the decoder's noise; the data have variance 1."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -61,7 +62,7 @@ def build(config: Config) -> Experiment:
         }
 
     def bound(params, keys, x):
-        """log p(x | z) - log q(z | x) + log p(z) in nats, [b], z a draw of q, a key for each."""
+        """log p(x | z) - KL(q(z | x) || p(z)) in nats, [b], with z ~ q: an unbiased estimate of the bound."""
         mean, log_std = jnp.split(encoder.apply(params["encoder"], x), 2, axis=1)
         n = noise.normal(keys, mean.shape)
         code = mean + jnp.exp(log_std) * n
@@ -94,7 +95,7 @@ def build(config: Config) -> Experiment:
 
 
 def networks(config: Config, setting: settings.Setting) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder."""
+    """Returns the encoder and the decoder: dense for points, convolutional for images."""
     if len(setting.event) == 1:
         outputs = (2 * config.latent,)
         return (DenseGenerator(outputs, config.width), DenseGenerator(setting.event, config.width))

@@ -1,6 +1,8 @@
-"""ddgan.py without its two aids, as vanilla_gan.py is gan.py: what the denoising steps do by themselves.
+"""The denoising diffusion GAN of ddgan.py without R1 penalty and without groups.
 
-python -m experiments.families.vanilla_ddgan --data 25gaussians --denoising-steps 4
+    python -m experiments.families.vanilla_ddgan --data 25gaussians --denoising-steps 4
+
+It shows the effect of the denoising steps alone; vanilla_gan.py leaves out the same parts of gan.py.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ from jaxscore import launch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ddgan.Config):
-    """ddgan.py's, without R1 and without groups."""
+    """Flags of ddgan.py, with the defaults for no R1 penalty and no groups."""
 
     penalty: float = 0.0
     group: int = 1

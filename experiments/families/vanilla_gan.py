@@ -1,9 +1,9 @@
-"""The generative adversarial network as it first was (Goodfellow et al. 2014): gan.py without its two aids.
+"""The original generative adversarial network (Goodfellow et al. 2014).
 
     python -m experiments.families.vanilla_gan --data 25gaussians
 
-No gradient penalty, and a discriminator that sees one example at a time: what modes it drops, gan.py's R1 and
-minibatch deviation keep.
+It is gan.py without R1 penalty, and with a discriminator that sees one example at a time. It shows the modes
+that a GAN drops without these two parts.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from jaxscore import launch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(gan.Config):
-    """gan.py's, without R1 and without groups."""
+    """Flags of gan.py, with the defaults for no R1 penalty and no groups."""
 
     penalty: float = 0.0
     group: int = 1

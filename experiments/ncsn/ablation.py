@@ -1,4 +1,4 @@
-"""What each of the five techniques of Song & Ermon 2020 adds to NCSN: a run for each, with one more."""
+"""Effect of the five techniques of Song & Ermon 2020: NCSN, and a run with one more technique each time."""
 
 import dataclasses
 import shutil
@@ -10,7 +10,7 @@ from jaxscore import launch
 from jaxscore.launch import console, metrics_log, plots, workdir
 
 ORIGINAL = {"network": "ncsn", "sigma_max": 1.0, "levels": 10, "epsilon": 2e-5, "ema_decay": 0.0}
-"""NCSN (Song & Ermon 2019), which had none of them."""
+"""Flags of NCSN (Song & Ermon 2019), without any of the techniques."""
 
 TECHNIQUES = {
     "NCSN": (),
@@ -20,20 +20,20 @@ TECHNIQUES = {
     "+ step size": ("epsilon",),
     "+ averaged parameters": ("ema_decay",),
 }
-"""In the paper's order; each with the flags that it changes from NCSN's to the recipe's."""
+"""Techniques in the paper's order. Each one changes these flags from NCSN's values to the recipe's."""
 
 
 COLORS = {"without_denoising": plots.ORANGE, "samples": plots.BLUE}
-"""Of the bars, by the name of the samples."""
+"""Colours of the bars, by the name of the samples."""
 
 SAMPLING = ("epsilon", "langevin_steps")
-"""Flags that training does not look at."""
+"""Flags that do not affect training."""
 
 
 def variants(config: Any) -> dict[str, Any]:
-    """The configurations, each in a folder of its own; the last is the recipe itself.
+    """Returns the configurations by name, each with a folder of its own; the last one is the recipe itself.
 
-    NCSN takes as many Langevin steps in all as the recipe does, so that all have the same cost.
+    NCSN takes as many Langevin steps in total as the recipe does, so all configurations have the same cost.
     """
     steps = max(1, round(config.levels * config.langevin_steps / ORIGINAL["levels"]))
     fields = {**ORIGINAL, "langevin_steps": steps}
@@ -46,7 +46,7 @@ def variants(config: Any) -> dict[str, Any]:
 
 
 def share_training(variant: Any, earlier: list[Any]) -> None:
-    """Begin in a copy of the training of an earlier variant, if there is one that trains alike."""
+    """Copies the training of an earlier variant that differs only in flags of sampling, if there is one."""
     same = dict.fromkeys(SAMPLING) | {"workdir": None}
     trains = lambda config: dataclasses.asdict(config) | same
     alike = [other for other in earlier if other.workdir.exists() and trains(other) == trains(variant)]
@@ -60,7 +60,10 @@ def share_training(variant: Any, earlier: list[Any]) -> None:
 
 
 def run(build: Callable, config: Any) -> dict[str, Any]:
-    """Every variant, trained, sampled and judged unless it is; then one table and one figure."""
+    """Returns the results of the variants by name, and writes one table and one figure of them.
+
+    Trains, samples and evaluates each variant, as far as an earlier run has not done it.
+    """
     rows, grids, found = {}, {}, variants(config)
     for number, (name, variant) in enumerate(found.items()):
         console.say(f"\n{name}: {variant.workdir}")
@@ -78,7 +81,7 @@ def run(build: Callable, config: Any) -> dict[str, Any]:
 
 
 def training_seconds(path: Path) -> float:
-    """How long training took, from the speeds that were logged."""
+    """Returns the seconds that training took, from the logged speeds."""
     total, before = 0.0, 0
     for row in metrics_log.read(path):
         total += (row["step"] - before) / max(row["steps_per_second"], 0.005)  # logged to 0.01
@@ -87,7 +90,7 @@ def training_seconds(path: Path) -> float:
 
 
 def table(rows: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row for each variant."""
+    """Returns a row for each variant."""
     lines = [
         ("", "evaluations", "Frechet", "not denoised", "precision", "recall", "training s", "sampling s")
     ]
@@ -109,7 +112,7 @@ def table(rows: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def picture(rows: dict[str, Any], grids: dict[str, Any], path: Path) -> None:
-    """The Frechet distance of every variant, and samples of each."""
+    """Draws the Frechet distance of every variant, and samples of each variant."""
     with plots.page(path, columns=4, rows=-(-(len(rows) + 1) // 4), size=3.0, height=3.3) as (bars, *axes):
         places = range(len(rows))
         distances = {which: [row[which]["frechet"] for row in rows.values()] for which in COLORS}

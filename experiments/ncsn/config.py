@@ -1,8 +1,7 @@
-"""The flags of `experiments.ncsn`, and its recipes: the published ones, and two for small machines.
+"""Flags of `experiments.ncsn`, and its recipes: the published ones, and two for small machines.
 
-Constants are those of the papers and, where these are silent (iterations, batch, Adam's epsilon), of the
-configuration files that their authors published: Song & Ermon 2019 (section 5, appendix B), 2020
-(table 4, appendix B).
+The constants are from Song & Ermon 2019 (section 5, appendix B) and 2020 (table 4, appendix B). The papers
+do not give iterations, batch and Adam's epsilon; these are from the authors' configuration files.
 """
 
 import dataclasses
@@ -17,49 +16,50 @@ from jaxscore.launch.flags import require, require_sigmas
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    """NCSN or NCSNv2, and annealed Langevin dynamics; all flags have the preset's values."""
+    """NCSN or NCSNv2, and annealed Langevin dynamics; the preset sets the defaults of the flags."""
 
     preset: str = "fashion"
-    """Whose values the other flags have; an unknown name lists those that are known."""
+    """Recipe with the defaults of the other flags; an unknown name lists the known ones."""
     workdir: Path = Path("runs/ncsn")
     data: str = "fashion_mnist"
-    """The data set; an unknown name lists those that are known."""
+    """Data set; an unknown name lists the known ones."""
     data_dir: Path | None = None
-    """Where it is, if not in its usual place."""
+    """Folder of the data set, if it is not in its usual place."""
     size: int | None = None
-    """Resolution, for sets of photographs."""
+    """Side of the images in pixels, for data sets of photographs."""
     shape: tuple[int, int, int] = (28, 28, 1)
-    """Height, width and channels of an image, for --mode sample where the data are absent."""
+    """Height, width and channels of an image, for --mode sample if the data are absent."""
     network: Literal["ncsn", "ncsnv2"] = "ncsnv2"
-    """`ncsn` looks up the noise level in every norm; `ncsnv2` ignores it and is divided by sigma."""
+    """ncsn has parameters for each noise level in its norms; ncsnv2 ignores the level, divides by sigma."""
     channels: int = 128
-    """Width of the network."""
+    """Number of channels in the first stage of the network."""
     stages: Literal["compact", "small", "deeper", "deepest"] = "small"
-    """Depth: for images of up to 64, 128 and 256 pixels; `compact` halves small ones once more."""
+    """Depth, for images up to 64 (small), 128 (deeper) or 256 pixels (deepest); compact is small, but
+    halves the images once more."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the network computes in; parameters are float32."""
+    """Number format of the network's computations; parameters are float32."""
     sigma_max: float = 50.0
-    """The largest noise level, sigma_1, in units of pixels in 0..1."""
+    """Largest noise level, sigma_1, for pixels in 0..1."""
     sigma_min: float = 0.01
-    """The smallest, sigma_L."""
+    """Smallest noise level, sigma_L, for pixels in 0..1."""
     levels: int = 232
-    """How many levels, L, in geometric progression."""
+    """Number of noise levels, L, in geometric progression."""
     langevin_steps: int = 5
-    """Langevin steps at each level, T."""
+    """Number of Langevin steps at each level, T."""
     epsilon: float = 6.2e-6
-    """The Langevin step at sigma_L; at level l it is epsilon (sigma_l / sigma_L)^2."""
+    """Langevin step at sigma_L; at level l it is epsilon (sigma_l / sigma_L)^2."""
     start: Literal["uniform", "normal"] = "uniform"
-    """Where sampling starts: pixels uniform in 0..1, as published, or N(0, sigma_1^2)."""
+    """Start of sampling: pixels uniform in 0..1, as published, or N(0, sigma_1^2)."""
     flip: bool = True
-    """Mirror every second training image."""
+    """Mirror each training image with probability 1/2."""
     grey_values: int = 255
-    """Samples are rounded to this many parts of 1 before they are judged."""
+    """Samples are rounded to multiples of 1 / grey_values before the metrics are computed."""
     classifiers: int = 1
-    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
+    """Number of classifiers with different seeds that give features; the table shows the mean metrics."""
     reference: int = 10_000
-    """Images that the samples are held against, at most."""
+    """Maximum number of images that samples are compared with."""
     ablate: bool = False
-    """Train once for each of NCSNv2's five techniques, each time with one more."""
+    """Train NCSN, and again with one more of NCSNv2's five techniques each time."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,7 +83,7 @@ PUBLISHED = Config(optimizer=ADAM, batch=128, log_every=100, save_every=5000, sa
 
 
 def _published(name: str, **changes) -> Config:
-    """The preset with the noise levels and the Langevin steps of the paper."""
+    """Returns the preset with the noise levels and the Langevin steps of the paper."""
     recipe = calibrate.PRESETS[name]
     return dataclasses.replace(
         PUBLISHED,
@@ -105,7 +105,7 @@ FIRST = {
     "optimizer": dataclasses.replace(ADAM, learning_rate=1e-3),
     "ema_decay": 0.0,
 }
-"""The first paper's network and training, without averages."""
+"""Network and training of Song & Ermon 2019, which did not average the parameters."""
 
 PRESETS: dict[str, Config] = {
     # The recipe that `experiments.calibrate --data digits` prints.
@@ -132,7 +132,8 @@ PRESETS: dict[str, Config] = {
         save_every=500,
         ablate=True,
     ),
-    # Levels as `experiments.calibrate --data fashion_mnist` prints them; two long steps, their pace is 0.6.
+    # `experiments.calibrate --data fashion_mnist` prints these levels. Two long steps at each level follow
+    # them: their `calibrate.pace` is 0.6.
     "fashion": dataclasses.replace(
         PUBLISHED,
         preset="fashion",
@@ -168,4 +169,4 @@ PRESETS: dict[str, Config] = {
         optimizer=dataclasses.replace(ADAM, epsilon=1e-3),
     ),
 }
-"""By name. `folder:ffhq256` is a folder of the 70,000 images at 256 pixels, or of larger ones."""
+"""Recipes by name. `folder:ffhq256` is a folder of the 70,000 images at 256 pixels or larger."""

@@ -1,11 +1,12 @@
-"""What an experiment will cost on a TPU slice, without having one.
+"""The cost of an experiment on a TPU slice, computed without a TPU.
 
     python -m experiments.plan --experiment ncsn --preset cifar10 --topology v5e:16x16 --batch-size 16384
     python -m experiments.plan --preset cifar10 --channels 256 --sweep
 
-Compiles the very training step and samplers for the slice with libtpu's compiler and prints operations,
-memory per chip, exchanges and the least time by the roofline model, data parallel and fully sharded.
-`--topology cpu` or `gpu` is the devices that are here. Flags that are not in `--help` are the experiment's.
+Compiles the experiment's own training step and samplers for the slice, with libtpu's compiler. Prints the
+operations, the memory per chip, the exchanges, and a lower bound of the time by the roofline model. The plan
+covers data-parallel and fully sharded training. `--topology cpu` or `gpu` uses the devices of this machine.
+Flags that `--help` does not list are passed to the experiment.
 """
 
 import dataclasses
@@ -30,31 +31,31 @@ SLICES = {
     "v5p": ("v5p:2x2x1", "v5p:2x2x4", "v5p:4x4x4", "v5p:4x4x16"),
     "v6e": ("v6e:2x2", "v6e:4x4", "v6e:8x8", "v6e:16x16"),
 }
-"""What a sweep goes through that is not told which slices: 4 to 256 chips."""
+"""Slices of a sweep over a single kind of chip: 4 to 256 chips."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """What an experiment costs on a TPU slice; flags that are not listed here are the experiment's own."""
+    """Cost of an experiment on a TPU slice; flags that are not listed here are passed to the experiment."""
 
     experiment: str = "ncsn"
-    """Which one; an unknown name lists those that are known."""
+    """Experiment; an unknown name lists the known ones."""
     preset: str | None = None
-    """Whose values its flags have; an unknown name lists those that are known."""
+    """Recipe with the defaults of the experiment's flags; an unknown name lists the known ones."""
     topology: tuple[str, ...] = ("v5e:4x4",)
-    """TPU slices, such as v5e:16x16 or v5p:4x4x4; or cpu, gpu, tpu for the devices that are here."""
+    """TPU slices, such as v5e:16x16 or v5p:4x4x4; cpu, gpu or tpu for the devices of this machine."""
     batch_size: tuple[int, ...] = ()
-    """Images in a training step, over all chips; the recipe's if not given."""
+    """Numbers of images in a training step, over all chips; by default the experiment's batch."""
     fsdp: tuple[int, ...] = (1, -1)
-    """Chips over which each copy of the state is split: 1 is data parallel, -1 all of them."""
+    """Numbers of chips over which each copy of the state is split: 1 is data parallel, -1 is all chips."""
     samplers: bool = True
-    """Compile the samplers as well; a sweep never does."""
+    """Compile the samplers too; a sweep does not."""
     effort: float = -1.0
-    """How hard the compiler tries, -1 to 1: at 0 it takes ten times as long, and overlaps exchanges."""
+    """Effort of the compiler, -1 to 1; at 0 it takes ten times as long and overlaps exchanges."""
     sweep: bool = False
-    """A table and a figure over all slices, batch sizes and meshes given; by default 4 to 256 chips."""
+    """Tabulate and draw all given slices, batch sizes and meshes; by default slices of 4 to 256 chips."""
     out: Path | None = None
-    """A JSON file for the figures; a sweep's picture is put beside it."""
+    """JSON file for the figures; the picture of a sweep is written beside it."""
 
     def __post_init__(self):
         flags.require(-1 <= self.effort <= 1, "effort", self.effort, "must lie in -1..1")
@@ -67,7 +68,7 @@ class Config:
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The command line's flags, with their values, that are this module's, and the experiment's."""
+    """Returns the flags of this module and the flags of the experiment, with their values."""
     names = {field.name.replace("_", "-") for field in dataclasses.fields(Config)}
     names |= {"no-samplers", "no-sweep", "help"}
     parts: tuple[list[str], list[str]] = [], []
@@ -80,7 +81,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def main() -> None:
-    """Parse flags, compile and print. Bad input is one line on standard error and exit status 2."""
+    """Parses the flags, compiles and prints. Bad input is one line on standard error and exit status 2."""
     with launch.one_line_errors():
         mine, others = split(sys.argv[1:])
         config = flags.parse(Config(), mine)
@@ -89,9 +90,13 @@ def main() -> None:
 
 
 def run(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
-    """Compile and print; returns the rows, which are also in `config.out`. Raises FlagError."""
+    """Compiles and prints; returns the rows and writes them to `config.out` if it is given.
+
+    Raises:
+        FlagError: for flags that the slice or the experiment cannot have.
+    """
     if not {"gpu", "tpu"} & set(config.topology) and "JAX_PLATFORMS" not in os.environ:
-        jax.config.update("jax_platforms", "cpu")  # a local accelerator would only be held for nothing
+        jax.config.update("jax_platforms", "cpu")  # do not occupy a local accelerator that is not used
     many = len(config.topology) > 1 or len(config.batch_size) > 1
     rows = swept(config, recipe, chosen) if config.sweep or many else planned(config, recipe, chosen)
     if config.out:
@@ -103,7 +108,7 @@ def run(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> lis
 
 
 def planned(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
-    """The step and the samplers on one slice, in full."""
+    """Returns rows for the step and the samplers on one slice, and prints all figures."""
     where = programs.target(config.topology[0], effort=config.effort)
     rows = []
     for placed in meshes(config, chosen, where, *config.batch_size):
@@ -121,7 +126,7 @@ def planned(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) ->
 
 
 def swept(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> list[Row]:
-    """The step on every slice, with every batch size, on every mesh; those that cannot be are left out."""
+    """Returns rows for the step on every slice, batch size and mesh; leaves out the impossible ones."""
     names = config.topology
     if len(names) == 1:
         names = SLICES.get(names[0].split(":")[0], names)
@@ -145,7 +150,7 @@ def swept(config: Config, recipe: recipes.Recipe, chosen: ExperimentConfig) -> l
 
 
 def meshes(config: Config, chosen: ExperimentConfig, where: Target, *batch: int) -> list[ExperimentConfig]:
-    """The experiment's configuration with the batch, on every mesh: its own, if it names one."""
+    """Returns the configuration with this batch on every mesh of --fsdp, or on its own mesh if it has one."""
     chosen = dataclasses.replace(chosen, **({"batch": batch[0]} if batch else {}))
     if chosen.mesh != Mesh():
         return [chosen]

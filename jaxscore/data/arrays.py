@@ -1,4 +1,4 @@
-"""Data sets that are arrays: digits, draws from a mixture, and your own file.
+"""Data sets in arrays: digits, draws from a mixture, and your own file.
 
 >>> data = digits()
 >>> data.examples.shape, float(data.examples.max())
@@ -22,31 +22,31 @@ from jaxscore.keys import Stream
 
 
 class Dataset(NamedTuple):
-    """Examples, a class label for each, and further arrays with a row for each example."""
+    """Examples, a class label for each example, and further arrays with a row for each example."""
 
     examples: Examples
-    """[n, *event]; images as bytes or as floats in 0..1."""
+    """[n, *event]; images are bytes, or floats in 0..1."""
     labels: Int[np.ndarray, "n"]
-    """The number of the class; 0 where there are no classes."""
+    """Class numbers; all are 0 if there are no classes."""
     conditions: Mapping[str, np.ndarray] = MappingProxyType({})
-    """Arrays by name, [n, ...]."""
+    """Further arrays [n, ...], by name."""
 
     @property
     def event(self) -> tuple[int, ...]:
-        """The shape of an example."""
+        """Shape of an example."""
         return self.examples.shape[1:]
 
     @property
     def columns(self) -> dict[str, Examples | np.ndarray]:
-        """All arrays by the names that they have in a batch: x, label, and the names of the conditions."""
+        """All arrays by their names in a batch: x, label, and the names of the conditions."""
         return {"x": self.examples, "label": self.labels, **self.conditions}
 
 
 def digits() -> Dataset:
     """Returns the 1,797 handwritten digits of scikit-learn's load_digits: [8, 8, 1], in 0..1, 17 grey values.
 
-    From the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
-    Raises DataError if scikit-learn is not installed.
+    Raises DataError if scikit-learn is not installed. Source: the UCI data set "Optical Recognition of
+    Handwritten Digits" (Alpaydin & Kaynak 1998).
     """
     try:
         from sklearn.datasets import load_digits
@@ -59,7 +59,7 @@ def digits() -> Dataset:
 
 
 def random_images(shape: tuple[int, int, int], n: int = 1024) -> Dataset:
-    """Returns n images [h, w, c] of random bytes, always the same: to plan runs without their data."""
+    """Returns n images [h, w, c] of random bytes, the same in each call; for planning runs without data."""
     pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
     return Dataset(images.held(pixels), np.zeros(n, np.int32))
 
@@ -85,12 +85,19 @@ def toy(mixture: mixtures.Mixture, n: int, *, seed: int) -> Dataset:
 
 
 def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
-    """Returns the arrays of an .npz file: `images` [n, h, w(, c)], 8-bit or floats in 0..1, and `labels` [n].
+    """Returns the data set of an .npz file: `images` [n, h, w(, c)], 8-bit or in 0..1, and `labels` [n].
 
-    Without `labels` all labels are 0. `conditions` names further arrays of numbers, [n, ...]. An .npy
-    file is an array of images alone. Uncompressed arrays that are too large for the memory are mapped,
-    and read as they are used. Nothing in the file is executed (allow_pickle=False). Raises DataError if
-    there is no such file, if it is damaged, or if it lacks an array or holds one of another kind.
+    If the file has no `labels`, all labels are 0. An .npy file has an array of images only. Uncompressed
+    images of more than 1 GiB as float32 are memory-mapped, and read when they are used. Nothing in the file
+    is executed (allow_pickle=False).
+
+    Args:
+        path: path of the file.
+        conditions: names of further arrays of numbers, [n, ...].
+
+    Raises:
+        DataError: if there is no such file, if it is damaged, if it lacks an array, or if an array has a
+            wrong type, shape or value.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -111,7 +118,7 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
 
 
 def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
-    """Returns that array as int32 or float32. Raises DataError unless it has n rows of numbers."""
+    """Returns the array `name`, int32 or float32. Raises DataError unless it has n rows of finite numbers."""
     if name not in found:
         raise DataError(f"{path} cannot be used: it has no array `{name}`, which --conditions names")
     array = found[name]
@@ -124,12 +131,12 @@ def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -
 
 
 def _examples(path: Path, pixels: np.ndarray) -> Examples:
-    """Returns bytes as they are and floats as float32, in memory or, if they are too many, mapped."""
+    """Returns bytes as bytes and floats as float32: in memory if they fit, otherwise memory-mapped."""
     of_bytes = pixels.dtype == np.uint8
     if not of_bytes:
         ranges = [(part.min(), part.max()) for part in numpy_files.chunks(pixels)]
         lowest, highest = np.min([low for low, _ in ranges]), np.max([high for _, high in ranges])
-        if not (lowest >= 0 and highest <= 1):  # as a NaN is not either
+        if not (lowest >= 0 and highest <= 1):  # also true for NaN, unlike lowest < 0 or highest > 1
             raise DataError(f"{path}: images run from {lowest} to {highest}, not in 0..1")
     shape = tuple(map(int, pixels.shape))
     mapped = Images(lambda numbers: pixels[numbers].astype(np.uint8 if of_bytes else np.float32), shape)

@@ -1,4 +1,4 @@
-"""Images by number, as an array has them: held in memory as bytes, or read when they are asked for.
+"""Images that are indexed like an array: held in memory as bytes, or read when they are needed.
 
 >>> x = held(np.arange(300, dtype=np.uint8).reshape(300, 1, 1, 1))
 >>> len(x), x[[0, 255]].max(axis=(1, 2, 3)).tolist()
@@ -19,26 +19,29 @@ from jaxtyping import Float, Num, UInt8
 from jaxscore.data.pixels import unit
 
 RESIDENT_BYTES = 2**30
-"""What is no larger than this as float32 is held in memory; whatever is, is read when asked for."""
+"""Largest size as float32 of a data set that is held in memory; larger ones are read when needed."""
 
 Result = TypeVar("Result")
 
 
 class DataError(Exception):
-    """A data set that is not there, or not what it should be; the text says how to get it."""
+    """A data set is absent, or it is not as expected; the text says how to get it."""
 
 
 class Images:
-    """n images in 0..1, fetched when they are asked for: `len(x)`, `x.shape`, `x[numbers]` as of an array.
+    """n images, fetched when they are needed; `len(x)`, `x.shape` and `x[numbers]` work as for an array.
 
-    `take(numbers[k]) -> [k, h, w, c]` fetches some, as bytes 0..255 or as floats in 0..1, and raises
-    DataError, naming the file, if one cannot be read; `shape` is (n, h, w, c). `x[numbers]` is float32 in
-    0..1; numbers may be an index, a slice or an array of either sign. `in_memory` says that nothing need be
-    read: to fetch them ahead of time is not worth a thread.
+    `x[numbers]` is float32 in 0..1. The numbers may be an index, a slice or an array, and may be negative.
+
+    Args:
+        take: take(numbers[k]) -> [k, h, w, c], bytes 0..255 or floats in 0..1. It raises a DataError that
+            names the file if an image cannot be read.
+        shape: (n, h, w, c).
+        in_memory: whether `take` needs no reading, so that threads which read ahead are not worth it.
     """
 
     dtype = np.dtype(np.float32)
-    """Of `x[numbers]`."""
+    """Number format of `x[numbers]`."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Images:
     def __getitem__(self, numbers) -> Float[np.ndarray, "*k h w c"]:
         if isinstance(numbers, tuple):
             raise IndexError("images are indexed by their number alone; x[numbers] is an array to cut")
-        wanted = self._numbers[numbers]  # IndexError beyond the end, as of an array
+        wanted = self._numbers[numbers]  # raises IndexError beyond the end, as an array does
         images = unit(self.take(wanted.ravel())).astype(np.float32, copy=False)
         return images.reshape(*wanted.shape, *self.shape[1:])
 
@@ -67,18 +70,18 @@ class Images:
 
 
 Examples = Float[np.ndarray, "n *event"] | Images
-"""float32 [n, *event] in memory, or Images; `x[numbers]`, `x.shape` and `len(x)` are the same of both."""
+"""float32 [n, *event] in memory, or Images; `x[numbers]`, `x.shape` and `len(x)` work for both."""
 
 
 def held(images: UInt8[np.ndarray, "n h w c"]) -> Images:
-    """The Images that the array holds, which stay the bytes they are."""
+    """Returns the Images of an array of bytes; the bytes are not copied or converted."""
     return Images(images.__getitem__, images.shape, in_memory=True)
 
 
 def one_by_one(
     read: Callable[[int], np.ndarray], event: tuple[int, ...]
 ) -> Callable[[np.ndarray], UInt8[np.ndarray, "k h w c"]]:
-    """Images' `take`, made of a function that reads one: `read(number) -> uint8 [h, w, c]`."""
+    """Returns a `take` for Images from a function that reads one image: read(number) -> uint8 [h, w, c]."""
 
     def take(numbers):
         images = np.empty((len(numbers), *event), np.uint8)
@@ -90,25 +93,25 @@ def one_by_one(
 
 
 def fits(examples: Examples) -> bool:
-    """Whether `examples[:]`, an array of float32, is there already or small enough to make."""
+    """Whether `examples[:]`, an array of float32, exists already or is no larger than RESIDENT_BYTES."""
     return isinstance(examples, np.ndarray) or 4 * math.prod(examples.shape) <= RESIDENT_BYTES
 
 
 def resident(images: Images) -> Images:
-    """All of the images, read now and held as bytes, if they are few enough (`fits`), else as they are."""
+    """Returns Images in memory, all read now, if they are few enough (`fits`); otherwise the same Images."""
     if fits(images):
         return held(images.take(np.arange(len(images))))
     return images
 
 
 def require_shape(image: Num[np.ndarray, "h w c"], shape: tuple[int, ...], where: object) -> None:
-    """Raises DataError unless the image has that shape, or none is asked for; `where` names its file."""
+    """Raises DataError unless the image has the shape, or the shape is (); `where` names the file."""
     if shape and image.shape != shape:
         raise DataError(f"{where} is {list(image.shape)}, not {list(shape)} as the first; choose a size")
 
 
 def require_memory(where: Path | str, needed: int, remedy: str) -> None:
-    """Raises DataError if so many bytes are more than half of the machine's memory."""
+    """Raises DataError if `needed` bytes are more than half of the machine's memory."""
     owned = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > owned / 2:
         raise DataError(
@@ -118,9 +121,9 @@ def require_memory(where: Path | str, needed: int, remedy: str) -> None:
 
 
 def guarded(where: Path | str, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """function(...), whatever it finds wrong with a file being one DataError, of one line, that names it.
+    """Returns function(...); any exception becomes a DataError of one line that names the file.
 
-    Decoders and readers raise what they please: OSError, ValueError, RuntimeError, protobuf's own.
+    Decoders and readers raise many types: OSError, ValueError, RuntimeError, and the types of protobuf.
     """
     try:
         return function(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Data sets by name: where each is looked for, and how its images are cropped.
+"""Data sets by name: where each one is found, and how its images are cropped.
 
 >>> load("digits").examples.shape
 (1797, 8, 8, 1)
@@ -19,23 +19,23 @@ NAMES = (
 )
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-"""The folder of Debian's package dataset-fashion-mnist."""
+"""Folder of Debian's package dataset-fashion-mnist."""
 
 
 class Cut(NamedTuple):
-    """The arguments of `pictures.fit`: the square of each image that is learned."""
+    """Arguments of `pictures.fit`, which cuts a square from each image and resizes it."""
 
     crop: int | None = None
     size: int | None = None
 
 
 WHOLE = ("npz", "folder", "random")
-"""Kinds of data sets without splits."""
+"""Prefixes of data sets without splits."""
 
 IMAGENET = tuple(f"imagenet_resized/{side}x{side}" for side in (8, 16, 32, 64))
 
 UNSIZED = ("digits", "mnist", "fashion_mnist", "cifar10", *IMAGENET)
-"""Sets of small images, which are not resized."""
+"""Data sets of small images, which are not resized."""
 
 TFDS = {
     **dict.fromkeys(UNSIZED[1:], Cut()),
@@ -44,7 +44,7 @@ TFDS = {
     "lsun/bedroom": Cut(size=128),
     "lsun/tower": Cut(size=128),
 }
-"""The names of tensorflow-datasets, with the crops and resolutions of Song & Ermon 2020."""
+"""Names in tensorflow-datasets, with the crops and resolutions of Song & Ermon 2020."""
 
 
 def load(
@@ -55,7 +55,7 @@ def load(
     size: int | None = None,
     conditions: tuple[str, ...] = (),
 ) -> Dataset:
-    """Returns the data set of that name: images, which are indexed as an array of floats in 0..1, and labels.
+    """Returns the data set with this name: images, which are indexed like an array, and labels.
 
     | name                   | images (in all splits)             | without `folder`      |
     |------------------------|------------------------------------|-----------------------|
@@ -69,16 +69,25 @@ def load(
     | lsun/bedroom           | 3,033,342, as 128x128x3            | TFDS's                |
     | lsun/tower             | 708,564, as 128x128x3              | TFDS's                |
     | npz:FILE               | your own .npz or .npy: `from_npz`  |                       |
-    | folder:PATH            | your own, .png and .jpg            |                       |
+    | folder:PATH            | your own .png and .jpg files       |                       |
     | tfds:NAME              | any that TFDS has prepared         | TFDS's                |
     | random:HxWxC           | 1,024 of random bytes, to plan     |                       |
 
-    `folder` holds MNIST's four IDX files, or is a data folder of tensorflow-datasets (TFDS), whose own is
-    TFDS_DATA_DIR or ~/tensorflow_datasets. NAME may be NAME/CONFIG. `split` is train, test or all; digits
-    and your own files are all train. `size` chooses another resolution for celeb_a, lsun, folder: and
-    tfds:. `conditions` names further arrays of an npz: file. Sets of more than 1 GiB as float32 are read
-    when asked for (`Images`). Nothing is downloaded: for a set that is absent, the DataError says how to
-    get it.
+    NAME may be NAME/CONFIG. Data sets of more than 1 GiB as float32 are read when they are needed (`Images`).
+    Nothing is downloaded.
+
+    Args:
+        name: a name from the table.
+        folder: folder with the four IDX files of mnist or fashion_mnist, or a data folder of
+            tensorflow-datasets (TFDS). TFDS's own is TFDS_DATA_DIR or ~/tensorflow_datasets.
+        split: train, test, all, or another split of a TFDS data set. For digits, npz:, folder: and random:,
+            train and all are the same.
+        size: side of the images in pixels, for celeb_a, lsun, folder: and tfds:.
+        conditions: names of further arrays of an npz: file.
+
+    Raises:
+        DataError: if the data set is absent or damaged, or the arguments do not fit it. For an absent data
+            set the text says how to get it.
     """
     folder = None if folder is None else Path(folder).expanduser()
     kind, rest = _parts(name)
@@ -101,9 +110,10 @@ def load(
 
 
 def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
-    """Returns the splits of the data set that are there: `train`, most often `test`, or others.
+    """Returns the names of the splits that exist: `train`, in most cases `test`, and possibly others.
 
-    Raises DataError as `load` does.
+    Raises:
+        DataError: as in `load`.
     """
     folder = None if folder is None else Path(folder).expanduser()
     kind, rest = _parts(name)
@@ -117,7 +127,7 @@ def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Returns what stands before and after the colon of a known name."""
+    """Returns the parts of a name before and after the colon. Raises DataError for an unknown name."""
     kind, _, rest = name.partition(":")
     if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds", "random") and rest):
         raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
@@ -133,7 +143,7 @@ def _whole(
     size: int | None,
     conditions: tuple[str, ...],
 ) -> Dataset:
-    """Returns a data set that has no splits and one place."""
+    """Returns a data set without splits, which has only one place."""
     if folder is not None:
         raise DataError(f"{name} is not looked for in another folder; leave {folder} out")
     if split not in ("train", "all"):
@@ -150,7 +160,7 @@ def _whole(
 
 
 def _shape(text: str) -> tuple[int, int, int]:
-    """Returns the sizes in HxWxC. Raises DataError if there are not three of them."""
+    """Returns the sizes in HxWxC. Raises DataError unless they are three positive whole numbers."""
     sizes = text.split("x")
     if len(sizes) != 3 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise DataError(f"random:{text} is no size of images: use random:HxWxC, such as random:32x32x3")
@@ -158,7 +168,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _idx_folder(name: str, folder: Path | None) -> Path | None:
-    """Returns the folder of MNIST's own files, or None. Raises DataError if Fashion-MNIST is nowhere."""
+    """Returns the folder of the IDX files, or None. Raises DataError if no Fashion-MNIST is found at all."""
     debian = name == "fashion_mnist" and folder is None
     place = FASHION_MNIST if debian else folder
     if place is not None and any(idx.has(place, split) for split in ("train", "test")):

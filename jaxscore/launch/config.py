@@ -1,4 +1,4 @@
-"""The flags that every experiment has, as frozen dataclasses."""
+"""Flags of every experiment, as frozen dataclasses."""
 
 import dataclasses
 import importlib.util
@@ -15,12 +15,12 @@ Restored = TypeVar("Restored")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """How the devices of all processes are laid out; the batch is split over all of them."""
+    """Layout of the devices of all processes; the batch is split over all devices."""
 
     data: int = -1
-    """Copies of the training state; -1 for as many as there are devices for."""
+    """Number of copies of the training state; -1 for as many as the devices allow."""
     fsdp: int = 1
-    """Devices over which each copy of the state is split."""
+    """Number of devices over which each copy of the state is split; -1 for as many as there are."""
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -30,54 +30,54 @@ class Mesh:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """What every experiment has; an experiment's own Config adds to it and sets the defaults."""
+    """Flags of every experiment; an experiment's own Config adds flags and sets defaults."""
 
     workdir: Path
-    """Folder for checkpoints, samples, metrics and pictures; a run found there is resumed."""
+    """Folder for checkpoints, samples, metrics and pictures; a run in this folder is resumed."""
     mode: Literal["all", "train", "sample", "evaluate"] = "all"
-    """What to do; `all` is the three in turn, leaving out what is up to date."""
+    """Stage to run; `all` runs the three stages in turn and skips completed ones."""
     seed: int = 0
-    """The root of all randomness."""
+    """Seed of all random numbers."""
     steps: int = 1000
-    """Training steps."""
+    """Number of training steps."""
     batch: int = 256
-    """Examples in a training step, over all devices."""
+    """Number of examples in a training step, over all devices."""
     mesh: Mesh = dataclasses.field(default_factory=Mesh)
     microbatches: int = 1
-    """Parts of the batch whose gradients are computed one after another, in the memory of one part."""
+    """Number of parts of the batch; gradients are computed part by part, to save memory."""
     remat: bool = False
-    """Compute activations again for the gradient, block by block, in place of keeping them."""
+    """Recompute activations for the gradient, block by block, to save memory."""
     nonfinite: Literal["halt", "skip"] = "halt"
-    """What to do at a step whose loss or gradient is not finite; what it would do is never saved."""
+    """Stop at a step whose loss or gradient is not finite, or skip it; its update is never saved."""
     distributed: bool = False
-    """Join the other processes of the run; needless where SLURM, MPI or a TPU pod says that they exist."""
+    """Join the other processes of the run; not needed under SLURM, MPI, or on a TPU pod."""
     heartbeat: int = 30
-    """Seconds without a sign of life after which another process counts as dead."""
+    """Number of seconds without a heartbeat after which another process counts as dead."""
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     ema_decay: float = 0.999
-    """Decay of the average of the parameters, which is what is sampled from."""
+    """Decay of the average of the parameters; samples are drawn with the average."""
     ema_halflife: float | None = None
-    """Half-life of that average in images, in place of --ema-decay; EDM has 500,000 (Karras et al. 2022)."""
+    """Half-life of the average in images, in place of --ema-decay; EDM has 500,000 (Karras et al. 2022)."""
     ema_ramp: float | None = 0.05
-    """The half-life is at most this fraction of the images seen so far; None for no such limit."""
+    """Maximum half-life as a fraction of the images seen so far; None for no limit."""
     samples: int = 1000
-    """How many samples each sampler draws."""
+    """Number of samples that each sampler draws."""
     sample_batch: int = 2000
-    """How many are drawn at a time; no sample depends on it."""
+    """Number of samples that are drawn at a time; the samples do not depend on it."""
     log_every: int = 100
-    """Steps between lines of metrics."""
+    """Number of steps between lines of metrics."""
     save_every: int = 1000
-    """Steps between checkpoints; there is always one at the end."""
+    """Number of steps between checkpoints; the last step is always saved."""
     keep: int = 2
-    """How many checkpoints are kept, the newest ones."""
+    """Number of newest checkpoints that are kept."""
     keep_best: int = 0
-    """How many are kept besides, those of the lowest loss since the checkpoint before."""
+    """Number of further checkpoints that are kept: those with the lowest mean loss since the one before."""
     keep_every: int | None = None
-    """Checkpoints of multiples of so many steps are kept for ever."""
+    """Checkpoints whose step is a multiple of this number are kept forever."""
     snapshot_every: int | None = None
-    """Steps between snapshots of two averages, of which `experiments.ema` makes any other afterwards."""
+    """Number of steps between snapshots of two averages, from which experiments.ema makes other averages."""
     tensorboard: bool = False
-    """Write the metrics as TensorBoard events too, into workdir/tensorboard (extra [tensorboard])."""
+    """Write the metrics to workdir/tensorboard as TensorBoard events too (needs jaxscore[tensorboard])."""
 
     def __post_init__(self):
         require_finite(self)
@@ -130,9 +130,11 @@ class Config:
 
 
 def restored(kind: type[Restored], fields: Any) -> Restored:
-    """Returns the configuration of class `kind` with these fields, as read from a config.json.
+    """Returns the configuration of class `kind` with these fields, which were read from a config.json.
 
-    Raises TypeError, in one line, if a field is unknown, missing, of another type, or refused by `kind`.
+    Raises:
+        TypeError: with a text of one line, if a field is unknown, missing, of a wrong type, or refused by
+            `kind`.
     """
     try:
         config = msgspec.convert(fields, kind, dec_hook=lambda hint, value: hint(value))  # for Path
@@ -145,7 +147,7 @@ def restored(kind: type[Restored], fields: Any) -> Restored:
 
 
 def _unknown(fields: dict[str, Any], known: dict[str, Any]) -> set[str]:
-    """Returns the names in `fields`, at any depth, that `known` lacks; msgspec ignores them."""
+    """Returns the names in `fields`, at any depth, that are not in `known`; msgspec ignores unknown names."""
     here = fields.keys() - known.keys()
     nested = [name for name, value in fields.items() if name in known and isinstance(value, dict)]
     return here.union(*(_unknown(fields[name], known[name]) for name in nested))

@@ -1,4 +1,4 @@
-"""The optimiser's flags, and the optax transformation that they describe."""
+"""Flags of the optimiser, and the optax transformation that they describe."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,34 +16,35 @@ from jaxscore.types import Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """An optimiser of optax with a linear warm-up, a constant rate, and a decay."""
+    """An optax optimiser whose learning rate warms up linearly, is constant, and then decays."""
 
     kind: Literal["adam", "adamw", "lion", "muon", "schedule-free"] = "adam"
-    """adam or adamw; lion, whose rate is 3 to 10 times lower (Chen et al. 2023); muon, which orthogonalises
-    the momentum of matrices and kernels and leaves other parameters to Adam (Jordan 2024); schedule-free,
-    AdamW with an average of its own, which needs no decay of the rate (Defazio et al. 2024)."""
+    """adam or adamw. lion needs a rate 3 to 10 times lower (Chen et al. 2023). muon orthogonalises the
+    momentum of matrices and kernels, and uses Adam for other parameters (Jordan 2024). schedule-free is AdamW
+    with an average of its own, and needs no decay of the rate (Defazio et al. 2024)."""
     learning_rate: float = 1e-3
-    """The constant rate, reached after the warm-up."""
+    """Constant learning rate, reached after the warm-up."""
     warm_up: int = 100
-    """Steps from zero to the constant rate."""
+    """Number of steps over which the rate rises linearly to the constant rate."""
     decay: float = 0.5
-    """The share of all steps, at the end, over which the rate falls to the final one."""
+    """Fraction of the steps, at the end of training, over which the rate falls."""
     fall: Literal["linear", "cosine", "inverse_sqrt"] = "linear"
-    """The course of that fall; inverse_sqrt is rate / sqrt(step / t_ref) from step t_ref on, where the fall
-    begins (EDM2: Karras et al. 2024)."""
+    """Form of the fall. inverse_sqrt is rate / sqrt(step / t_ref), where the fall begins at step t_ref
+    (EDM2: Karras et al. 2024)."""
     final: float = 0.0
-    """The rate after the last step; nothing of the kind without a decay."""
+    """Learning rate after the last step; no effect if the decay is 0."""
     b1: float = 0.9
-    """Decay of Adam's first moment and of muon's momentum; lion: weight of the momentum against the gradient;
-    schedule-free: weight of the average where the gradient is taken."""
+    """Decay of Adam's first moment and of muon's momentum. lion: weight of the momentum against the gradient.
+    schedule-free: weight of the average at the point where the gradient is taken."""
     b2: float = 0.99
-    """Decay of Adam's second moment (muon: of parameters that are no matrices); lion: of the momentum."""
+    """Decay of Adam's second moment; with muon, for parameters that are not matrices. lion: decay of the
+    momentum."""
     epsilon: float = 1e-8
-    """What Adam adds to the root of its second moment, and muon to the norm of its momentum."""
+    """Number that Adam adds to the root of its second moment, and muon to the norm of its momentum."""
     weight_decay: float = 0.0
-    """Each step subtracts rate * weight_decay * parameter, from parameters of two axes or more."""
+    """Each step subtracts rate * weight_decay * parameter from parameters with two axes or more."""
     clip: float | None = None
-    """Gradients of a larger global L2 norm are scaled down to this norm."""
+    """Maximum global L2 norm of the gradient; larger gradients are scaled down to this norm."""
 
     def __post_init__(self):
         rate = self.learning_rate
@@ -82,7 +83,8 @@ class Optimizer:
         rate, b1, b2, eps, decay = self.schedule(steps), self.b1, self.b2, self.epsilon, self.weight_decay
         clip = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         if self.kind == "schedule-free":
-            # AdamW without its first moment. The clipping is inside: `evaluated` looks for the outer state.
+            # AdamW without its first moment. The clipping is inside, because `evaluated` needs the state of
+            # schedule-free on the outside.
             divide = optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True)
             shrink = optax.add_decayed_weights(decay, matrices)
             base = optax.chain(*clip, divide, shrink, optax.scale_by_learning_rate(rate))
@@ -94,7 +96,7 @@ class Optimizer:
         elif self.kind == "lion":
             tx = optax.lion(rate, b1=b1, b2=b2, weight_decay=decay, mask=matrices)
         else:
-            # With this factor a step has the RMS of AdamW's, so that one rate suits both (Liu et al. 2025).
+            # With this factor a step has the same RMS as AdamW's, so both can use one rate (Liu et al. 2025).
             shapes = {"muon_weight_dimension_numbers": dimensions, "consistent_rms": 0.2}
             tx = contrib.muon(rate, beta=b1, eps=eps, weight_decay=decay, adam_b1=b1, adam_b2=b2, **shapes)
         return wide(optax.chain(*clip, tx) if clip else tx)
@@ -114,14 +116,14 @@ class Optimizer:
 
 
 def matrices(params: Params) -> Any:
-    """Returns for each parameter whether it has two axes or more; biases and norms' scales have one."""
+    """Returns for each parameter whether it has two axes or more; biases and scales of norms have one."""
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
 def dimensions(params: Params) -> Any:
-    """Returns the rows and columns of each parameter as a matrix: all axes but the last, and the last.
+    """Returns for each parameter which axes muon takes as rows (all but the last) and as columns (the last).
 
-    Parameters with fewer than two axes have None, and are updated by Adam.
+    The result is None for parameters with fewer than two axes, which are updated by Adam.
     """
     spec = lambda n: contrib.MuonDimensionNumbers(tuple(range(n - 1)), n - 1) if n >= 2 else None
     return jax.tree.map(lambda leaf: spec(leaf.ndim), params)
@@ -130,21 +132,22 @@ def dimensions(params: Params) -> Any:
 def wide(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     """Returns `tx` with its state and arithmetic in float32 or wider.
 
-    Moments in bfloat16 stop moving, as averages do. For float32 parameters nothing changes.
+    Moments in bfloat16 stop changing when each change is less than half of their last digit. For float32
+    parameters nothing changes.
     """
     up = lambda tree: jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
     update = lambda grads, state, params=None: tx.update(up(grads), state, up(params))
     return optax.GradientTransformation(lambda params: tx.init(up(params)), update)
 
 
-# What schedule-free samples from ----------------------------------------------------------------
+# The parameters that schedule-free samples with ------------------------------------------------
 
 
 def evaluated(step: trainer.Step, averaged: Callable[[Params], Params]) -> trainer.Step:
     """Returns the step with the evaluation parameters of schedule-free optimisers in TrainState.ema.
 
-    Schedule-free takes gradients at y = (1 - b1) z + b1 x and evaluates at the average x, so x is what is
-    sampled from, in place of a moving average of y. Parameters of other optimisers keep their moving average.
+    Schedule-free takes gradients at y = (1 - b1) z + b1 x and evaluates at the average x. Samples are drawn
+    with x, not with a moving average of y. Parameters of other optimisers keep their moving average.
     """
 
     def with_evaluated(key, before, batch):
@@ -158,7 +161,7 @@ def evaluated(step: trainer.Step, averaged: Callable[[Params], Params]) -> train
 
 
 def _evaluation(params: Params, opt: optax.OptState) -> tuple[Any, Params]:
-    """For each parameter whether its optimiser is schedule-free, and the parameter, at x if so."""
+    """Returns for each parameter whether its optimiser is schedule-free, and the parameter for evaluation."""
     if isinstance(opt, dict):  # an optimiser for each player
         both = {player: _evaluation(params[player], opt.get(player)) for player in params}
         return tuple({player: each[i] for player, each in both.items()} for i in range(2))

@@ -1,4 +1,4 @@
-"""Sampling: every sampler's samples, in parts, split over the devices."""
+"""Sampling: draws the samples of every sampler, in parts that are split over the devices."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,10 @@ from jaxscore.launch.signals import Interrupted, Signals
 
 
 def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
-    """Writes the samples of every sampler to samples.npz, and how long they took, unless they are there."""
+    """Writes the samples of every sampler to samples.npz, and the seconds it took to sampling.json.
+
+    Does nothing if samples.npz has the same stamp.
+    """
     path = folder / "samples.npz"
     if processes.on_first(lambda: workdir.read_samples(path)[1] == stamp):
         return
@@ -30,7 +33,10 @@ def draw(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the samples of every sampler by name, and the seconds that drawing and compiling took.
 
-    Sample i depends on (seed, i) alone. Raises Interrupted after a signal.
+    Sample i depends on (seed, i) alone.
+
+    Raises:
+        Interrupted: after a signal.
     """
     config = experiment.config
     root = keys.stream(config.seed, Stream.SAMPLE)
@@ -42,7 +48,7 @@ def draw(
             if signals and signals.stop():
                 raise Interrupted("stopped while sampling")
             parts.append(processes.everywhere(compiled(params, root, start)))
-        # The last part may have more than were asked for, and the first one alone too.
+        # All parts have the same number of rows, so they may have more rows than samples are needed.
         drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
         samples |= {name: drawn} if not isinstance(drawn, dict) else drawn
         seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
@@ -51,10 +57,10 @@ def draw(
 
 
 def compile_sampler(experiment: Experiment, name: str, params, mesh):
-    """Returns the compiled program of `programs.make_sampler`, its rows, and the seconds to compile it."""
+    """Returns the compiled program of `programs.make_sampler`, its rows, and the seconds of compilation."""
     config = experiment.config
     wanted = min(config.sample_batch, config.samples)
-    rows = -(-wanted // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
+    rows = -(-wanted // mesh.size) * mesh.size  # a multiple of the devices; `draw` cuts off the surplus
     program = programs.make_sampler(experiment, name, mesh, rows)
     begin = time.monotonic()
     compiled = program.lower(params, jax.random.key(0), 0).compile()

@@ -1,4 +1,4 @@
-"""Training: batches onto the devices, steps, and what is logged and saved between them."""
+"""Training: moves batches to the devices, runs steps, and logs and saves between steps."""
 
 import contextlib
 import time
@@ -19,11 +19,11 @@ from jaxscore.types import Batch
 
 
 class Batches:
-    """The experiment's batches from a step on, on the devices; each process reads its own rows.
+    """The experiment's batches on the devices, from step `start` on; each process reads its own rows.
 
     The loop queues some steps before it waits for one, so batches are read and copied while the devices
-    compute. `waited` counts the seconds in which the devices had nothing to compute, an upper bound: the
-    time of those reads at whose end `running`, a metric of the newest step, was there already.
+    compute. `waited` is an upper bound of the seconds in which the devices had nothing to compute. It is the
+    time of all reads that ended after `running`, a metric of the newest step, had been computed.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, start: int):
@@ -47,7 +47,10 @@ class Batches:
 def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals):
     """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
 
-    Raises NonFinite, Interrupted after a signal, and CheckpointError.
+    Raises:
+        NonFinite: if losses or the state are not finite.
+        Interrupted: after a signal; the state is saved.
+        CheckpointError: if a checkpoint cannot be written.
     """
     config = experiment.config
     if state is None:
@@ -95,7 +98,7 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
 def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
     row = book.close_interval()
     speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
-    pace = float(f"{speed:.4g}")  # four digits, of steps that take minutes too
+    pace = float(f"{speed:.4g}")  # significant digits, because a step may take minutes
     book.write({"step": number, "steps_per_second": pace, "input_wait": round(batches.waited, 3), **row})
     batches.waited = 0.0
 
@@ -112,17 +115,20 @@ class Saver:
             checkpoint.forget_after(self.snapshots, start)
 
     def save(self, state: trainer.TrainState, book: Logbook) -> None:
-        """Raises NonFinite for a state that is not finite, and CheckpointError."""
+        """Saves a checkpoint. Raises NonFinite if the state is not finite, and CheckpointError."""
         loss = book.loss_since_save()
         metrics_log.require_finite(state)
         checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
 
     def snapshot(self, state: trainer.TrainState, number: int, *, last: bool) -> None:
-        """Saves the averages if it is time to, and after the last step. Raises CheckpointError."""
+        """Saves the averages at every `snapshot_every`-th step and after the last step, if the flag is given.
+
+        Raises NonFinite if the state is not finite, and CheckpointError.
+        """
         if self.every and (number % self.every == 0 or last):
             metrics_log.require_finite(state)
             checkpoint.save_snapshot(self.snapshots, state, about=self.about)
 
     def close(self) -> None:
-        """Waits for the snapshots that are being written."""
+        """Waits until all snapshots are written."""
         self.stack.close()

@@ -1,4 +1,4 @@
-"""Small training states, and what is checked of them."""
+"""Small training states, and checks of them."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""With a stand-in for torch, which need not be installed, and once with torch itself."""
+"""Import of PyTorch weights: with a stand-in for torch, which need not be installed, and once with torch."""
 
 import dataclasses
 import importlib.machinery

@@ -1,4 +1,4 @@
-"""What two processes find together, of the same arrays: `python -m tests.metrics.processes PORT NUMBER`."""
+"""Metrics that two processes compute together: `python -m tests.metrics.processes PORT NUMBER`."""
 
 import json
 import os

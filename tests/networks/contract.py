@@ -1,4 +1,4 @@
-"""What every network promises, as checks that test_mlp and test_unet call."""
+"""What every network promises, as checks that the tests of the networks call."""
 
 import jax
 import jax.numpy as jnp

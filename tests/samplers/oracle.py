@@ -1,4 +1,4 @@
-"""What every sampler is held against: a mixture whose density, score and moments are known at any sigma."""
+"""A mixture whose density, score and moments are known at any sigma, to compare every sampler with."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Files that are damaged in ways nobody thought of: one clear line that names the file, or the right data.
+"""Randomly damaged files give one clear line that names the file, or the right data.
 
 A checksum finds every change in the members of an .npz file, in gzip, PNG, TFRecord and array_record. The
 pixels of IDX, .npy and JPEG have none: a byte that is changed there is another pixel, and nobody can know.

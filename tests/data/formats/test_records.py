@@ -1,4 +1,4 @@
-"""Records by hand; whole directories of them are in test_tfds.py."""
+"""Records written by hand; test_tfds.py has whole directories of records."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a device sends in a step, by how many there are."""
+"""Bytes that a device sends in a step, by the number of devices."""
 
 import pytest
 

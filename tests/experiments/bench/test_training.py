@@ -1,4 +1,4 @@
-"""Timings here are of tiny programs on a busy machine: only what is true of any speed is asserted."""
+"""Timings of training; the programs are tiny, so the assertions hold at any speed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What GAN and denoising diffusion GAN share."""
+"""Common parts of the GAN and the denoising diffusion GAN."""
 
 import jax.numpy as jnp
 

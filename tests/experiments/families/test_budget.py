@@ -1,4 +1,4 @@
-"""How many steps a budget of operations is."""
+"""The FLOPs of a training step, and the number of steps in a budget of FLOPs."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the players of a denoising step see."""
+"""The inputs of the two players in a denoising step."""
 
 import jax
 import jax.numpy as jnp

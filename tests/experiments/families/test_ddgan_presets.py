@@ -1,4 +1,4 @@
-"""The published recipes: what they say, and that they start, in shapes alone."""
+"""The published recipes: their values, and one training step traced with shapes only."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What holds of every family: the contract of the trilemma."""
+"""What the trilemma requires of every family."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What the families share."""
+"""Common parts of the families."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Couplings can be undone, and are what the flags say."""
+"""Couplings are invertible, and follow the flags."""
 
 import jax
 import numpy as np

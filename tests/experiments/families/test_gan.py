@@ -1,4 +1,4 @@
-"""The generator by the kind of data."""
+"""The generator is dense or convolutional, depending on the data."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Recipes by data set: they are flags that their families have, and differ where they should."""
+"""Recipes by data set change only flags that the family has, and differ between data sets."""
 
 import jax
 import numpy as np

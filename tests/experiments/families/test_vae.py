@@ -1,4 +1,4 @@
-"""The two samplers of the autoencoder, and its networks by the kind of data."""
+"""The two samplers of the autoencoder, and its networks for each kind of data."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The same without its two aids."""
+"""The vanilla denoising diffusion GAN is ddgan.py without R1 penalty and without groups."""
 
 from experiments.families import ddgan, vanilla_ddgan
 

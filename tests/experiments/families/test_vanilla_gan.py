@@ -1,4 +1,4 @@
-"""The same without its two aids."""
+"""The original GAN is gan.py without R1 penalty and without groups."""
 
 from experiments.families import gan, vanilla_gan
 

@@ -1,4 +1,4 @@
-"""The parts with scores that are known, and RefineNet once, at the end, in a whole run."""
+"""The parts of the NCSN experiment with known scores, and a whole run with RefineNet at the end."""
 
 import dataclasses
 import json
