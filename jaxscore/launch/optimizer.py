@@ -37,8 +37,7 @@ class Optimizer:
     """Decay of Adam's first moment and of muon's momentum. lion: weight of the momentum against the gradient.
     schedule-free: weight of the average at the point where the gradient is taken."""
     b2: float = 0.99
-    """Decay of Adam's second moment; with muon, for parameters that are not matrices. lion: decay of the
-    momentum."""
+    """Decay of Adam's second moment (muon: for parameters that are no matrices); lion: decay of momentum."""
     epsilon: float = 1e-8
     """Number that Adam adds to the root of its second moment, and muon to the norm of its momentum."""
     weight_decay: float = 0.0
