@@ -58,7 +58,8 @@ def compiled(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> jax.stages.
     """The program compiled for the chips of a topology; `effort`, from -1.0 to 1.0, is the compiler's effort.
 
     With -1.0 a convolutional step compiles in a tenth of the time of 0.0. It has the same operations and
-    nearly the same memory, but computation hides fewer of its exchanges.
+    nearly the same memory, but computation hides fewer of its exchanges. Newer compilers know four levels of
+    effort, O0 to O3; they get the nearest.
 
     Raises:
         ValueError: if the effort is outside -1..1.
@@ -67,7 +68,14 @@ def compiled(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> jax.stages.
     if not -1 <= effort <= 1:
         raise ValueError(f"effort = {effort} must lie in -1..1")
     with _without_cache():
-        return lowered.compile(compiler_options={"exec_time_optimization_effort": float(effort)})
+        return lowered.compile(compiler_options=_options(effort))
+
+
+def _options(effort: float) -> dict[str, float | str]:
+    if hasattr(jax.config, "jax_exec_time_optimization_effort"):
+        return {"exec_time_optimization_effort": float(effort)}
+    # Later versions of JAX and libtpu know four levels only.
+    return {"optimization_level": f"O{round(1.5 * (effort + 1))}"}
 
 
 @contextlib.contextmanager
