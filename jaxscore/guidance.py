@@ -64,12 +64,17 @@ def classifier_free(
 
     `unconditional` may be any other score: of a smaller or less trained network with the same condition,
     it is autoguidance (Karras et al. 2024b).
+
+    Raises ValueError unless low < high.
     """
-    low, high = interval or (-jnp.inf, jnp.inf)
+    low, high = (-jnp.inf, jnp.inf) if interval is None else interval
+    if not low < high:
+        raise ValueError(f"interval = {interval} must be (low, high) with low < high")
 
     def guided(x: Array, sigma: Array) -> Array:
         s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
-        added = lambda: jnp.where(right(inside, x), (scale - 1) * (s - unconditional(x, sigma)), 0.0)
+        weight = jnp.asarray(scale - 1, s.dtype)
+        added = lambda: jnp.where(right(inside, x), weight * (s - unconditional(x, sigma)), 0.0)
         return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
 
     return guided

@@ -172,8 +172,12 @@ def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
     """n keys, one per row: `key` folded with the global row numbers start, ..., start + n - 1.
 
     An array of keys already has one key per row and is returned unchanged.
+
+    Raises ValueError if its length is not n.
     """
     if key.ndim:
+        if len(key) != n:
+            raise ValueError(f"{len(key)} keys for {n} rows: give one key, or one for each row")
         return key
     return jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(n))
 

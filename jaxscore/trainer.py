@@ -172,10 +172,18 @@ def fit(
         tx: the optimiser.
         key: the key of parameters, rows and noise.
         decay: the decay of the average; `ema.constant(0.999)` by default.
+
+    Raises:
+        ValueError: if there are no arrays, if their numbers of rows differ, or if steps or batch is below 1.
     """
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len(set(rows.values())) != 1 or 0 in rows.values():
+        raise ValueError(f"the arrays have {rows} rows: give at least one array, all with as many rows")
+    if steps < 1 or batch < 1:
+        raise ValueError(f"steps = {steps} and batch = {batch} must be at least 1")
     key_init, key_rows, key_steps = jax.random.split(key, 3)
     update = updates.descent(loss, tx)
-    step, n = make_step(update, decay=decay), len(next(iter(arrays.values())))
+    step, n = make_step(update, decay=decay), next(iter(rows.values()))
 
     def drawn(key: Key, state: TrainState, arrays: Batch) -> tuple[TrainState, Metrics]:
         rows = jax.random.randint(jax.random.fold_in(key_rows, state.step), (batch,), 0, n)

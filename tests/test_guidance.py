@@ -156,3 +156,8 @@ def test_a_guided_score_is_sampled_like_any_other():
     np.testing.assert_allclose(x.mean(axis=0), MEANS[0], atol=0.05)
     np.testing.assert_allclose(x.std(axis=0), STD, rtol=0.08)
     assert all(np.isfinite(draw(scale)).all() for scale in (0.0, 0.5, 1.5))
+
+
+def test_an_empty_interval_is_refused():
+    with pytest.raises(ValueError, match="with low < high"):
+        guidance.classifier_free(conditional, unconditional, 2.0, interval=(3.0, 1.0))

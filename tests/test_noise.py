@@ -219,3 +219,8 @@ def test_density_is_what_the_quantile_function_says(name):
     # The probability of an interval of sigma is its length in u; the trapezoid rule in sigma.
     inside = np.trapezoid(q, sigma)
     np.testing.assert_allclose(inside, 0.9, rtol=2e-4)
+
+
+def test_there_is_a_key_for_every_row():
+    with pytest.raises(ValueError, match="3 keys for 4 rows"):
+        noise.row_keys(jax.random.split(jax.random.key(0), 3), 4)

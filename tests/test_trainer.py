@@ -273,3 +273,19 @@ def test_fit_draws_the_rows_of_all_arrays_together():
     begin, key = lambda key: jnp.zeros(()), jax.random.key(0)
     state = trainer.fit(loss, begin, arrays, steps=3, batch=20, tx=optax.sgd(1.0), key=key)
     assert float(state.params) == -3.0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "given", "said"),
+    [
+        ({}, {}, "give at least one array"),
+        ({"x": np.zeros(3), "label": np.zeros(4)}, {}, "'x': 3, 'label': 4"),
+        ({"x": np.zeros(0)}, {}, "'x': 0"),
+        ({"x": np.zeros(3)}, {"steps": 0}, "steps = 0"),
+        ({"x": np.zeros(3)}, {"batch": 0}, "batch = 0"),
+    ],
+)
+def test_fit_refuses_what_it_cannot_train_on(arrays, given, said):
+    given = {"steps": 1, "batch": 1} | given
+    with pytest.raises(ValueError, match=said):
+        trainer.fit(loss, init, arrays, tx=optax.sgd(1.0), key=jax.random.key(0), **given)

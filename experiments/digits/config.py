@@ -37,7 +37,7 @@ class Config(BaseConfig):
     save_every: int = 500
     samples: int = 1797
     data: str = "digits"
-    """`digits`, or `npz:PATH` for a file with `images` and `labels`."""
+    """Small images: `digits`, `fashion_mnist`, `npz:FILE`, `folder:PATH` or another name of `data.load`."""
     conditional: bool = False
     """Give the network the class of each image, or the arrays named by --conditions."""
     conditions: tuple[str, ...] = ()
@@ -80,5 +80,6 @@ class Config(BaseConfig):
             require(self.label is None, "label", self.label, needs)
             require(not self.conditions, "conditions", " ".join(self.conditions), needs)
             require(self.guidance_scale == 1, "guidance-scale", self.guidance_scale, needs)
+            require(self.p_uncond == Config.p_uncond, "p-uncond", self.p_uncond, needs)
         both = "cannot be chosen with --conditions, which take the place of the classes"
         require(self.label is None or not self.conditions, "label", self.label, both)

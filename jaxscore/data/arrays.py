@@ -112,6 +112,10 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     labels = found.get("labels", np.zeros(len(pixels)))
     if labels.dtype.kind not in "uif" or labels.shape != pixels.shape[:1]:
         raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
+    with np.errstate(invalid="ignore"):  # not a number
+        whole = labels == labels.astype(np.int32)
+    if not whole.all() or labels.min() < 0:
+        raise DataError(f"{path}: labels must be whole numbers from 0 on")
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
     return Dataset(_examples(path, pixels), labels.astype(np.int32), further)
@@ -119,6 +123,8 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
 
 def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
     """Returns the array `name`, int32 or float32. Raises DataError unless it has n rows of finite numbers."""
+    if name in ("x", "label", "images", "labels"):
+        raise DataError(f"--conditions {name}: a batch has another array of this name; rename it in {path}")
     if name not in found:
         raise DataError(f"{path} cannot be used: it has no array `{name}`, which --conditions names")
     array = found[name]

@@ -99,6 +99,8 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
+    if hasattr(config, "experiment"):  # config.json has the experiment's name under this name
+        raise TypeError(f"{type(config).__name__}.experiment: rename this field; the launcher uses its name")
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
     abstract = programs.abstract_state(experiment, mesh)
     description = workdir.describe(experiment.name, config)

@@ -37,6 +37,7 @@ def draw(
 
     Raises:
         Interrupted: after a signal.
+        ValueError: if a sampler returns too few samples, or arrays with the names of other arrays.
     """
     config = experiment.config
     root = keys.stream(config.seed, Stream.SAMPLE)
@@ -50,10 +51,20 @@ def draw(
             parts.append(processes.everywhere(compiled(params, root, start)))
         # All parts have the same number of rows, so they may have more rows than samples are needed.
         drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
-        samples |= {name: drawn} if not isinstance(drawn, dict) else drawn
+        drawn = drawn if isinstance(drawn, dict) else {name: drawn}
+        _require_new(name, drawn, {*samples, "stamp", "file"}, config.samples)
+        samples |= drawn
         seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
         console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
     return samples, seconds
+
+
+def _require_new(sampler: str, drawn: dict[str, np.ndarray], taken: set[str], n: int) -> None:
+    for name, array in drawn.items():
+        if name in taken:
+            raise ValueError(f"sampler {sampler} returns an array {name!r}; that name is taken")
+        if len(array) < n:
+            raise ValueError(f"sampler {sampler} returns too few samples: one for each key is needed")
 
 
 def compile_sampler(experiment: Experiment, name: str, params, mesh):

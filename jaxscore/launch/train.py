@@ -38,10 +38,24 @@ class Batches:
         place = lambda local: sharding.place(local, self.where, self.rows, self.n)
         while True:
             begin = time.perf_counter()
-            batch = jax.tree.map(place, next(self.source))
+            batch = jax.tree.map(place, self._read())
             if self.running is None or self.running.is_ready():
                 self.waited += time.perf_counter() - begin
             yield batch
+
+    def _read(self) -> Batch:
+        """Returns the next rows. Raises ValueError if there are none, or another number of them."""
+        batch, n = next(self.source, None), len(self.rows)
+        if batch is None:
+            raise ValueError("the batches of the experiment ended; they must go on for ever")
+        wrong = {name: len(array) for name, array in batch.items() if len(array) != n}
+        if wrong:
+            raise ValueError(f"a batch has {wrong} rows; --batch {self.n} asks this process for {n}")
+        return batch
+
+    def close(self) -> None:
+        """Closes the source, if it can be closed: an iterator need not be a generator."""
+        getattr(self.source, "close", lambda: None)()
 
 
 def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals):
@@ -89,7 +103,7 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
         raise NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}") from None
     finally:
         book.close()
-        batches.source.close()
+        batches.close()
         saver.close()
     checkpoint.wait_until_saved(checkpoints)
     return state
@@ -99,7 +113,8 @@ def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, numb
     row = book.close_interval()
     speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
     pace = float(f"{speed:.4g}")  # significant digits, because a step may take minutes
-    book.write({"step": number, "steps_per_second": pace, "input_wait": round(batches.waited, 3), **row})
+    ours = {"step": number, "steps_per_second": pace, "input_wait": round(batches.waited, 3)}
+    book.write(ours | row | ours)  # a metric of the loss may have one of these names
     batches.waited = 0.0
 
 

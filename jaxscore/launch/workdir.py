@@ -128,7 +128,7 @@ def _lock(descriptor: int) -> bool:
 
 def stamp(description: dict[str, Any], step: int) -> str:
     """Returns the step and configuration that a result is made from, as text to compare."""
-    return json.dumps({"step": step, **_effective(description)}, sort_keys=True)
+    return json.dumps({"step": step, "config": _effective(description)}, sort_keys=True)
 
 
 def write_json(path: Path, value: Any) -> None:

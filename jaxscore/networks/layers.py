@@ -84,13 +84,15 @@ class ConditionEmbedding(nn.Module):
 
 
 def require_classes(labels: AnyArray, n_classes: int) -> None:
-    """Raises ValueError, naming label and range, unless all labels lie in 0..n_classes.
+    """Raises ValueError, naming label and range, unless all labels are integers in 0..n_classes.
 
     The number n_classes means "no class". Traced labels cannot be looked at; a network then treats a
     label out of range as no class at all.
     """
     if isinstance(labels, jax.core.Tracer):
         return
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels are {labels.dtype}: class numbers must be integers")
     # By NumPy: within jit, JAX would trace the comparison of labels that are known.
     outside = [int(label) for label in np.asarray(labels).reshape(-1) if not 0 <= label <= n_classes]
     if outside:

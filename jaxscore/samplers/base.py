@@ -145,7 +145,11 @@ def chain(*samplers: Sampler) -> Sampler:
     `chain(langevin(...), heun())` is predictor-corrector sampling (Song et al. 2021, algorithm 1): the
     corrector at sigma comes first, then the predictor to sigma_next. The other order corrects at the
     sigma that the predictor has just left, and is measurably worse.
+
+    Raises ValueError if no sampler is given: x would never change.
     """
+    if not samplers:
+        raise ValueError("chain() needs at least one sampler")
 
     def init(x):
         return tuple(sampler.init(x) for sampler in samplers)

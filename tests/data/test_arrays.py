@@ -208,3 +208,16 @@ def test_random_images_stand_in_for_a_data_set():
     np.testing.assert_array_equal(x[:5], data.load("random:6x4x3").examples[:5])
     with pytest.raises(data.DataError, match="use random:HxWxC, such as random:32x32x3"):
         data.load("random:6x0x3")
+
+
+@pytest.mark.parametrize("label", [-1, 0.5, np.nan])
+def test_labels_that_are_no_class_numbers_are_refused(tmp_path, label):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 5)), labels=np.array([0, label]))
+    with pytest.raises(data.DataError, match="labels must be whole numbers from 0 on"):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_a_condition_must_not_take_the_name_of_another_array(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 5)), x=np.zeros(2))
+    with pytest.raises(data.DataError, match="--conditions x: a batch has another array of this name"):
+        data.load(f"npz:{tmp_path / 'a.npz'}", conditions=("x",))

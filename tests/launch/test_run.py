@@ -1,5 +1,6 @@
 """A run from flags to pictures: what its folder holds, what is done again, and what is refused."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -262,3 +263,12 @@ def test_an_interrupted_command_says_where_and_is_no_error(tmp_path, monkeypatch
     output = capsys.readouterr()
     assert output.err == ""
     assert re.search(r"^stopped at step [56], saved in \S+; run again to go on from there$", output.out, re.M)
+
+
+def test_a_field_with_the_launchers_own_name_is_refused(tmp_path):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Named(Config):
+        experiment: str = "mine"
+
+    with pytest.raises(TypeError, match="rename this field"):
+        launch.run(tiny.build(Named()), tmp_path / "run")

@@ -73,3 +73,18 @@ def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypa
     assert not (copy / "samples.npz").exists()
     monkeypatch.undo()
     assert launch.run(tiny.build(Config()), copy)["mean"] == finished.metrics["mean"]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        ({"stamp": np.zeros((16, 2))}, "sampler two returns an array 'stamp'; that name is taken"),
+        ({"one": np.zeros((16, 2))}, "sampler two returns an array 'one'; that name is taken"),
+        (np.zeros((8, 2)), "sampler two returns too few samples"),
+    ],
+)
+def test_samples_that_would_be_lost_are_refused(finished, copy, drawn, said):
+    experiment = tiny.build(Config(samples=16))
+    samplers = {"one": experiment.samplers["one"], "two": lambda params, keys: drawn}
+    with pytest.raises(ValueError, match=said):
+        launch.run(experiment._replace(samplers=samplers), copy, mode="sample")

@@ -171,3 +171,23 @@ def test_a_run_that_has_nothing_but_steps_to_skip_ends(tmp_path):
     found = rows(tmp_path / "run")
     assert [row["skipped"] for row in found] == [1, 4, 4, 4, 4]
     assert found[1] == {"step": 8, "loss": None, "grad_norm": None, "skipped": 4}
+
+
+# Sources of batches -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batches", "said"),
+    [([], "the batches of the experiment ended"), ([{"x": np.zeros((15, 2))}], "'x': 15} rows; --batch 16")],
+)
+def test_batches_that_end_or_have_other_rows_are_refused(tmp_path, batches, said):
+    experiment = tiny.build(Config())._replace(batches=lambda **given: iter(batches))
+    with pytest.raises(ValueError, match=said):
+        launch.run(experiment, tmp_path / "run", mode="train")
+
+
+def test_an_iterator_need_not_be_a_generator(tmp_path):
+    experiment = tiny.build(Config(steps=2))
+    forever = lambda **given: itertools.chain(experiment.batches(**given))
+    launch.run(experiment._replace(batches=forever), tmp_path / "run", mode="train")
+    assert saved_steps(tmp_path / "run") == [2]

@@ -124,3 +124,8 @@ def test_labels_that_are_known_within_jit_are_looked_at():
     jax.jit(lambda: layers.require_classes(good, 10))()
     with pytest.raises(ValueError, match="label 11"):
         jax.jit(lambda: layers.require_classes(bad, 10))()
+
+
+def test_labels_that_are_floats_are_refused():
+    with pytest.raises(ValueError, match="labels are float32: class numbers must be integers"):
+        layers.require_classes(jnp.ones(2), 3)

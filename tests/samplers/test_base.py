@@ -319,3 +319,8 @@ COUNTS = {
 def test_the_evaluations_are_counted(name):
     sampler, n, expected = COUNTS[name]
     assert samplers.evaluations(sampler, n) == expected
+
+
+def test_a_chain_of_no_samplers_is_refused():
+    with pytest.raises(ValueError, match="at least one sampler"):
+        samplers.chain()

@@ -11,6 +11,7 @@ from jaxscore.launch.flags import FlagError
     [
         ({"label": 3}, "--label 3: needs --conditional"),
         ({"conditions": ("age", "sex")}, "--conditions age sex: needs --conditional"),
+        ({"p_uncond": 0.5}, "--p-uncond 0.5: needs --conditional"),
         ({"guidance_scale": 2.0}, "--guidance-scale 2.0: needs --conditional"),
         (
             {"conditional": True, "label": 3, "conditions": ("age",)},
