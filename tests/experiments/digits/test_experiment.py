@@ -20,6 +20,7 @@ import pytest
 
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
+from experiments.digits.config import Heun, Langevin
 from jaxscore import data
 from jaxscore.data import DataError
 from jaxscore.launch import flags, metrics_log, workdir
@@ -42,8 +43,8 @@ def small(**changes) -> digits.Config:
         "batch": BATCH,
         "width": 16,
         "depth": 1,
-        "heun": digits.Heun(levels=3),
-        "langevin": digits.Langevin(levels=3, steps=1),
+        "heun": Heun(levels=3),
+        "langevin": Langevin(levels=3, steps=1),
     }
     return digits.Config(**fields | changes)
 
@@ -141,7 +142,7 @@ def test_absent_data_are_named():
 )
 def test_every_field_is_checked(part, name, value):
     with pytest.raises(FlagError) as caught:
-        {"heun": digits.Heun, "langevin": digits.Langevin, "": small}[part](**{name: value})
+        {"heun": Heun, "langevin": Langevin, "": small}[part](**{name: value})
     flag = f"{part}.{name}".lstrip(".").replace("_", "-")
     assert str(caught.value).startswith(f"--{flag} {value}: must ")
 

@@ -11,6 +11,7 @@ import pytest
 from experiments.common.features import classifier
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
+from experiments.digits.config import Heun, Langevin
 from jaxscore import data, metrics
 
 IMAGES, LABELS, _ = data.digits()
@@ -19,8 +20,8 @@ EVALUATIONS = {"heun": 17, "langevin": 301, "langevin_without_denoising": 300}
 CONFIG = digits.Config(
     samples=30,
     classifiers=1,
-    heun=digits.Heun(levels=20, sigma_min=0.01, sigma_max=20.0),
-    langevin=digits.Langevin(levels=3, steps=2),
+    heun=Heun(levels=20, sigma_min=0.01, sigma_max=20.0),
+    langevin=Langevin(levels=3, steps=2),
 )
 
 
@@ -87,7 +88,7 @@ def test_the_evaluations_counted_are_those_made(cached, monkeypatch):
             return jnp.zeros_like(x)
 
     monkeypatch.setattr(digits, "MLP", Counted)
-    config = digits.Config(heun=digits.Heun(levels=2), langevin=digits.Langevin(levels=2, steps=2))
+    config = digits.Config(heun=Heun(levels=2), langevin=Langevin(levels=2, steps=2))
     experiment = digits.build(config)
     samples = dict.fromkeys(digits_report.ROWS, IMAGES[:100])
     claimed = digits_report.evaluate(config, DIGITS, digits.evaluations(config), None, samples)
