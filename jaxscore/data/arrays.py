@@ -113,9 +113,10 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     if labels.dtype.kind not in "uif" or labels.shape != pixels.shape[:1]:
         raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
     with np.errstate(invalid="ignore"):  # not a number
-        whole = labels == labels.astype(np.int32)
-    if not whole.all() or labels.min() < 0:
-        raise DataError(f"{path}: labels must be whole numbers from 0 on")
+        fine = (labels == labels.astype(np.int32)) & (labels >= 0)
+    if not fine.all():
+        wrong = labels[~fine][0]
+        raise DataError(f"{path}: label {wrong:g} is no number of a class; classes are numbered from 0 on")
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
     return Dataset(_examples(path, pixels), labels.astype(np.int32), further)

@@ -213,7 +213,7 @@ def test_random_images_stand_in_for_a_data_set():
 @pytest.mark.parametrize("label", [-1, 0.5, np.nan])
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path, label):
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 5, 5)), labels=np.array([0, label]))
-    with pytest.raises(data.DataError, match="labels must be whole numbers from 0 on"):
+    with pytest.raises(data.DataError, match="is no number of a class; classes are numbered from 0"):
         data.load(f"npz:{tmp_path / 'a.npz'}")
 
 
