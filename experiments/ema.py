@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxscore import checkpoint, ema, launch, sharding
-from jaxscore.launch import console, evaluate, flags, plots, programs, sample, workdir
+from jaxscore.launch import console, evaluate, plots, programs, sample, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import require
 from jaxscore.launch.open_run import described, find
@@ -152,11 +152,8 @@ def picture(found: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Parse flags and run."""
-    with launch.one_line_errors():
-        config = flags.parse(Config())
-        with launch.one_line_errors(config.workdir):
-            run(config)
+    """Parses flags and runs."""
+    launch.program(run, Config())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from experiments.common.langevin import Langevin
 from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
 from jaxscore.keys import Stream
-from jaxscore.launch import Run, console, flags, open_run, plots, workdir
+from jaxscore.launch import Run, console, open_run, plots, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.evaluate import examples
 from jaxscore.launch.flags import require
@@ -181,10 +181,7 @@ def picture(config: Config, images: np.ndarray, found: np.ndarray, mask: np.ndar
 
 def main() -> None:
     """Parses flags and runs."""
-    with launch.one_line_errors():
-        config = flags.parse(Config())
-        with launch.one_line_errors(config.workdir):
-            run(config)
+    launch.program(run, Config())
 
 
 if __name__ == "__main__":

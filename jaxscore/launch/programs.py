@@ -138,4 +138,4 @@ def _abstract(shapes: Any, where: Any) -> Any:
 
 
 def _gather(mesh: Mesh, where: Any) -> Callable[[Any], Any]:
-    return sharding.gathered(where) if mesh.shape["fsdp"] > 1 else lambda params: params
+    return sharding.gathered(where) if mesh.shape["fsdp"] > 1 else trainer.identity

@@ -42,9 +42,14 @@ WITHOUT_EFFECT |= {"keep", "keep_best", "keep_every", "snapshot_every"}
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """Returns what config.json stores: the experiment's name and every field except workdir and mode."""
+    """Returns what config.json stores: the name of the experiment or program, and its fields.
+
+    The fields workdir and mode are left out, and so is a field with the key of the name, `experiment`.
+    """
     fields = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    return {"experiment": name} | {k: v for k, v in fields.items() if k not in ("workdir", "mode")}
+    return {"experiment": name} | {
+        k: v for k, v in fields.items() if k not in ("experiment", "workdir", "mode")
+    }
 
 
 def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[str]:

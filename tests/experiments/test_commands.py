@@ -82,7 +82,7 @@ REFUSED = {
         ("--sigma-min 50", "--sigma-max 40.0: must exceed --sigma-min 50.0"),
     ],
 }
-"""Of each command: flags, and how the line about them begins."""
+"""Each command has wrong flags, and the beginning of the line that refuses them."""
 
 
 @pytest.mark.parametrize(
