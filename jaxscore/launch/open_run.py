@@ -59,10 +59,7 @@ def open_run(folder: Path | str, build: Callable[[Any], Experiment], kind: type[
 
 def described(folder: Path, build: Callable[[Any], Experiment], kind: type[Config]) -> Experiment:
     """Returns the experiment that config.json in the folder describes. Raises Refusal if it does not."""
-    fields = workdir.read_json(folder / "config.json")
-    name = fields.pop("experiment", None) if isinstance(fields, dict) else None
-    if not isinstance(name, str):
-        raise Refusal(f"{folder}: is no run of an experiment")
+    name, fields = _stored(folder)
     try:
         # An experiment whose data are absent can be built to be sampled.
         experiment = build(restored(kind, fields | {"workdir": str(folder), "mode": "sample"}))
@@ -79,10 +76,7 @@ def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Exper
     Both are those of the module; by default, of experiments.NAME with the name in config.json. Raises
     Refusal if there is no such module, or if it does not define both.
     """
-    fields = workdir.read_json(folder / "config.json")
-    name = fields.get("experiment") if isinstance(fields, dict) else None
-    if not isinstance(name, str):
-        raise Refusal(f"{folder}: is no run of an experiment")
+    name, _ = _stored(folder)
     module = module or f"experiments.{name}"
     try:
         found = importlib.import_module(module)
@@ -93,6 +87,15 @@ def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Exper
     if not kinds or not callable(getattr(found, "build", None)):
         raise Refusal(f"{folder}: is a run of {name}, but {module} has no `build`, or no configuration")
     return found.build, kinds[-1]
+
+
+def _stored(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Returns the experiment's name and its fields in config.json. Raises Refusal if there are none."""
+    fields = workdir.read_json(folder / "config.json")
+    name = fields.pop("experiment", None) if isinstance(fields, dict) else None
+    if not isinstance(name, str):
+        raise Refusal(f"{folder}: is no run of an experiment")
+    return name, fields
 
 
 def _is_own(kind: type, module: Any) -> bool:
