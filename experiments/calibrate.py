@@ -11,14 +11,15 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from jaxscore import calibrate, data, launch
 from jaxscore.calibrate import Recipe, TrainingNoise
 from jaxscore.launch import console, flags, plots, workdir
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, Levels, Positive, require
 
 LEAST_OVERLAP = 0.01
 """Smallest overlap of neighbouring levels that is accepted: with less, samples cannot follow the levels."""
@@ -39,13 +40,13 @@ class Config:
     """Part of the data set: `train`, `test` or `all`."""
     size: int | None = None
     """Side of the images in pixels, for data sets of photographs."""
-    overlap: float = calibrate.levels.OVERLAP
+    overlap: Annotated[float, Meta(gt=0, lt=0.997)] = calibrate.levels.OVERLAP
     """Overlap of neighbouring levels; all published recipes have 0.567."""
-    levels: int | None = None
+    levels: Levels | None = None
     """Number of levels; by default it is calculated from the overlap."""
-    langevin_steps: int = 5
+    langevin_steps: Count = 5
     """Langevin steps at each level, T."""
-    sigma_min: float = 0.01
+    sigma_min: Positive = 0.01
     """Smallest noise level, for pixels in 0..1."""
     estimate: bool = False
     """Use a lower bound of the largest distance, as for data that do not fit in memory."""
@@ -53,11 +54,7 @@ class Config:
     """Folder for recipe.json and the picture."""
 
     def __post_init__(self):
-        flags.require_finite(self)
-        require(0 < self.overlap < 0.997, "overlap", self.overlap, "must lie between 0 and 0.997")
-        require(self.langevin_steps >= 1, "langevin-steps", self.langevin_steps, "must be at least 1")
-        require(self.sigma_min > 0, "sigma-min", self.sigma_min, "must be positive")
-        require(self.levels is None or self.levels >= 2, "levels", self.levels, "must be at least 2")
+        flags.check(self)
 
 
 class Measured(NamedTuple):

@@ -11,15 +11,16 @@ Also of an earlier step (`--step`), as if training had ended there.
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+from msgspec import Meta
 
 from jaxscore import checkpoint, ema, launch, sharding
 from jaxscore.launch import console, evaluate, plots, programs, sample, workdir
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import check, require
 from jaxscore.launch.open_run import described, find
 from jaxscore.launch.workdir import Refusal
 
@@ -33,7 +34,7 @@ class Config:
 
     workdir: Path = Path("runs/digits")
     """Folder of a run with snapshots; what is found goes into its folder `ema`."""
-    sigma_rel: tuple[float, ...] = (0.05, 0.1, 0.15)
+    sigma_rel: tuple[Annotated[float, Meta(gt=0, le=ema.WIDEST)], ...] = (0.05, 0.1, 0.15)
     """Widths of averages in units of training time, in (0, 0.288]."""
     experiment: str | None = None
     """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
@@ -41,10 +42,9 @@ class Config:
     """Step of a snapshot at which training is taken to have ended; the last one if not given."""
 
     def __post_init__(self):
+        check(self)
         given = " ".join(map(str, self.sigma_rel))
         require(len(self.sigma_rel) > 0, "sigma_rel", given, "needs at least one width")
-        for width in self.sigma_rel:
-            require(0 < width <= ema.WIDEST, "sigma_rel", width, "must lie in (0, 0.288]")
         require(len(set(self.sigma_rel)) == len(self.sigma_rel), "sigma_rel", given, "has a width twice")
 
 

@@ -25,7 +25,7 @@ from jaxscore.keys import Stream
 from jaxscore.launch import Run, console, open_run, plots, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.evaluate import examples
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, Seed, check, require
 from jaxscore.launch.open_run import find
 from jaxscore.score import denoise
 from jaxscore.types import Array
@@ -43,19 +43,17 @@ class Config:
     """Folder for inpaint.png, inpaint.json and completions.npz."""
     known: Literal["left", "right", "top", "bottom"] = "left"
     """The half that is kept."""
-    images: int = 6
+    images: Count = 6
     """How many images."""
-    completions: int = 8
+    completions: Count = 8
     """How many completions of each."""
-    seed: int = 0
+    seed: Seed = 0
     """Which images, and all other randomness."""
     langevin: Langevin = dataclasses.field(default_factory=lambda: Langevin(sigma_min=0.05, sigma_max=10.0))
     """The dynamics for runs other than those of experiments.ncsn, which have their own."""
 
     def __post_init__(self):
-        for name in ("images", "completions"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
+        check(self)
 
 
 def opened(config: Config) -> Run:
@@ -138,17 +136,16 @@ def run(config: Config) -> dict:
     """Writes completions.npz, inpaint.json and the picture; returns the figures."""
     opened_run = opened(config)
     images = chosen(config, opened_run)
-    description = workdir.describe("inpaint", config)
-    workdir.claim(config.workdir, description)
     mask, dynamics = half(config.known, images.shape[1:]), langevin(config, opened_run.experiment.config)
     steps = dynamics.levels * dynamics.steps
     console.say(f"{len(images) * config.completions} completions by {steps} Langevin steps ...")
-    found = completions(config, opened_run, images, mask)
-    results = judge_completions(images, found, mask)
-    workdir.write_json(config.workdir / "config.json", description)
-    workdir.write_json(config.workdir / "inpaint.json", results)
-    workdir.write_samples(config.workdir / "completions.npz", {"images": images, "completions": found}, "")
-    picture(config, images, found, mask, config.workdir / "inpaint.png")
+    with workdir.owned(config.workdir, workdir.describe("inpaint", config)):
+        found = completions(config, opened_run, images, mask)
+        results = judge_completions(images, found, mask)
+        workdir.write_json(config.workdir / "inpaint.json", results)
+        arrays = {"images": images, "completions": found}
+        workdir.write_samples(config.workdir / "completions.npz", arrays, "")
+        picture(config, images, found, mask, config.workdir / "inpaint.png")
     console.say(console.table([("", ""), *((name, f"{value:.4f}") for name, value in results.items())]))
     console.say(f"picture: {config.workdir / 'inpaint.png'}")
     return results

@@ -12,18 +12,20 @@ exact score is known at every level, and the learned score is compared with it. 
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
+from experiments.common.langevin import StepSize
 from jaxscore import data, diagnostics, keys, mixtures, networks, noise, objectives, samplers
 from jaxscore.keys import Stream
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Experiment, Optimizer, main, plots
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Count, Levels, Positive, require, require_sigmas
 from jaxscore.networks import MLP
 from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
 from jaxscore.types import Array, Key, ParametricScore, Params, right
@@ -41,9 +43,9 @@ class Config(BaseConfig):
     sample_batch: int = 10_000
     log_every: int = 200
     save_every: int = 1000
-    weight: float = 0.7
+    weight: Annotated[float, Meta(gt=0, lt=1)] = 0.7
     """Weight of the heavier mode."""
-    points: int = 100_000
+    points: Count = 100_000
     """Number of draws from the mixture in the training set."""
     objective: Literal["denoising", "implicit", "sliced", "finite_difference"] = "denoising"
     """Objective of training; denoising predicts the added noise, the others see draws of p_sigma only."""
@@ -51,30 +53,24 @@ class Config(BaseConfig):
     """field: the network is the score; energy: the score is the gradient of an energy."""
     activation: Literal["silu", "softplus", "elu", "relu"] = "silu"
     """Nonlinearity of the network."""
-    width: int = 96
+    width: Count = 96
     """Width of the network."""
-    depth: int = 2
+    depth: Count = 2
     """Number of residual blocks of the network."""
-    sigma_min: float = 0.15
+    sigma_min: Positive = 0.15
     """Smallest noise level, sigma_L; plain Langevin dynamics stays at this level."""
     sigma_max: float = 8.0
     """Largest noise level, sigma_1."""
-    levels: int = 30
+    levels: Levels = 30
     """Number of noise levels, L."""
-    langevin_steps: int = 50
+    langevin_steps: Count = 50
     """Number of Langevin steps at each level, T."""
-    step_size: float = 0.15
+    step_size: StepSize = 0.15
     """Langevin step at level l in units of sigma_l^2, epsilon / sigma_L^2."""
 
     def __post_init__(self):
         super().__post_init__()
         require_sigmas(self.sigma_min, self.sigma_max)
-        require(0 < self.weight < 1, "weight", self.weight, "must lie between 0 and 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "step-size", self.step_size, remedy)
-        for name in ("points", "width", "depth", "langevin_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(self.levels >= 2, "levels", self.levels, "must be at least 2")
         # A trace and an energy take one derivative each, and training cannot see jumps in the last one
         # (diagnostics.kinked).
         derivatives = (self.objective != "denoising") + (self.model == "energy")

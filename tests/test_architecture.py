@@ -139,7 +139,7 @@ ARROWS = {
     "experiments": {
         "common": "",
         "digits": "common",
-        "toy2d": "",
+        "toy2d": "common",
         "ncsn": "common",
         "theorems": "",
         "cost": "common",
@@ -173,7 +173,7 @@ FLOORS = {
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "base < consistent ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",
-    "experiments.common": "features langevin timing",
+    "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
     "experiments.families": """budget setting < judging likelihood < family

@@ -17,6 +17,7 @@ from experiments.bench import sampling, scaling, training, workloads
 from experiments.common.timing import Spread
 from jaxscore import launch
 from jaxscore.launch import console, flags, workdir
+from jaxscore.launch.flags import Count
 
 Results = dict[str, Any]
 
@@ -27,11 +28,11 @@ class Config:
 
     workloads: tuple[str, ...] = ("digits", "ncsnv2", "unet")
     """Experiments to time; an unknown name lists the known ones."""
-    batch: int = 1797
+    batch: Count = 1797
     """Samples in a batch, for the ratios of the samplers."""
-    repeats: int = 9
+    repeats: Count = 9
     """Runs of each program; the table shows their median and quartiles."""
-    matrix: int = 2048
+    matrix: Count = 2048
     """Side of the square matrices whose product is the reference for speed."""
     scaling: tuple[str, ...] = ("digits",)
     """Workloads whose traffic between 1 to 8 simulated devices is measured."""
@@ -39,8 +40,7 @@ class Config:
     """JSON file for the results; none by default."""
 
     def __post_init__(self):
-        for name in ("batch", "repeats", "matrix"):
-            flags.require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        flags.check(self)
         known = workloads.WORKLOADS
         for name in ("workloads", "scaling"):
             for value in getattr(self, name):

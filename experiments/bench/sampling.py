@@ -26,9 +26,9 @@ def measure(workload: Workload, *, repeats: int) -> Results:
     """
     experiment, mesh = workload.sampled, sharding.mesh()
     params = jax.jit(experiment.init, out_shardings=sharding.replicated(mesh))(jax.random.key(0))
-    program, rows, compile_seconds = compile_sampler(experiment, workload.sampler, params, mesh)
+    program, rows, compile_seconds = compile_sampler(experiment, workload.sampler, mesh)
     root = jax.random.key(2)
-    seconds = np.asarray(rounds({"sample": lambda: program(params, root, 0)}, repeats)["sample"])
+    seconds = np.asarray(rounds({"sample": lambda: program(params, root, np.int32(0))}, repeats)["sample"])
     each = seconds / workload.evaluations
     name = f"sampling by {workload.sampler}"
     return {

@@ -36,8 +36,7 @@ def exchanged(workload: workloads.Workload, each: int) -> list[dict[str, Any]]:
             config = dataclasses.replace(workload.experiment.config, batch=n * each, mesh=Mesh(fsdp=fsdp))
             experiment = workload.experiment._replace(config=config)
             mesh = programs.mesh_of(config, jax.devices()[:n])
-            shapes = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
-            cost = plan.cost(programs.make_step(experiment, mesh).lower(jax.random.key(0), *shapes).compile())
+            cost = plan.cost(programs.lower_step(experiment, mesh).compile())
             rows.append({"devices": n, "fsdp": fsdp, "sent_bytes": cost.wire_bytes, "flops": cost.flops})
     return rows
 

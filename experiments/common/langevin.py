@@ -1,32 +1,35 @@
 """Annealed Langevin dynamics, with its flags."""
 
 import dataclasses
+from typing import Annotated
+
+from msgspec import Meta
 
 from jaxscore import noise, samplers
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Count, Levels, Positive, check, require_sigmas
 from jaxscore.types import Array
+
+StepSize = Annotated[float, Meta(gt=0, lt=2)]
+"""A Langevin step in units of sigma^2; on a Gaussian of this variance the dynamics diverges from 2 on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
-    levels: int = 150
+    levels: Levels = 150
     """How many levels, L."""
-    steps: int = 2
+    steps: Count = 2
     """Langevin steps at each level, T."""
-    step_size: float = 0.065
+    step_size: StepSize = 0.065
     """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
-    sigma_min: float = 0.1
+    sigma_min: Positive = 0.1
     """The last level, sigma_L."""
     sigma_max: float = 2.0
     """The first level, sigma_1."""
 
     def __post_init__(self):
-        require(self.levels >= 2, "langevin.levels", self.levels, "must be at least 2")
-        require(self.steps >= 1, "langevin.steps", self.steps, "must be at least 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "langevin.step-size", self.step_size, remedy)
+        check(self, "langevin.")
         require_sigmas(self.sigma_min, self.sigma_max, prefix="langevin.")
 
     def sigma_grid(self) -> Array:

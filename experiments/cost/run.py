@@ -21,6 +21,7 @@ from experiments.cost import steps
 from experiments.cost.steps import AT_ONCE, DENOISING, FINITE_DIFFERENCE, IMPLICIT, SLICED
 from jaxscore import launch
 from jaxscore.launch import console, flags, plots, workdir
+from jaxscore.launch.flags import Count, Positive
 
 FIT_FROM = 256
 """Smallest D in the fits of the exponents; below it, most of a step's time does not depend on D."""
@@ -43,30 +44,24 @@ class Config:
 
     workdir: Path = Path("runs/cost")
     """Folder for cost.json and cost.png."""
-    sizes: tuple[int, ...] = (2, 4, 16, 64, 256, 784, 1024, 4096)
+    sizes: tuple[Count, ...] = (2, 4, 16, 64, 256, 784, 1024, 4096)
     """Dimensions D of the data."""
-    width: int = 256
+    width: Count = 256
     """Width of the network, a residual MLP with two blocks."""
-    batch: int = 64
+    batch: Count = 64
     """Examples in a training step."""
-    repeats: int = 40
+    repeats: Count = 40
     """Runs of each step, of which the median is taken; a step that takes seconds is run less often."""
-    probes: int = 1
+    probes: Count = 1
     """Random directions for slices and for finite differences."""
-    memory_limit_gb: float = 4.0
+    memory_limit_gb: Positive = 4.0
     """Skip a step with an exact trace if it needs more memory than this."""
-    seconds_limit: float = 60.0
+    seconds_limit: Positive = 60.0
     """Skip a step with an exact trace if it would take longer, estimated from a smaller D."""
 
     def __post_init__(self):
-        flags.require_finite(self)
+        flags.check(self)
         flags.require(len(self.sizes) >= 1, "sizes", "", "needs at least one number")
-        for size in self.sizes:
-            flags.require(size >= 1, "sizes", size, "must be at least 1")
-        for name in ("width", "batch", "repeats", "probes"):
-            flags.require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        for name in ("memory_limit_gb", "seconds_limit"):
-            flags.require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
 
 
 def measure(config: Config) -> list[dict[str, Any]]:

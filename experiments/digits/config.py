@@ -2,26 +2,29 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from experiments.common.langevin import Langevin as Langevin
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Optimizer
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Count, Fraction, Levels, Positive, check, require, require_sigmas
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heun:
     """Heun's method on the probability flow, over the levels of Karras et al. 2022 (rho = 7)."""
 
-    levels: int = 9
+    levels: Levels = 9
     """Steps; all but the last cost two evaluations."""
-    sigma_min: float = 0.02
+    sigma_min: Positive = 0.02
     """The last level before zero, in units of centred pixels (-1..1)."""
     sigma_max: float = 20.0
     """The first level."""
 
     def __post_init__(self):
-        require(self.levels >= 2, "heun.levels", self.levels, "must be at least 2")
+        check(self, "heun.")
         require_sigmas(self.sigma_min, self.sigma_max, prefix="heun.")
 
 
@@ -35,46 +38,38 @@ class Config(BaseConfig):
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
     ema_decay: float = 0.988
     save_every: int = 500
-    samples: int = 1797
+    samples: Annotated[int, Meta(ge=4)] = 1797  # recall looks at 3 neighbours
     data: str = "digits"
     """Small images: `digits`, `fashion_mnist`, `npz:FILE`, `folder:PATH` or another name of `data.load`."""
     conditional: bool = False
     """Give the network the class of each image, or the arrays named by --conditions."""
     conditions: tuple[str, ...] = ()
     """Arrays of the npz file that are the condition, in place of the class."""
-    p_uncond: float = 0.1
+    p_uncond: Fraction = 0.1
     """Fraction of training examples whose condition is dropped."""
     guidance_scale: float = 1.0
     """Weight of classifier-free guidance: 0 is the unconditional score, 1 the conditional one."""
     label: int | None = None
     """The class of all samples; the classes in turn if it is not given."""
-    grey_values: int = 16
+    grey_values: Count = 16
     """Samples are rounded to this many parts of 1 before they are evaluated."""
-    classifiers: int = 3
+    classifiers: Count = 3
     """How many classifiers, differently seeded, judge the samples; the table shows the means."""
-    width: int = 512
+    width: Count = 512
     """Width of the network."""
-    depth: int = 4
+    depth: Count = 4
     """Residual blocks of the network."""
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     """Fraction of hidden units dropped in training; against memorisation."""
     sigma_mean: float = -0.5
     """Mean of ln sigma in training; sigma in units of centred pixels (-1..1)."""
-    sigma_std: float = 1.3
+    sigma_std: Positive = 1.3
     """Standard deviation of ln sigma in training."""
     heun: Heun = dataclasses.field(default_factory=Heun)
     langevin: Langevin = dataclasses.field(default_factory=Langevin)
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("grey_values", "classifiers", "width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(
-            self.samples >= 4, "samples", self.samples, "must be at least 4: recall looks at 3 neighbours"
-        )
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "must lie in 0..1, below 1")
-        require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")
-        require(0 <= self.p_uncond < 1, "p-uncond", self.p_uncond, "must lie in 0..1, below 1")
         if not self.conditional:
             needs = "needs --conditional"
             require(self.label is None, "label", self.label, needs)

@@ -88,16 +88,17 @@ def build(config: Config) -> Experiment:
     def score_of(params: Params, numbers: Array) -> ScoreFn:
         return bound(config, score, digits, params, given and given(numbers))
 
+    def sampler(draw):
+        guided = partial(bound, config, score, digits)
+        return lambda params, keys, condition=None: draw(config, digits, guided(params, condition), keys)
+
     return Experiment(
         name="digits",
         config=config,
         init=networks.init(network, digits.event, digits.condition if config.conditional else None),
         loss=partial(loss, config, network, digits),
         batches=partial(data.batches, {"x": digits.centred(digits.images), "condition": digits.condition}),
-        samplers={
-            "heun": partial(sample_heun, config, score, digits),
-            "langevin": partial(sample_langevin, config, score, digits),
-        },
+        samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
         score=score,
         units=Units(digits.centred, digits.pixels),
         conditions=given,
@@ -143,32 +144,17 @@ def bound(
     return guidance.classifier_free(conditional, unconditional, config.guidance_scale)
 
 
-def sample_heun(
-    config: Config,
-    score: ParametricScore,
-    digits: Digits,
-    params: Params,
-    keys: Key,
-    condition: Condition = None,
-) -> dict[str, Array]:
+def sample_heun(config: Config, digits: Digits, score: ScoreFn, keys: Key) -> dict[str, Array]:
     """Returns images by Heun's method on the probability flow, one for each key."""
-    guided, sigmas = bound(config, score, digits, params, condition), sigma_grid(config.heun)
-    return {"heun": digits.pixels(samplers.generate(keys, digits.event, sigmas, guided, samplers.heun()))}
+    x = samplers.generate(keys, digits.event, sigma_grid(config.heun), score, samplers.heun())
+    return {"heun": digits.pixels(x)}
 
 
-def sample_langevin(
-    config: Config,
-    score: ParametricScore,
-    digits: Digits,
-    params: Params,
-    keys: Key,
-    condition: Condition = None,
-) -> dict[str, Array]:
+def sample_langevin(config: Config, digits: Digits, score: ScoreFn, keys: Key) -> dict[str, Array]:
     """Returns images by annealed Langevin dynamics with and without the final denoising, one for each key."""
-    recipe, guided = config.langevin, bound(config, score, digits, params, condition)
-    keys = noise.fold_in(keys, 2)  # not the noise of Heun's method
-    x = samplers.generate(keys, digits.event, recipe.sigma_grid(), guided, recipe.sampler())
-    denoised = denoise(guided, x, jnp.full(len(x), recipe.sigma_min))
+    recipe, keys = config.langevin, noise.fold_in(keys, 2)  # not the noise of Heun's method
+    x = samplers.generate(keys, digits.event, recipe.sigma_grid(), score, recipe.sampler())
+    denoised = denoise(score, x, jnp.full(len(x), recipe.sigma_min))
     return {"langevin": digits.pixels(denoised), "langevin_without_denoising": digits.pixels(x)}
 
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common import report as common
 from experiments.common.features import classifier
-from jaxscore import keys, metrics, samplers
+from jaxscore import keys, samplers
 from jaxscore.keys import Stream
 from jaxscore.launch import plots
 from jaxscore.score import denoise
@@ -22,65 +23,39 @@ BIN_EDGES = (0.1, 0.25, 0.6, 1.5)
 ROWS = {"heun": "Heun", "langevin": "annealed Langevin", "langevin_without_denoising": "  without denoising"}
 """The arrays of samples.npz, and their titles in the table."""
 
-COLUMNS = {
-    "frechet": "Frechet",
-    "precision": "precision",
-    "recall": "recall",
-    "class_kl": "class KL",
-    "nearest_neighbour_ratio": "neighbour ratio",
-    "agreement": "agreement",
-}
-"""The metrics in the table, and their titles; agreement: fraction of samples of the class asked for."""
+table = partial(common.table, ROWS)
 
 
 def evaluate(
     config, digits, evaluations: dict[str, int], params: Params, samples: dict[str, np.ndarray]
 ) -> dict:
-    """Compares every array of samples with all images, or with the images of --label.
-
-    Each result has the means over several classifiers and, under `by_classifier`, the single values.
-    """
+    """Compares every array of samples with all images, or with the images of --label (`common.judged`)."""
     chosen = np.full(len(digits.labels), True) if config.label is None else digits.labels == config.label
-    images, labels = digits.images[chosen], digits.labels[chosen]
-    rounded = {name: metrics.round_to(x, config.grey_values) for name, x in samples.items()}
-    singles, halves = {name: [] for name in rounded}, []
-    for seed in range(config.classifiers):
-        features, predict = classifier(digits.images, digits.labels, seed=seed)
-        halves.append(metrics.frechet(features(images[::2]), features(images[1::2])))
-        for name, x in rounded.items():
-            row = metrics.compare(x, images, labels, features, predict)
-            if config.conditional and digits.classes:
-                row["agreement"] = float(np.mean(predict(x) == wanted(config, digits, len(x))))
-            singles[name].append(row)
-    mean = lambda rows: {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
-    results = {
-        name: {"evaluations": evaluations[name], **mean(rows), "by_classifier": rows}
-        for name, rows in singles.items()
-    }
-    settings = {
-        "n": config.samples,
-        "reference_n": len(images),
-        "features": "last hidden layer of MLPClassifier((128, 64)) fitted to all images",
-        "classifiers": config.classifiers,
-        "rounded_to": f"1/{config.grey_values}",
-    }
-    return {"settings": settings, "real": {"halves_frechet": float(np.mean(halves))}, **results}
+    judges = [classifier(digits.images, digits.labels, seed=seed) for seed in range(config.classifiers)]
+    found = common.judged(
+        config,
+        judges,
+        samples,
+        digits.images[chosen],
+        digits.labels[chosen],
+        evaluations,
+        partial(agreement, config, digits),
+    )
+    found["settings"]["features"] = "last hidden layer of MLPClassifier((128, 64)) fitted to all images"
+    return found
+
+
+def agreement(config, digits, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
+    """Returns the fraction of samples whose class is the one that was asked for, if one was."""
+    if not (config.conditional and digits.classes):
+        return {}
+    _, predict = judge
+    return {"agreement": float(np.mean(predict(x) == wanted(config, digits, len(x))))}
 
 
 def wanted(config, digits, n: int) -> np.ndarray:
     """Returns the classes of n samples that were asked for."""
     return np.arange(n) % digits.classes if config.label is None else np.full(n, config.label)
-
-
-def table(results: dict) -> list[tuple[str, ...]]:
-    """Returns a row for each array of samples."""
-    columns = {column: title for column, title in COLUMNS.items() if column in results["heun"]}
-    rows = [("sampler", "evaluations", *columns.values())]
-    for name, title in ROWS.items():
-        row = results[name]
-        rows.append((title, str(row["evaluations"]), *(f"{row[column]:.3f}" for column in columns)))
-    real = f"{results['real']['halves_frechet']:.3f}"
-    return [*rows, ("real, half to half", "", real, *[""] * (len(columns) - 1))]
 
 
 def report(
@@ -101,27 +76,18 @@ def report(
         sigmas: the levels of Heun's method.
         params, samples, history, folder: what the launcher gives to every report.
     """
-    images, pictures = digits.images, ["samples", "trajectory", "nearest", "loss"]
-    rng = np.random.default_rng(config.seed)
-    real = images[rng.choice(len(images), 100, replace=len(images) < 100)]
-    with plots.page(folder / "samples.png", columns=3, size=4.0) as (first, second, third):
-        plots.images(first, real, rows=10, title="real digits")
-        plots.images(second, samples["heun"][:100], rows=10, title="Heun on the probability flow")
-        plots.images(third, samples["langevin"][:100], rows=10, title="annealed Langevin")
-    six = jnp.arange(6)
-    draw_trajectory(config, digits, score_of(params, six), sigmas, folder / "trajectory.png")
-    shown = samples["heun"][:24]
-    flat = lambda x: x.reshape(len(x), -1)
-    _, nearest = metrics.nearest(flat(shown), flat(images))
-    with plots.page(folder / "nearest.png", columns=1, size=7.0, height=2.7) as (axes,):
-        title = "samples (rows 1 and 3), the nearest real digit to each below it"
-        plots.pairs(axes, shown, images[nearest], title=title)
-    with plots.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
-        plots.loss(axes, history)
+    grids = {
+        "real digits": common.some(digits.images, 100, config.seed),
+        "Heun on the probability flow": samples["heun"],
+        "annealed Langevin": samples["langevin"],
+    }
+    paths = common.draw(folder, grids, digits.images, history, 4.0)
+    paths.insert(1, folder / "trajectory.png")
+    draw_trajectory(config, digits, score_of(params, jnp.arange(6)), sigmas, paths[1])
     if config.conditional and digits.classes:
-        draw_classes(config, digits, samples["heun"], folder / "classes.png")
-        pictures.append("classes")
-    return [folder / f"{name}.png" for name in pictures]
+        paths.append(folder / "classes.png")
+        draw_classes(config, digits, samples["heun"], paths[-1])
+    return paths
 
 
 def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:

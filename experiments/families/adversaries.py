@@ -10,7 +10,7 @@ from experiments.families import family
 from experiments.families.setting import Setting
 from jaxscore import adversarial
 from jaxscore.launch import Optimizer, Player
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, NonNegative
 from jaxscore.networks import DenseDiscriminator, Discriminator
 from jaxscore.updates import Loss
 
@@ -28,38 +28,25 @@ class Config(family.Config):
     depth: int = 3
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
     discriminator_optimizer: Optimizer = dataclasses.field(default_factory=lambda: adam(2e-3))
-    discriminator_width: int = 192
+    discriminator_width: Count = 192
     """Width of a dense discriminator."""
-    discriminator_depth: int = 3
+    discriminator_depth: Count = 3
     """Number of layers of a dense discriminator."""
-    embedding: int = 128
+    embedding: Count = 128
     """Width of the embedding of the noise level in dense networks."""
     discriminator_channels: int = 32
     """Number of channels of a convolutional discriminator at full resolution."""
     discriminator_multipliers: tuple[int, ...] = (1, 2, 4)
     """Multiples of these channels, one for each level; each level has half the side of the previous one."""
-    group: int = 4
+    group: Count = 4
     """Number of examples in a group; the discriminator sees how much the examples of a group differ."""
-    latent: int = 64
+    latent: Count = 64
     """Dimension of the latent z ~ N(0, I)."""
-    penalty: float = 0.5
+    penalty: NonNegative = 0.5
     """Weight gamma of the R1 penalty at the steps that compute it; 0 for no penalty."""
-    interval: int = 1
+    interval: Count = 1
     """Number of steps from one computation of the R1 penalty to the next."""
     ema_decay: float = 0.998
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in (
-            "discriminator_width",
-            "discriminator_depth",
-            "embedding",
-            "group",
-            "latent",
-            "interval",
-        ):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(self.penalty >= 0, "penalty", self.penalty, "must be 0 or more")
 
 
 def discriminator(config: Config, setting: Setting) -> DenseDiscriminator | Discriminator:

@@ -25,10 +25,8 @@ def cost(build: Callable[[Config], Experiment], config: Config) -> float:
 
 
 def _flops(experiment: Experiment) -> float:
-    mesh = sharding.mesh(devices=jax.local_devices()[:1])
-    state, batch = programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
-    step = programs.make_step(experiment, mesh)
-    return float(plan.cost(step.lower(jax.random.key(0), state, batch).compile()).flops)
+    one = sharding.mesh(devices=jax.local_devices()[:1])
+    return float(plan.cost(programs.lower_step(experiment, one).compile()).flops)
 
 
 def within(build: Callable[[Config], Experiment], config: Config, flops: float) -> tuple[Config, float]:

@@ -22,7 +22,7 @@ from jaxscore.adversarial import denoising
 from jaxscore.launch import flags
 from jaxscore.launch.config import Optimizer
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, require
 from jaxscore.networks import DenseGenerator, UNet
 
 
@@ -35,7 +35,7 @@ class Config(adversaries.Config):
     embedding: int = 32
     group: int = 16
     interval: int = 4
-    denoising_steps: int = 4
+    denoising_steps: Count = 4
     """Number of steps from noise to data, T; 1, 2, 4 or 8 in the paper."""
     preset: str = "digits"
     """Recipe with the defaults of the other flags; an unknown name lists the known ones."""
@@ -49,11 +49,6 @@ class Config(adversaries.Config):
     """Mirror each training image with probability 1/2."""
     mapping: int = 4
     """Number of layers of a U-Net's mapping network, from z to the modulation."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        steps = self.denoising_steps
-        require(steps >= 1, "denoising_steps", steps, "must be at least 1")
 
 
 def evaluations(config: Config) -> dict[str, int]:

@@ -7,14 +7,16 @@ probability flow.
 """
 
 import dataclasses
+from typing import Annotated
 
 import jax.numpy as jnp
+from msgspec import Meta
 
 from experiments.families import family
 from experiments.families import setting as settings
 from jaxscore import launch, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Levels
 from jaxscore.score import from_noise_prediction
 from jaxscore.types import right
 
@@ -23,18 +25,12 @@ from jaxscore.types import right
 class Config(family.Config):
     """Noise prediction at t uniform in t_min..1, sampled with 1,000 ancestral steps or a few DDIM steps."""
 
-    ancestral_steps: int = 1000
+    ancestral_steps: Levels = 1000
     """Number of steps of the ancestral sampler."""
-    ddim_steps: int = 10
+    ddim_steps: Levels = 10
     """Number of steps of the deterministic sampler, DDIM."""
-    t_min: float = 1e-3
+    t_min: Annotated[float, Meta(gt=0, lt=1)] = 1e-3
     """Smallest time of the process, between 0 (data) and 1 (noise)."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("ancestral_steps", "ddim_steps"):
-            require(getattr(self, name) >= 2, name, getattr(self, name), "must be at least 2")
-        require(0 < self.t_min < 1, "t-min", self.t_min, "must lie between 0 and 1")
 
 
 def evaluations(config: Config) -> dict[str, int]:

@@ -11,7 +11,7 @@ from experiments.families import family
 from experiments.families import setting as settings
 from jaxscore import launch, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Levels, Positive, require, require_sigmas
 from jaxscore.score import preconditioned
 
 
@@ -21,21 +21,19 @@ class Config(family.Config):
 
     sigma_mean: float = -0.5
     """Mean of ln sigma in training; the data have standard deviation 1."""
-    sigma_std: float = 1.3
+    sigma_std: Positive = 1.3
     """Standard deviation of ln sigma in training."""
-    sigma_min: float = 0.02
+    sigma_min: Positive = 0.02
     """Smallest noise level of sampling, the last one before zero."""
     sigma_max: float = 40.0
     """Largest noise level, where sampling starts."""
-    levels: tuple[int, ...] = (18, 5)
+    levels: tuple[Levels, ...] = (18, 5)
     """Numbers of levels, with a sampler for each; Heun's method with n levels costs 2 n - 1 evaluations."""
 
     def __post_init__(self):
         super().__post_init__()
         require_sigmas(self.sigma_min, self.sigma_max)
-        require(self.sigma_std > 0, "sigma-std", self.sigma_std, "must be positive")
-        wrong = " ".join(map(str, self.levels))
-        require(self.levels and min(self.levels) >= 2, "levels", wrong, "must be 2 or more each")
+        require(bool(self.levels), "levels", "", "needs at least one number")
 
 
 def evaluations(config: Config) -> dict[str, int]:

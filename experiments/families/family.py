@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from msgspec import Meta
 
 from experiments.families import judging
 from experiments.families.setting import Setting
@@ -15,7 +16,7 @@ from jaxscore import data, samplers
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Experiment, Optimizer, Player, Units
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, check, require
 from jaxscore.networks import MLP, UNet
 from jaxscore.types import Array, Key, ParametricScore, Params
 from jaxscore.updates import Loss
@@ -25,18 +26,18 @@ from jaxscore.updates import Loss
 class Convolutions:
     """Size of convolutional networks: for images of more than 192 numbers, and for all images of the VAE."""
 
-    channels: int = 32
+    channels: Count = 32
     """Number of channels at full resolution."""
-    multipliers: tuple[int, ...] = (1, 2, 2)
+    multipliers: tuple[Count, ...] = (1, 2, 2)
     """Multiples of these channels, one for each level; each level has half the side of the previous one."""
-    blocks: int = 1
+    blocks: Count = 1
     """Number of residual blocks at each level."""
     attention: tuple[int, ...] = ()
     """Numbers of the levels with attention; 0 is full resolution."""
 
     def __post_init__(self):
-        least = min((self.channels, self.blocks, len(self.multipliers), *self.multipliers))
-        require(least >= 1, "convolutions", "", "must be positive numbers, one multiplier or more")
+        check(self, "convolutions.")
+        require(bool(self.multipliers), "convolutions.multipliers", "", "needs at least one number")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,27 +51,21 @@ class Config(BaseConfig):
     """Folder of the data set, if it is not in its usual place."""
     size: int | None = None
     """Side of the images in pixels, for data sets of photographs."""
-    width: int = 256
+    width: Count = 256
     """Width of dense networks."""
-    depth: int = 4
+    depth: Count = 4
     """Number of layers or blocks of dense networks."""
-    octaves: int = 0
-    """Octaves of Fourier features of dense networks' inputs; they resolve 2^-octaves standard deviations."""
+    octaves: Annotated[int, Meta(ge=0)] = 0
+    """Octaves of Fourier features of what dense score networks and discriminators see; they resolve
+    2^-octaves standard deviations."""
     convolutions: Convolutions = dataclasses.field(default_factory=Convolutions)
     batch: int = 128
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.7))
     ema_decay: float = 0.99
-    samples: int = 1797
+    samples: Annotated[int, Meta(ge=4)] = 1797  # recall looks at 3 neighbours
     sample_batch: int = 2000
     save_every: int = 1_000_000
     log_every: int = 500
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(self.octaves >= 0, "octaves", self.octaves, "must be 0 or more")
-        require(self.samples >= 4, "samples", self.samples, "must be at least 4, for recall")
 
 
 def score_network(config: Config, setting: Setting) -> MLP | UNet:

@@ -7,40 +7,35 @@ upper bound (Theis et al. 2016, section 3.1). For points the density is exact.
 """
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from experiments.families import family, likelihood
 from experiments.families import setting as settings
 from jaxscore import keys, launch, noise
 from jaxscore.keys import Stream
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.flags import Count, FlagError, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(family.Config):
     """Coupling layers: each one changes half of the numbers, depending on the other half."""
 
-    layers: int = 6
+    layers: Count = 6
     """Number of coupling layers."""
-    knots: int = 6
+    knots: Annotated[int, Meta(ge=0)] = 6
     """Number of knots of each rational quadratic spline; 0 for affine couplings."""
-    reach: float = 5.0
+    reach: Positive = 5.0
     """Range of the splines in standard deviations; values outside are unchanged."""
     width: int = 128
     depth: int = 1
-    probes: int = 16
+    probes: Count = 16
     """Number of draws of the dequantisation noise for the bits of the held-out set."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("layers", "probes"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(self.knots >= 0, "knots", self.knots, "must be 0 or more")
-        require(self.reach > 0, "reach", self.reach, "must be positive")
 
 
 def evaluations(config: Config) -> dict[str, int]:

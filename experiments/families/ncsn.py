@@ -12,11 +12,12 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from experiments.common.langevin import StepSize
 from experiments.families import family
 from experiments.families import setting as settings
 from jaxscore import launch, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Count, Levels, Positive, require_sigmas
 from jaxscore.score import denoise, preconditioned
 
 
@@ -24,24 +25,20 @@ from jaxscore.score import denoise, preconditioned
 class Config(family.Config):
     """A score network at L levels, and T Langevin steps at each."""
 
-    sigma_min: float = 0.05
+    sigma_min: Positive = 0.05
     """Smallest noise level, sigma_L; the data have standard deviation 1."""
     sigma_max: float = 10.0
     """Largest noise level, sigma_1."""
-    levels: int = 200
+    levels: Levels = 200
     """Number of noise levels, L."""
-    langevin_steps: int = 2
+    langevin_steps: Count = 2
     """Number of Langevin steps at each level, T."""
-    step_size: float = 0.065
+    step_size: StepSize = 0.065
     """Langevin step at level l in units of sigma_l^2, epsilon / sigma_L^2."""
 
     def __post_init__(self):
         super().__post_init__()
         require_sigmas(self.sigma_min, self.sigma_max)
-        require(self.levels >= 2, "levels", self.levels, "must be at least 2")
-        require(self.langevin_steps >= 1, "langevin_steps", self.langevin_steps, "must be at least 1")
-        remedy = "must lie between 0 and 2: Langevin dynamics diverges from 2 sigma^2 on"
-        require(0 < self.step_size < 2, "step-size", self.step_size, remedy)
 
 
 def evaluations(config: Config) -> dict[str, int]:

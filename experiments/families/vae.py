@@ -18,7 +18,7 @@ from experiments.families import family, likelihood
 from experiments.families import setting as settings
 from jaxscore import launch, noise
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count
 from jaxscore.networks import Decoder, DenseGenerator, Encoder
 
 
@@ -26,19 +26,15 @@ from jaxscore.networks import Decoder, DenseGenerator, Encoder
 class Config(family.Config):
     """An encoder, a decoder, and a learned noise level for each pixel."""
 
-    latent: int = 16
+    depth: int = 3
+    latent: Count = 16
     """Dimension of the code z."""
-    probes: int = 64
+    probes: Count = 64
     """Number of draws of z for the bits of the held-out set."""
     log_scale: float = 0.0
     """Initial log standard deviation of the decoder's noise; if it is large, the decoder may ignore z."""
     floor: float = -4.0
     """Smallest log standard deviation of the decoder's noise; the data have variance 1."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("latent", "probes"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
 
 
 def evaluations(config: Config) -> dict[str, int]:
@@ -97,8 +93,8 @@ def build(config: Config) -> Experiment:
 def networks(config: Config, setting: settings.Setting) -> tuple[nn.Module, nn.Module]:
     """Returns the encoder and the decoder: dense for points, convolutional for images."""
     if len(setting.event) == 1:
-        outputs = (2 * config.latent,)
-        return (DenseGenerator(outputs, config.width), DenseGenerator(setting.event, config.width))
+        dense = lambda outputs: DenseGenerator(outputs, config.width, config.depth)
+        return dense((2 * config.latent,)), dense(setting.event)
     channels, multipliers = config.convolutions.channels, config.convolutions.multipliers
     encoder = Encoder(2 * config.latent, channels, multipliers)
     return encoder, Decoder(setting.event, channels, multipliers)

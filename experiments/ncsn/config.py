@@ -6,12 +6,14 @@ do not give iterations, batch and Adam's epsilon; these are from the authors' co
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from jaxscore import calibrate
 from jaxscore.launch.config import Config as BaseConfig
 from jaxscore.launch.config import Optimizer
-from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.flags import Count, Levels, Positive, require, require_sigmas
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +27,13 @@ class Config(BaseConfig):
     """Data set; an unknown name lists the known ones."""
     data_dir: Path | None = None
     """Folder of the data set, if it is not in its usual place."""
-    size: int | None = None
+    size: Count | None = None
     """Side of the images in pixels, for data sets of photographs."""
-    shape: tuple[int, int, int] = (28, 28, 1)
+    shape: tuple[Count, Count, Count] = (28, 28, 1)
     """Height, width and channels of an image, for --mode sample if the data are absent."""
     network: Literal["ncsn", "ncsnv2"] = "ncsnv2"
     """ncsn has parameters for each noise level in its norms; ncsnv2 ignores the level, divides by sigma."""
-    channels: int = 128
+    channels: Count = 128
     """Number of channels in the first stage of the network."""
     stages: Literal["compact", "small", "deeper", "deepest"] = "small"
     """Depth, for images up to 64 (small), 128 (deeper) or 256 pixels (deepest); compact is small, but
@@ -40,23 +42,23 @@ class Config(BaseConfig):
     """Number format of the network's computations; parameters are float32."""
     sigma_max: float = 50.0
     """Largest noise level, sigma_1, for pixels in 0..1."""
-    sigma_min: float = 0.01
+    sigma_min: Positive = 0.01
     """Smallest noise level, sigma_L, for pixels in 0..1."""
-    levels: int = 232
+    levels: Levels = 232
     """Number of noise levels, L, in geometric progression."""
-    langevin_steps: int = 5
+    langevin_steps: Count = 5
     """Number of Langevin steps at each level, T."""
-    epsilon: float = 6.2e-6
+    epsilon: Positive = 6.2e-6
     """Langevin step at sigma_L; at level l it is epsilon (sigma_l / sigma_L)^2."""
     start: Literal["uniform", "normal"] = "uniform"
     """Start of sampling: pixels uniform in 0..1, as published, or N(0, sigma_1^2)."""
     flip: bool = True
     """Mirror each training image with probability 1/2."""
-    grey_values: int = 255
+    grey_values: Count = 255
     """Samples are rounded to multiples of 1 / grey_values before the metrics are computed."""
-    classifiers: int = 1
+    classifiers: Count = 1
     """Number of classifiers with different seeds that give features; the table shows the mean metrics."""
-    reference: int = 10_000
+    reference: Annotated[int, Meta(ge=4)] = 10_000  # recall looks at 3 neighbours
     """Maximum number of images that samples are compared with."""
     ablate: bool = False
     """Train NCSN, and again with one more of NCSNv2's five techniques each time."""
@@ -64,18 +66,10 @@ class Config(BaseConfig):
     def __post_init__(self):
         super().__post_init__()
         require_sigmas(self.sigma_min, self.sigma_max)
-        require(min(self.shape) >= 1, "shape", " ".join(map(str, self.shape)), "must be positive")
-        require(self.levels >= 2, "levels", self.levels, "must be at least 2")
-        require(self.size is None or self.size >= 1, "size", self.size, "must be at least 1")
-        for name in ("channels", "langevin_steps", "grey_values", "classifiers"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.samples >= 4, "samples", self.samples, "must be at least 4, for recall")
         limit = 2 * self.sigma_min**2
-        remedy = (
-            f"must lie between 0 and 2 sigma-min^2 = {limit:.3g}, from where on Langevin dynamics diverges"
-        )
-        require(0 < self.epsilon < limit, "epsilon", self.epsilon, remedy)
-        for name in ("samples", "reference"):
-            require(getattr(self, name) >= 4, name, getattr(self, name), "must be at least 4, for recall")
+        remedy = f"must be below 2 sigma-min^2 = {limit:.3g}, from where on Langevin dynamics diverges"
+        require(self.epsilon < limit, "epsilon", self.epsilon, remedy)
 
 
 ADAM = Optimizer(learning_rate=1e-4, warm_up=0, decay=0.0, b2=0.999)

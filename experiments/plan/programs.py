@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from experiments.common import timing
-from jaxscore import plan, sharding
+from jaxscore import plan
 from jaxscore.launch import programs
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError
@@ -75,21 +74,15 @@ def _local_chip(devices: list, side: int) -> plan.Chip:
 def step_row(experiment: Experiment, where: Target) -> Row:
     """Row of the training step, for one batch of images."""
     experiment, mesh = _placed(experiment, where)
-    lower = lambda: programs.make_step(experiment, mesh).lower(
-        _key(mesh), programs.abstract_state(experiment, mesh), programs.abstract_batch(experiment, mesh)
-    )
-    return _row("training step", experiment, mesh, where, experiment.config.batch, lower)
+    lower = lambda: (programs.lower_step(experiment, mesh), experiment.config.batch)
+    return _row("training step", experiment, mesh, where, lower)
 
 
 def sampler_row(experiment: Experiment, name: str, where: Target) -> Row:
     """Row of a whole sampler, for the images that it draws at a time."""
     experiment, mesh = _placed(experiment, where)
-    wanted = min(experiment.config.sample_batch, experiment.config.samples)
-    rows = -(-wanted // mesh.size) * mesh.size
-    params = programs.abstract_state(experiment, mesh).ema
-    start = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
-    lower = lambda: programs.make_sampler(experiment, name, mesh, rows).lower(params, _key(mesh), start)
-    return _row(f"sampler {name}", experiment, mesh, where, rows, lower)
+    lower = lambda: programs.lower_sampler(experiment, name, mesh)
+    return _row(f"sampler {name}", experiment, mesh, where, lower)
 
 
 def _placed(experiment: Experiment, where: Target) -> tuple[Experiment, jax.sharding.Mesh]:
@@ -99,13 +92,10 @@ def _placed(experiment: Experiment, where: Target) -> tuple[Experiment, jax.shar
     return experiment, programs.mesh_of(experiment.config, where.devices)
 
 
-def _key(mesh) -> jax.ShapeDtypeStruct:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
-
-
-def _row(program: str, experiment: Experiment, mesh, where: Target, images: int, lower) -> Row:
+def _row(program: str, experiment: Experiment, mesh, where: Target, lower) -> Row:
     params = jax.eval_shape(experiment.init, jax.random.key(0))
+    begin = time.monotonic()
+    lowered, images = lower()
     row = {
         "program": program,
         "topology": where.name,
@@ -117,9 +107,8 @@ def _row(program: str, experiment: Experiment, mesh, where: Target, images: int,
         "parameters": plan.parameters(params),
         "chip_memory": where.chip.memory_bytes,
     }
-    begin = time.monotonic()
     try:
-        compiled = where.compile(lower())
+        compiled = where.compile(lowered)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -136,6 +125,12 @@ def _needed(message: str) -> float | None:
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
     return found and float(found[1]) * units[found[2]]
+
+
+def _memory(memory: plan.Memory | None) -> dict[str, float] | None:
+    if memory is None:  # the compiler does not report it
+        return None
+    return memory._asdict() | {"kept": memory.outputs - memory.donated, "total": memory.total}
 
 
 def described(cost: plan.Cost, chip: plan.Chip, images: int) -> Row:
@@ -161,7 +156,7 @@ def described(cost: plan.Cost, chip: plan.Chip, images: int) -> Row:
         "peaks": {kind: chip.peak(kind) for kind in cost.products},
         "elementwise": cost.elementwise,
         "bytes": cost.bytes,
-        "memory": cost.memory and cost.memory._asdict() | {"total": cost.memory.total},
+        "memory": _memory(cost.memory),
         "donations": cost.donations,
         "collectives": grouped,
         "wire_bytes": cost.wire_bytes,

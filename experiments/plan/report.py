@@ -26,7 +26,7 @@ def table(rows: Sequence[Row]) -> str:
         "memory per chip, GB": lambda row: gigabytes(row, "total"),
         "  of a chip's": _share,
         "  arguments": lambda row: gigabytes(row, "arguments"),
-        "  outputs, not donated": lambda row: _gb(row["memory"]["outputs"] - row["memory"]["donated"]),
+        "  outputs, not donated": lambda row: gigabytes(row, "kept"),
         "  temporaries": lambda row: gigabytes(row, "temporaries"),
         "  donated": lambda row: f"{gigabytes(row, 'donated')} in {row['donations']} arrays",
         "MB sent per chip": lambda row: f"{row['wire_bytes'] / 1e6:,.2f}",
@@ -103,7 +103,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
             chips = [row["chips"] for row in line]
             label = f"batch {images:,}, {'fully sharded' if sharded else 'data parallel'}" if line else None
             speed.plot(chips, [row["images_per_second"] for row in line], "o", **style, label=label)
-            memory.plot(chips, [row["memory"]["total"] / 1e9 for row in line], "o", **style)
+            memory.plot(chips, [_total(row) for row in line], "o", **style)
         for axes, label in ((speed, "images/s, at most"), (memory, "memory per chip, GB")):
             axes.set(xscale="log", yscale="log", xlabel="chips", ylabel=label)
             axes.set_xticks(sorted({row["chips"] for row in rows}))
@@ -128,6 +128,10 @@ def mesh(row: Row) -> str:
 def gigabytes(row: Row, name: str) -> str:
     """A size in memory as text, in GB; empty if the compiler does not report it."""
     return _gb(row["memory"][name]) if row["memory"] else ""
+
+
+def _total(row: Row) -> float:
+    return row["memory"]["total"] / 1e9 if row["memory"] else float("nan")
 
 
 def _flops(row: Row) -> float:

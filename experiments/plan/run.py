@@ -14,9 +14,10 @@ import itertools
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+from msgspec import Meta
 
 from experiments.plan import programs, recipes, report
 from experiments.plan.programs import Row, Target
@@ -44,13 +45,13 @@ class Config:
     """Recipe with the defaults of the experiment's flags; an unknown name lists the known ones."""
     topology: tuple[str, ...] = ("v5e:4x4",)
     """TPU slices, such as v5e:16x16 or v5p:4x4x4; cpu, gpu or tpu for the devices of this machine."""
-    batch_size: tuple[int, ...] = ()
+    batch_size: tuple[flags.Count, ...] = ()
     """Numbers of images in a training step, over all chips; by default the experiment's batch."""
     fsdp: tuple[int, ...] = (1, -1)
     """Numbers of chips over which each copy of the state is split: 1 is data parallel, -1 is all chips."""
     samplers: bool = True
     """Compile the samplers too; a sweep does not."""
-    effort: float = -1.0
+    effort: Annotated[float, Meta(ge=-1, le=1)] = -1.0
     """Effort of the compiler, -1 to 1; at 0 it takes ten times as long and overlaps exchanges."""
     sweep: bool = False
     """Tabulate and draw all given slices, batch sizes and meshes; by default slices of 4 to 256 chips."""
@@ -58,9 +59,7 @@ class Config:
     """JSON file for the figures; the picture of a sweep is written beside it."""
 
     def __post_init__(self):
-        flags.require(-1 <= self.effort <= 1, "effort", self.effort, "must lie in -1..1")
-        for size in self.batch_size:
-            flags.require(size >= 1, "batch-size", size, "must be at least 1")
+        flags.check(self)
         for size in self.fsdp:
             flags.require(size == -1 or size >= 1, "fsdp", size, "must be -1, or at least 1")
         flags.require(bool(self.topology), "topology", "", "needs a value")

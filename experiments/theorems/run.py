@@ -16,8 +16,10 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from experiments.theorems import rows
 from experiments.theorems.rows import Row
@@ -33,21 +35,17 @@ class Config:
     """Folder for theorems.json and theorems.png."""
     seed: int = 0
     """Seed of all random numbers."""
-    blocks: int = 100
+    blocks: Annotated[int, Meta(ge=10)] = 100
     """Independent blocks of draws; standard errors are estimated from the means of the blocks."""
-    draws: int = 2000
+    draws: Annotated[int, Meta(ge=100)] = 2000
     """Draws from the density in each block."""
-    sigma: float = 0.6
+    sigma: flags.Positive = 0.6
     """Noise level of denoising score matching, for Vincent's theorem."""
-    thetas: int = 5
+    thetas: Annotated[int, Meta(ge=2)] = 5
     """Number of models on the line of each family."""
 
     def __post_init__(self):
-        flags.require_finite(self)
-        flags.require(self.sigma > 0, "sigma", self.sigma, "must be positive")
-        flags.require(self.thetas >= 2, "thetas", self.thetas, "must be at least 2, to compare")
-        flags.require(self.blocks >= 10, "blocks", self.blocks, "must be at least 10, for a standard error")
-        flags.require(self.draws >= 100, "draws", self.draws, "must be at least 100")
+        flags.check(self)
 
 
 def table(found: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -11,10 +11,11 @@ of sample quality, mode coverage and fast sampling (Xiao et al. 2022), and quali
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
+from msgspec import Meta
 
 from experiments.families import budget, overrides
 from experiments.families import setting as settings
@@ -23,7 +24,7 @@ from jaxscore import data, launch, metrics, plan
 from jaxscore.launch import console, metrics_log, workdir
 from jaxscore.launch.config import Config as RunConfig
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Count, Positive, check, require
 from jaxscore.launch.metrics_log import NonFinite
 
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
@@ -57,26 +58,21 @@ class Config:
     """25gaussians, digits, stacked_digits, fashion_mnist, cifar10, or another data set of jaxscore.data."""
     data_dir: Path | None = None
     """Folder of the data set, if it is not in its usual place."""
-    tflops: float = 3.0
+    tflops: Positive = 3.0
     """Training budget of each family and seed, in 10^12 floating-point operations."""
-    seeds: int = 3
+    seeds: Count = 3
     """Trainings of each family, with seeds 0, 1, ..."""
-    denoising_steps: tuple[int, ...] = (2, 4)
+    denoising_steps: tuple[Count, ...] = (2, 4)
     """T of the denoising diffusion GAN; each T is compared as a family of its own."""
-    samples: int | None = None
+    samples: Annotated[int, Meta(ge=4)] | None = None  # recall looks at 3 neighbours
     """Samples of each sampler; by default a number that suits the data set."""
 
     def __post_init__(self):
+        check(self)
         for name in self.families.split(","):
             remedy = f"{name!r} is not known; use {','.join(KNOWN)}, with commas in between"
             require(name in KNOWN, "families", self.families, remedy)
-        require(self.tflops > 0 and np.isfinite(self.tflops), "tflops", self.tflops, "must be positive")
-        require(self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
-        wrong = " ".join(map(str, self.denoising_steps))
-        fine = self.denoising_steps and min(self.denoising_steps) >= 1
-        require(bool(fine), "denoising_steps", wrong, "must be 1 or more each")
-        few = self.samples is None or self.samples >= 4
-        require(few, "samples", self.samples, "must be at least 4: recall looks at 3 neighbours")
+        require(bool(self.denoising_steps), "denoising_steps", "", "needs at least one number")
 
 
 class Member(NamedTuple):

@@ -3,11 +3,12 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from jaxscore.launch.flags import require, require_finite
+from jaxscore.launch.flags import Count, Fraction, Positive, Seed, check, require
 from jaxscore.launch.optimizer import Optimizer as Optimizer
 
 Restored = TypeVar("Restored")
@@ -36,14 +37,14 @@ class Config:
     """Folder for checkpoints, samples, metrics and pictures; a run in this folder is resumed."""
     mode: Literal["all", "train", "sample", "evaluate"] = "all"
     """Stage to run; `all` runs the three stages in turn and skips completed ones."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
-    steps: int = 1000
+    steps: Count = 1000
     """Number of training steps."""
-    batch: int = 256
+    batch: Count = 256
     """Number of examples in a training step, over all devices."""
     mesh: Mesh = dataclasses.field(default_factory=Mesh)
-    microbatches: int = 1
+    microbatches: Count = 1
     """Number of parts of the batch; gradients are computed part by part, to save memory."""
     remat: bool = False
     """Recompute activations for the gradient, block by block, to save memory."""
@@ -51,69 +52,45 @@ class Config:
     """Stop at a step whose loss or gradient is not finite, or skip it; its update is never saved."""
     distributed: bool = False
     """Join the other processes of the run; not needed under SLURM, MPI, or on a TPU pod."""
-    heartbeat: int = 30
+    heartbeat: Annotated[int, Meta(ge=5)] = 30
     """Number of seconds without a heartbeat after which another process counts as dead."""
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
-    ema_decay: float = 0.999
+    ema_decay: Fraction = 0.999
     """Decay of the average of the parameters; samples are drawn with the average."""
-    ema_halflife: float | None = None
+    ema_halflife: Positive | None = None
     """Half-life of the average in images, in place of --ema-decay; EDM has 500,000 (Karras et al. 2022)."""
-    ema_ramp: float | None = 0.05
+    ema_ramp: Positive | None = 0.05
     """Maximum half-life as a fraction of the images seen so far; None for no limit."""
-    samples: int = 1000
+    samples: Count = 1000
     """Number of samples that each sampler draws."""
-    sample_batch: int = 2000
+    sample_batch: Count = 2000
     """Number of samples that are drawn at a time; the samples do not depend on it."""
-    log_every: int = 100
+    log_every: Count = 100
     """Number of steps between lines of metrics."""
-    save_every: int = 1000
+    save_every: Count = 1000
     """Number of steps between checkpoints; the last step is always saved."""
-    keep: int = 2
+    keep: Count = 2
     """Number of newest checkpoints that are kept."""
-    keep_best: int = 0
+    keep_best: Annotated[int, Meta(ge=0)] = 0
     """Number of further checkpoints that are kept: those with the lowest mean loss since the one before."""
-    keep_every: int | None = None
+    keep_every: Count | None = None
     """Checkpoints whose step is a multiple of this number are kept forever."""
-    snapshot_every: int | None = None
+    snapshot_every: Count | None = None
     """Number of steps between snapshots of two averages, from which experiments.ema makes other averages."""
     tensorboard: bool = False
     """Write the metrics to workdir/tensorboard as TensorBoard events too (needs jaxscore[tensorboard])."""
 
     def __post_init__(self):
-        require_finite(self)
-        for name in (
-            "steps",
-            "batch",
-            "samples",
-            "sample_batch",
-            "log_every",
-            "save_every",
-            "microbatches",
-            "keep",
-            "keep_every",
-            "snapshot_every",
-        ):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "must be at least 1")
-        require(self.keep_best >= 0, "keep_best", self.keep_best, "must be 0 or more")
-        require(self.heartbeat >= 5, "heartbeat", self.heartbeat, "must be at least 5")
-        require(
-            self.batch % self.microbatches == 0,
-            "microbatches",
-            self.microbatches,
-            f"must divide --batch {self.batch}",
-        )
+        check(self)
+        parts = self.microbatches
+        require(self.batch % parts == 0, "microbatches", parts, f"must divide --batch {self.batch}")
         installed = importlib.util.find_spec("tensorboardX") is not None
         remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
         require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
-        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "must lie in 0..1, below 1")
         self._check_average()
-        require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in 0..2^32 - 1")
 
     def _check_average(self) -> None:
         default, halflife, ramp = type(self), self.ema_halflife, self.ema_ramp
-        require(halflife is None or halflife > 0, "ema_halflife", halflife, "must be positive")
-        require(ramp is None or ramp > 0, "ema_ramp", ramp, "must be positive")
         given = self.ema_decay != default.ema_decay
         remedy = f"excludes --ema-decay {self.ema_decay}; give --ema-decay {default.ema_decay}, the default"
         require(halflife is None or not given, "ema_halflife", halflife, remedy)

@@ -50,6 +50,7 @@ class TrainingDisplay:
 
     def __init__(self, step: int, steps: int):
         self.steps, self.step, self.since = steps, step, time.monotonic()
+        self.compiled: tuple[int, float] | None = None
         numbers = "loss {task.fields[loss]}  {task.fields[speed]} steps/s{task.fields[waited]}"
         self.bar = _bar("train", numbers)
         self.task = self.bar.add_task("", total=steps, completed=step, loss="-", speed="-", waited="")
@@ -63,21 +64,27 @@ class TrainingDisplay:
 
     def advance(self, step: int) -> None:
         """Moves the bar to `step`."""
+        self.compiled = self.compiled or (step, time.monotonic())
         self.bar.update(self.task, completed=step)
 
     def update(self, step: int, loss: float, waited: float | None = None) -> float:
         """Returns the steps per second since the last update, and shows them with the loss.
 
+        The time left does not count the first step, which includes compilation.
         `waited` is how many of these seconds the steps waited for data.
         """
         now = time.monotonic()
         elapsed = max(now - self.since, 1e-9)
         speed = (step - self.step) / elapsed
         waiting = "" if waited is None else f"  {waited / elapsed:.1%} waiting for data"
+        begin, since = self.step, self.since
+        if self.compiled and begin < self.compiled[0] < step:
+            begin, since = self.compiled
+        pace = (now - since) / max(step - begin, 1)
         self.step, self.since = step, now
         self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", speed=f"{speed:.1f}", waited=waiting)
         if self.bar.disable:
-            left = (self.steps - step) / max(speed, 1e-9)
+            left = (self.steps - step) * pace
             say(f"step {step}/{self.steps}  loss {loss:.4f}  {speed:.1f} steps/s{waiting}  {left:.0f} s left")
         return speed
 

@@ -1,17 +1,33 @@
-"""Flags: from a dataclass to the command line, with a message of one line for each invalid flag."""
+"""Flags: from a dataclass to the command line, with a message of one line for each invalid flag.
+
+A field states its bounds in its type, such as `steps: Count = 1000`; `check` refuses values outside of them.
+"""
 
 import argparse
 import contextlib
 import dataclasses
 import io
 import math
+import operator
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
+from msgspec import Meta
 
 Config = TypeVar("Config")
+
+Count = Annotated[int, Meta(ge=1)]
+"""1, 2, ..."""
+Levels = Annotated[int, Meta(ge=2)]
+"""A number of noise levels: at least sigma_1 and sigma_L."""
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+"""From 0 to below 1."""
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
+"""What jax.random.key tells apart."""
 
 
 class FlagError(ValueError):
@@ -33,20 +49,41 @@ def require(condition: Any, name: str, value: Any, remedy: str) -> None:
 
 
 def require_sigmas(sigma_min: float, sigma_max: float, *, prefix: str = "") -> None:
-    """Raises FlagError unless 0 < sigma_min < sigma_max."""
-    require(sigma_min > 0, f"{prefix}sigma-min", sigma_min, "must be positive")
+    """Raises FlagError unless sigma_min < sigma_max."""
     above = f"must exceed --{prefix}sigma-min {sigma_min}"
     require(sigma_max > sigma_min, f"{prefix}sigma-max", sigma_max, above)
 
 
-def require_finite(config: Any, prefix: str = "") -> None:
-    """Raises FlagError if a number of the configuration, or of a nested one, is infinite or nan."""
+def check(config: Any, prefix: str = "") -> None:
+    """Raises FlagError if a number of the configuration, or of a nested one, is not finite or out of bounds.
+
+    Args:
+        config: a dataclass; the types of its fields have the bounds, also those of the classes it extends.
+        prefix: what stands before its flags' names, such as "optimizer.".
+    """
+    kinds = [kind for kind in type(config).__mro__ if dataclasses.is_dataclass(kind)]
+    hints = [get_type_hints(kind, include_extras=True) for kind in kinds]
     for field in dataclasses.fields(config):
         name, value = prefix + field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            require_finite(value, f"{name}.")
-        elif isinstance(value, float):
-            require(math.isfinite(value), name, value, "must be a finite number")
+            check(value, f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                require(math.isfinite(number), name, number, "must be a finite number")
+                for kind, bound in (pair for hint in hints for pair in _bounds(hint.get(field.name))):
+                    inside = getattr(operator, kind)(number, bound)
+                    require(inside, name, number, f"must be {WORDS[kind]} {round(bound, 4)}")
+
+
+WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _bounds(hint: Any) -> list[tuple[str, int | float]]:
+    """Returns the bounds in a type, such as [("ge", 1)] in Count, Count | None and tuple[Count, ...]."""
+    metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
+    here = [(kind, getattr(meta, kind)) for meta in metas for kind in WORDS]
+    inside = [pair for part in get_args(hint) for pair in _bounds(part)]
+    return inside + [(kind, bound) for kind, bound in here if bound is not None]
 
 
 def choose(name: str, choices: Iterable[str], default: str, arguments: list[str] | None = None) -> str:

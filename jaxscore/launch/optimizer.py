@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from msgspec import Meta
 from optax import contrib
 
 from jaxscore import trainer
-from jaxscore.launch.flags import require
+from jaxscore.launch.flags import Fraction, NonNegative, Positive, check, require
 from jaxscore.types import Params
 
 
@@ -22,42 +23,34 @@ class Optimizer:
     """adam or adamw. lion needs a rate 3 to 10 times lower (Chen et al. 2023). muon orthogonalises the
     momentum of matrices and kernels, and uses Adam for other parameters (Jordan 2024). schedule-free is AdamW
     with an average of its own, and needs no decay of the rate (Defazio et al. 2024)."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Constant learning rate, reached after the warm-up."""
-    warm_up: int = 100
+    warm_up: Annotated[int, Meta(ge=0)] = 100
     """Number of steps over which the rate rises linearly to the constant rate."""
-    decay: float = 0.5
+    decay: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Fraction of the steps, at the end of training, over which the rate falls."""
     fall: Literal["linear", "cosine", "inverse_sqrt"] = "linear"
     """Form of the fall. inverse_sqrt is rate / sqrt(step / t_ref), where the fall begins at step t_ref
     (EDM2: Karras et al. 2024)."""
-    final: float = 0.0
+    final: NonNegative = 0.0
     """Learning rate after the last step; no effect if the decay is 0."""
-    b1: float = 0.9
+    b1: Fraction = 0.9
     """Decay of Adam's first moment and of muon's momentum. lion: weight of the momentum against the gradient.
     schedule-free: weight of the average at the point where the gradient is taken."""
-    b2: float = 0.99
+    b2: Fraction = 0.99
     """Decay of Adam's second moment (muon: for parameters that are no matrices); lion: decay of momentum."""
-    epsilon: float = 1e-8
+    epsilon: Positive = 1e-8
     """Number that Adam adds to the root of its second moment, and muon to the norm of its momentum."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """Each step subtracts rate * weight_decay * parameter from parameters with two axes or more."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Maximum global L2 norm of the gradient; larger gradients are scaled down to this norm."""
 
     def __post_init__(self):
+        check(self, "optimizer.")
         rate = self.learning_rate
-        require(rate > 0, "optimizer.learning-rate", rate, "must be positive")
-        require(self.warm_up >= 0, "optimizer.warm-up", self.warm_up, "must be 0 or more")
-        require(0 <= self.decay <= 1, "optimizer.decay", self.decay, "must lie in 0..1")
-        remedy = f"must lie in 0..{rate}, the optimizer.learning-rate"
-        require(0 <= self.final <= rate, "optimizer.final", self.final, remedy)
-        for name in ("b1", "b2"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in 0..1, below 1")
-        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be positive")
-        require(self.weight_decay >= 0, "optimizer.weight-decay", self.weight_decay, "must be 0 or more")
-        require(self.clip is None or self.clip > 0, "optimizer.clip", self.clip, "must be positive")
+        remedy = f"must be at most {rate}, the optimizer.learning-rate"
+        require(self.final <= rate, "optimizer.final", self.final, remedy)
         self._refuse_ignored()
 
     def _refuse_ignored(self) -> None:
@@ -65,13 +58,8 @@ class Optimizer:
             ("adam", "weight_decay", 0.0, "use --optimizer.kind adamw"),
             ("lion", "epsilon", 1e-8, "give --optimizer.epsilon 1e-8"),
         ):
-            reason = f"has no effect with --optimizer.kind {kind}; {remedy}"
-            require(
-                self.kind != kind or getattr(self, name) == neutral,
-                f"optimizer.{name}",
-                getattr(self, name),
-                reason,
-            )
+            reason, value = f"has no effect with --optimizer.kind {kind}; {remedy}", getattr(self, name)
+            require(self.kind != kind or value == neutral, f"optimizer.{name}", value, reason)
         reason = "has no effect with --optimizer.fall inverse_sqrt; give --optimizer.final 0"
         require(self.fall != "inverse_sqrt" or self.final == 0, "optimizer.final", self.final, reason)
         reason = "must be positive with --optimizer.kind schedule-free"

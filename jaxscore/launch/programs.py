@@ -122,6 +122,24 @@ def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Ca
     return jax.jit(program, out_shardings=where, compiler_options=experiment.compiler_options)
 
 
+def lower_step(experiment: Experiment, mesh: Mesh) -> jax.stages.Lowered:
+    """Returns the training step, ready to be compiled for devices that need not exist."""
+    state, batch = abstract_state(experiment, mesh), abstract_batch(experiment, mesh)
+    return make_step(experiment, mesh).lower(_abstract_key(mesh), state, batch)
+
+
+def lower_sampler(experiment: Experiment, name: str, mesh: Mesh) -> tuple[jax.stages.Lowered, int]:
+    """Returns the sampler, ready to be compiled, and the rows that it draws at a time.
+
+    The rows are --sample-batch, rounded up to a multiple of the devices.
+    """
+    config = experiment.config
+    rows = -(-min(config.sample_batch, config.samples) // mesh.size) * mesh.size
+    params = abstract_state(experiment, mesh).ema
+    start = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
+    return make_sampler(experiment, name, mesh, rows).lower(params, _abstract_key(mesh), start), rows
+
+
 def places(abstract: Any) -> Any:
     """Returns the shardings of an abstract tree."""
     return jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -135,6 +153,11 @@ def whole(params: Params, mesh: Mesh) -> Params:
 def _abstract(shapes: Any, where: Any) -> Any:
     struct = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
     return jax.tree.map(struct, shapes, where)
+
+
+def _abstract_key(mesh: Mesh) -> jax.ShapeDtypeStruct:
+    key = jax.eval_shape(jax.random.key, 0)
+    return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
 
 
 def _gather(mesh: Mesh, where: Any) -> Callable[[Any], Any]:

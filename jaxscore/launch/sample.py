@@ -43,12 +43,12 @@ def draw(
     root = keys.stream(config.seed, Stream.SAMPLE)
     samples, seconds = {}, {}
     for name in experiment.samplers:
-        compiled, rows, compile_seconds = compile_sampler(experiment, name, params, mesh)
+        compiled, rows, compile_seconds = compile_sampler(experiment, name, mesh)
         begin, parts = time.monotonic(), []
         for start in console.in_turn(range(0, config.samples, rows), f"sample by {name}"):
             if signals and signals.stop():
                 raise Interrupted("stopped while sampling")
-            parts.append(processes.everywhere(compiled(params, root, start)))
+            parts.append(processes.everywhere(compiled(params, root, np.int32(start))))
         # All parts have the same number of rows, so they may have more rows than samples are needed.
         drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
         drawn = drawn if isinstance(drawn, dict) else {name: drawn}
@@ -67,12 +67,8 @@ def _require_new(sampler: str, drawn: dict[str, np.ndarray], taken: set[str], n:
             raise ValueError(f"sampler {sampler} returns too few samples: one for each key is needed")
 
 
-def compile_sampler(experiment: Experiment, name: str, params, mesh):
+def compile_sampler(experiment: Experiment, name: str, mesh):
     """Returns the compiled program of `programs.make_sampler`, its rows, and the seconds of compilation."""
-    config = experiment.config
-    wanted = min(config.sample_batch, config.samples)
-    rows = -(-wanted // mesh.size) * mesh.size  # a multiple of the devices; `draw` cuts off the surplus
-    program = programs.make_sampler(experiment, name, mesh, rows)
     begin = time.monotonic()
-    compiled = program.lower(params, jax.random.key(0), 0).compile()
-    return compiled, rows, time.monotonic() - begin
+    lowered, rows = programs.lower_sampler(experiment, name, mesh)
+    return lowered.compile(), rows, time.monotonic() - begin

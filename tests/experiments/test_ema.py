@@ -241,9 +241,9 @@ def test_a_folder_of_no_run_is_refused(tmp_path, described, said):
     ("fields", "said"),
     [
         ({"sigma_rel": ()}, "--sigma-rel: needs at least one width"),
-        ({"sigma_rel": (0.05, 0.0)}, "--sigma-rel 0.0: must lie in"),
-        ({"sigma_rel": (0.289,)}, "--sigma-rel 0.289: must lie in"),
-        ({"sigma_rel": (float("nan"),)}, "--sigma-rel nan: must lie in"),
+        ({"sigma_rel": (0.05, 0.0)}, "--sigma-rel 0.0: must be above 0"),
+        ({"sigma_rel": (0.289,)}, "--sigma-rel 0.289: must be at most 0.2887"),
+        ({"sigma_rel": (float("nan"),)}, "--sigma-rel nan: must be a finite number"),
         ({"sigma_rel": (0.1, 0.1)}, "--sigma-rel 0.1 0.1: has a width twice"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_step_without_a_snapshot_is_refused(trained, step):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--sigma-rel 0.3", "--sigma-rel 0.3: must lie in (0, 0.288]"),
+        ("--sigma-rel 0.3", "--sigma-rel 0.3: must be at most 0.2887"),
         ("--sigma-rel wide", "--sigma-rel"),
         ("--workdir nowhere", "--workdir nowhere: is no run of an experiment"),
         ("--sigma_real 0.1", "--sigma"),

@@ -80,12 +80,25 @@ def test_speed_and_time_left_are_those_since_the_last_update(monkeypatch, capsys
         now[0] = 110.0
         assert display.update(100, 0.5) == 5.0
         now[0] = 112.0
-        display.advance(110)
+        display.advance(120)
         assert display.update(120, 0.25) == 10.0
     assert capsys.readouterr().out.splitlines() == [
         "step 100/200  loss 0.5000  5.0 steps/s  20 s left",
         "step 120/200  loss 0.2500  10.0 steps/s  8 s left",
     ]
+
+
+def test_the_time_left_does_not_count_the_compilation(monkeypatch, capsys):
+    """The first step takes 90 s, the other 49 take 10 s."""
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with TrainingDisplay(0, 148) as display:
+        now[0] = 90.0
+        display.advance(1)
+        now[0] = 100.0
+        display.advance(50)
+        assert display.update(50, 1.0) == 0.5
+    assert capsys.readouterr().out == "step 50/148  loss 1.0000  0.5 steps/s  20 s left\n"
 
 
 def test_an_interval_without_time_does_not_divide_by_zero(monkeypatch, capsys):

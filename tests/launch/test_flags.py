@@ -15,12 +15,13 @@ from jaxscore.launch.flags import FlagError
 class Levels:
     """Noise levels."""
 
-    sigma_min: float = 0.1
+    sigma_min: flags.Positive = 0.1
     """The last."""
     sigma_max: float = 10.0
     """The first."""
 
     def __post_init__(self):
+        flags.check(self, "levels.")
         flags.require_sigmas(self.sigma_min, self.sigma_max, prefix="levels.")
 
 
@@ -117,6 +118,31 @@ def test_a_mistake_is_named_with_its_flag(words, said):
 )
 def test_a_value_out_of_range_is_named_with_flag_and_remedy(flag, value):
     assert refused(flag, value).startswith(f"{flag} {value}: must ")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Narrower(Config):
+    """Restates a field without its bounds, and has bounds in other places."""
+
+    steps: int = 5
+    sizes: tuple[flags.Count, ...] = (1, 2)
+    tail: flags.Fraction | None = None
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"steps": 0}, "--steps 0: must be at least 1"),
+        ({"sizes": (3, 0)}, "--sizes 0: must be at least 1"),
+        ({"tail": 1.0}, "--tail 1.0: must be below 1"),
+        ({"tail": -0.5}, "--tail -0.5: must be at least 0"),
+    ],
+)
+def test_bounds_hold_in_tuples_and_options_and_are_inherited(fields, text):
+    assert Narrower(tail=0.0, sizes=()).steps == 5
+    with pytest.raises(FlagError) as caught:
+        Narrower(**fields)
+    assert str(caught.value) == text
 
 
 def test_sigmas_out_of_order_name_both():

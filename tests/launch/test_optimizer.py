@@ -172,8 +172,8 @@ REFUSED = {
     "--optimizer.epsilon 0.001: has no effect with --optimizer.kind lion": {"kind": "lion", "epsilon": 1e-3},
     "--optimizer.final 1e-05: has no effect with --optimizer.fall": {"fall": "inverse_sqrt", "final": 1e-5},
     "--optimizer.b1 0.0: must be positive with": {"kind": "schedule-free", "decay": 0.0, "b1": 0.0},
-    "--optimizer.weight-decay -0.1: must be 0 or more": {"kind": "adamw", "weight_decay": -0.1},
-    "--optimizer.clip 0.0: must be positive": {"clip": 0.0},
+    "--optimizer.weight-decay -0.1: must be at least 0": {"kind": "adamw", "weight_decay": -0.1},
+    "--optimizer.clip 0.0: must be above 0": {"clip": 0.0},
 }
 
 
@@ -186,8 +186,8 @@ def test_flags_without_effect_are_refused(message):
 
 FREE = RECIPES["schedule-free"]
 REFUSED_AVERAGES = {
-    "--ema-halflife 0.0: must be positive": {"ema_halflife": 0.0},
-    "--ema-ramp 0.0: must be positive": {"ema_halflife": 5.0, "ema_ramp": 0.0},
+    "--ema-halflife 0.0: must be above 0": {"ema_halflife": 0.0},
+    "--ema-ramp 0.0: must be above 0": {"ema_halflife": 5.0, "ema_ramp": 0.0},
     "--ema-ramp 0.1: has no effect without --ema-halflife": {"ema_ramp": 0.1},
     "--ema-halflife 5.0: excludes --ema-decay 0.9; give --ema-decay 0.999": {
         "ema_halflife": 5.0,

@@ -347,7 +347,7 @@ BAD_INPUT = {
     # name: (flags, XLA_FLAGS, what the line must say)
     "misspelt flag": ("--stpes 5", "", ["--stpes", "--steps"]),
     "wrong type": ("--steps many", "", ["--steps", "many"]),
-    "negative sigma": ("--heun.sigma-min -1", "", ["--heun.sigma-min -1.0: must be positive"]),
+    "negative sigma": ("--heun.sigma-min -1", "", ["--heun.sigma-min -1.0: must be above 0"]),
     "unordered sigmas": ("--langevin.sigma-max 0.001", "", ["--langevin.sigma-max 0.001: must exceed"]),
     "zero steps": ("--steps 0", "", ["--steps 0: must be at least 1"]),
     "batch and 3 devices": ("--batch 64", DEVICES + "3", ["--batch 64", "divisible by the 3 devices"]),

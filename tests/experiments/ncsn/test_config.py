@@ -153,7 +153,7 @@ def test_a_step_with_which_langevin_diverges_names_the_limit():
         ("--precision float16", "--precision"),
         ("--start zeros", "--start"),
         ("--shape 28 28", "--shape"),
-        ("--shape 28 0 1", "--shape 28 0 1: must be positive"),
+        ("--shape 28 0 1", "--shape 0: must be at least 1"),
         ("--mode smaple", "--mode"),
         ("--langevin-stpes 3", "--langevin-steps"),
     ],

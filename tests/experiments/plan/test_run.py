@@ -152,7 +152,7 @@ def test_flags_are_split_between_the_plan_and_the_experiment():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"effort": 2.0}, "--effort 2.0: must lie in -1..1"),
+        ({"effort": 2.0}, "--effort 2.0: must be at most 1"),
         ({"batch_size": (0,)}, "--batch-size 0: must be at least 1"),
         ({"fsdp": (0,)}, "--fsdp 0: must be -1, or at least 1"),
         ({"topology": ()}, "--topology: needs a value"),

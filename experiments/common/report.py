@@ -1,0 +1,99 @@
+"""What experiments on images report: metrics by several judges, a table, and samples beside real images."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common.features import Function
+from jaxscore import metrics
+from jaxscore.launch import plots
+
+Judge = tuple[Function, Function | None]
+"""Two functions of images: their features, and their class, or None without classes."""
+
+COLUMNS = {
+    "frechet": "Frechet",
+    "precision": "precision",
+    "recall": "recall",
+    "class_kl": "class KL",
+    "nearest_neighbour_ratio": "neighbour ratio",
+    "agreement": "agreement",
+}
+"""The metrics in the table, and their titles; agreement: fraction of samples of the class asked for."""
+
+
+def judged(
+    config: Any,
+    judges: Sequence[Judge],
+    samples: dict[str, np.ndarray],
+    reference: np.ndarray,
+    labels: np.ndarray,
+    evaluations: dict[str, int],
+    further: Callable[[np.ndarray, Judge], dict[str, float]] = lambda x, judge: {},
+) -> dict[str, Any]:
+    """Returns what the samples were judged by, and for each array the means of its metrics over the judges.
+
+    Args:
+        config: flags; samples are rounded to multiples of 1 / grey_values before they are judged.
+        judges: features and classes of images.
+        samples: arrays of images; their single values are under `by_judge`.
+        reference, labels: real images and their classes.
+        evaluations: evaluations of the network, by array.
+        further: further(x, judge) -> metrics besides those of `metrics.compare`.
+    """
+    halves = [metrics.frechet(f(reference[::2]), f(reference[1::2])) for f, _ in judges]
+    settings = {"n": config.samples, "reference_n": len(reference), "classifiers": len(judges)}
+    settings["rounded_to"] = f"1/{config.grey_values}"
+    results = {"settings": settings, "real": {"halves_frechet": float(np.mean(halves))}}
+    for name, x in samples.items():
+        x = metrics.round_to(x, config.grey_values)
+        rows = [metrics.compare(x, reference, labels, *judge) | further(x, judge) for judge in judges]
+        means = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
+        results[name] = {"evaluations": evaluations[name], **means, "by_judge": rows}
+    return results
+
+
+def table(titles: dict[str, str], results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for each array of samples in `titles`, and one for two halves of the real images."""
+    columns = [column for column in COLUMNS if any(column in results[name] for name in titles)]
+    rows = [("sampler", "evaluations", *(COLUMNS[column] for column in columns))]
+    for name, title in titles.items():
+        row = results[name]
+        cells = (f"{row[column]:.3f}" if column in row else "" for column in columns)
+        rows.append((title, str(row["evaluations"]), *cells))
+    real = f"{results['real']['halves_frechet']:.3f}"
+    return [*rows, ("real, half to half", "", real, *[""] * (len(columns) - 1))]
+
+
+def draw(
+    folder: Path, grids: dict[str, np.ndarray], reference: np.ndarray, history: list[dict], size: float
+) -> list[Path]:
+    """Draws samples.png, nearest.png and loss.png; returns their paths.
+
+    Args:
+        folder: the folder of the pictures.
+        grids: real images, then samples, by title; the first 100 of each are drawn.
+        reference: real images, of which each of the first samples is shown its nearest.
+        history: lines of metrics.jsonl.
+        size: width of a grid in inches.
+    """
+    paths = [folder / f"{name}.png" for name in ("samples", "nearest", "loss")]
+    with plots.page(paths[0], columns=len(grids), size=size) as axes:
+        for each, (title, x) in zip(axes, grids.items(), strict=True):
+            plots.images(each, x[:100], rows=10, title=title)
+    shown = list(grids.values())[1][:24]
+    flat = lambda x: x.reshape(len(x), -1)
+    _, nearest = metrics.nearest(flat(shown), flat(reference))
+    with plots.page(paths[1], columns=1, size=1.75 * size, height=0.68 * size) as (axes,):
+        title = "samples (rows 1 and 3), the nearest real image to each below it"
+        plots.pairs(axes, shown, reference[nearest], title=title)
+    with plots.page(paths[2], columns=1, size=7.0, height=4.5) as (axes,):
+        plots.loss(axes, history)
+    return paths
+
+
+def some(images: Any, n: int, seed: int) -> np.ndarray:
+    """Returns n images, drawn at random; some of them twice if there are fewer."""
+    return images[np.random.default_rng(seed).choice(len(images), n, replace=len(images) < n)]

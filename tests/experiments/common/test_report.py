@@ -1,0 +1,47 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments.common import report
+from jaxscore import data, metrics
+
+IMAGES, LABELS, _ = data.digits()
+CONFIG = SimpleNamespace(samples=60, grey_values=16)
+EVALUATIONS = {"copies": 3, "negatives": 2}
+flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
+JUDGES = [(lambda x, at=at: flat(x)[:, at : at + 8], lambda x, at=at: np.full(len(x), at)) for at in (16, 24)]
+
+
+@pytest.fixture(scope="module")
+def found():
+    samples = {"copies": IMAGES[:60] + 0.02, "negatives": 1 - IMAGES[:60]}  # 0.02: a third of 1/16
+    further = lambda x, judge: {"agreement": float(judge[1](x)[0])}
+    return report.judged(CONFIG, JUDGES, samples, IMAGES, LABELS, EVALUATIONS, further)
+
+
+def test_every_array_is_rounded_and_judged_by_every_judge(found):
+    single = [metrics.compare(IMAGES[:60], IMAGES, LABELS, *judge) for judge in JUDGES]
+    expected = [row | {"agreement": float(at)} for row, at in zip(single, (16, 24), strict=True)]
+    assert found["copies"]["by_judge"] == expected
+    for column in expected[0]:
+        assert found["copies"][column] == pytest.approx(np.mean([row[column] for row in expected]))
+    assert found["copies"]["evaluations"] == 3
+    assert found["settings"] == {"n": 60, "reference_n": 1797, "classifiers": 2, "rounded_to": "1/16"}
+    halves = [metrics.frechet(f(IMAGES[::2]), f(IMAGES[1::2])) for f, _ in JUDGES]
+    assert found["real"] == {"halves_frechet": pytest.approx(np.mean(halves))}
+
+
+def test_the_table_has_the_metrics_that_there_are(found):
+    heading, copies, negatives, real = report.table({"copies": "equal", "negatives": "inverted"}, found)
+    assert heading[-1] == "agreement"
+    assert (copies[:2], negatives[:2]) == (("equal", "3"), ("inverted", "2"))
+    assert copies[heading.index("agreement")] == "20.000"
+    assert negatives[2] == f"{found['negatives']['frechet']:.3f}"
+    assert real[2] == f"{found['real']['halves_frechet']:.3f}"
+    assert len({len(row) for row in (heading, copies, negatives, real)}) == 1
+
+
+def test_few_images_are_drawn_twice():
+    assert len(np.unique(flat(report.some(IMAGES, 100, 0)), axis=0)) == 100
+    assert report.some(IMAGES[:3], 5, 0).shape == (5, 8, 8, 1)
