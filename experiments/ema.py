@@ -4,9 +4,10 @@
     python -m experiments.ema --workdir runs/digits --sigma-rel 0.03 0.05 0.1 0.15 0.2
 
 A run with `--snapshot-every` keeps two averages of its parameters every so many steps. Their weighted
-sums come close to the average of any other relative width (Karras et al. 2024, section 3.2): each width
-asked for is made of them, sampled and evaluated as the run's own average was, with no training at all.
-Also of an earlier step (`--step`), as if training had ended there.
+sums come close to the average of any other relative width (Karras et al. 2024, section 3.2). This program
+makes each width that is asked for, samples with it and evaluates the samples as the run did, without
+training.
+With `--step` it takes training to have ended at an earlier step.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ POOR = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which run, which widths, and after how many of its steps."""
+    """Averages of any width, made and judged after training."""
 
     workdir: Path = Path("runs/digits")
     """Folder of a run with snapshots; what is found goes into its folder `ema`."""

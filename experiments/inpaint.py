@@ -33,7 +33,7 @@ from jaxscore.types import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which trained run, which images, and what is known of them."""
+    """Many completions of the same half image."""
 
     run: Path = Path("runs/ncsn-fashion")
     """Folder of a trained run whose experiment says what its score is."""
@@ -44,11 +44,11 @@ class Config:
     known: Literal["left", "right", "top", "bottom"] = "left"
     """The half that is kept."""
     images: Count = 6
-    """How many images."""
+    """Number of images."""
     completions: Count = 8
-    """How many completions of each."""
+    """Number of completions of each image."""
     seed: Seed = 0
-    """Which images, and all other randomness."""
+    """Seed of all random numbers, and of the choice of images."""
     langevin: Langevin = dataclasses.field(default_factory=lambda: Langevin(sigma_min=0.05, sigma_max=10.0))
     """The dynamics for runs other than those of experiments.ncsn, which have their own."""
 

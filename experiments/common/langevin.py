@@ -18,15 +18,15 @@ class Langevin:
     """Annealed Langevin dynamics over geometric levels sigma_1 > ... > sigma_L (Song & Ermon 2019)."""
 
     levels: Levels = 150
-    """How many levels, L."""
+    """Number of noise levels, L."""
     steps: Count = 2
-    """Langevin steps at each level, T."""
+    """Number of Langevin steps at each level, T."""
     step_size: StepSize = 0.065
-    """The step at level l in units of sigma_l^2: epsilon / sigma_L^2."""
+    """Langevin step at level l in units of sigma_l^2, epsilon / sigma_L^2."""
     sigma_min: Positive = 0.1
-    """The last level, sigma_L."""
+    """Smallest noise level, sigma_L."""
     sigma_max: float = 2.0
-    """The first level, sigma_1."""
+    """Largest noise level, sigma_1."""
 
     def __post_init__(self):
         check(self, "langevin.")

@@ -17,11 +17,11 @@ class Heun:
     """Heun's method on the probability flow, over the levels of Karras et al. 2022 (rho = 7)."""
 
     levels: Levels = 9
-    """Steps; all but the last cost two evaluations."""
+    """Number of noise levels, each with one step; all steps but the last cost two evaluations."""
     sigma_min: Positive = 0.02
-    """The last level before zero, in units of centred pixels (-1..1)."""
+    """Smallest noise level before 0, in units of centred pixels (-1..1)."""
     sigma_max: float = 20.0
-    """The first level."""
+    """Largest noise level, where sampling starts."""
 
     def __post_init__(self):
         check(self, "heun.")
@@ -50,15 +50,15 @@ class Config(BaseConfig):
     guidance_scale: float = 1.0
     """Weight of classifier-free guidance: 0 is the unconditional score, 1 the conditional one."""
     label: int | None = None
-    """The class of all samples; the classes in turn if it is not given."""
+    """Class of all samples; by default the classes take turns."""
     grey_values: Count = 16
-    """Samples are rounded to this many parts of 1 before they are evaluated."""
+    """Samples are rounded to multiples of 1 / grey_values before the metrics are computed."""
     classifiers: Count = 3
-    """How many classifiers, differently seeded, judge the samples; the table shows the means."""
+    """Number of classifiers with different seeds that judge the samples; the table shows the mean metrics."""
     width: Count = 512
     """Width of the network."""
     depth: Count = 4
-    """Residual blocks of the network."""
+    """Number of residual blocks of the network."""
     dropout: Fraction = 0.0
     """Fraction of hidden units dropped in training; against memorisation."""
     sigma_mean: float = -0.5
