@@ -1,6 +1,7 @@
 """A mixture whose density, score and moments are known at any sigma, to compare every sampler with."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,27 @@ SCORE = functools.partial(mixtures.score, MIXTURE)
 LOG_DENSITY = functools.partial(mixtures.log_density, MIXTURE)
 N = 6_000
 LEVELS = noise.levels(noise.geometric(0.1, 6.0), 40)
+
+
+class Run(NamedTuple):
+    """What a sampler has done: x at the end, and x and the memory after every step."""
+
+    x: jax.Array
+    path: jax.Array
+    memory: Any
+
+
+def run(sampler, x, sigmas, score=SCORE, *, seed=1):
+    """The sampler's steps from x along the levels."""
+    both = lambda x, memory: (x, memory)
+    loop = lambda key, x, sigmas: samplers.sample(key, x, sigmas, score, sampler, collect=both)
+    end, (path, memory) = jax.jit(loop)(jax.random.key(seed), x, jnp.asarray(sigmas))
+    return Run(end, path, memory)
+
+
+def step(sampler, key, x, sigma, score, sigma_next=0.0):
+    """x and the memory after one step of its own."""
+    return sampler.step(key, x, sampler.init(x), score, jnp.asarray(sigma), jnp.asarray(sigma_next))
 
 
 @functools.cache
@@ -45,10 +67,7 @@ def assert_follows_the_levels(sampler, *, stays, bias):
     sigma_L or, after the step to 0, none.
     """
     x = mixtures.draw(jax.random.key(0), MIXTURE, N, sigma=LEVELS[0])
-    run = jax.jit(
-        lambda x: samplers.sample(jax.random.key(1), x, LEVELS, SCORE, sampler, collect=lambda x, memory: x)
-    )
-    last, path = run(x)
+    last, path, _ = run(sampler, x, LEVELS)
     # The step to 0 denoises: it takes away the width of p_0 as well as noise, so it is left out here.
     reached = LEVELS[:-1] if stays else LEVELS[1:-1]
     for x, sigma in zip(path, reached, strict=False):
