@@ -184,7 +184,7 @@ def trained():
 # The closed forms of the two scales, and so a network that is not guided, are 11 % apart at sigma = 1 and 3.
 @pytest.mark.parametrize(("scale", "error"), [(1.0, 0.01), (2.0, 0.05)])
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
-def test_the_guided_score_of_a_trained_network_is_its_closed_form(trained, sigma, scale, error):
+def test_a_trained_networks_guided_score_is_its_closed_form(trained, sigma, scale, error):
     """At scale 1 it is the conditional score."""
     model, x, label = trained
     x, sigma = x + sigma * noise.normal(key(2), x.shape), jnp.full(len(x), sigma)
