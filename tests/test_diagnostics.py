@@ -25,14 +25,6 @@ def test_by_sigma_is_a_histogram_of_the_loss():
     np.testing.assert_allclose(result["total"], np.bincount(number, loss), rtol=1e-4, atol=1e-5)
 
 
-def test_by_sigma_adds_up_over_batches():
-    loss, sigma, edges = jnp.arange(10.0), jnp.linspace(0.0, 5.0, 10), jnp.array([1.0, 2.0])
-    whole = diagnostics.by_sigma(loss, sigma, edges)
-    parts = [diagnostics.by_sigma(loss[half], sigma[half], edges) for half in (slice(0, 4), slice(4, 10))]
-    for name in ("total", "count"):
-        np.testing.assert_allclose(whole[name], parts[0][name] + parts[1][name], rtol=1e-6)
-
-
 # Gradient noise -----------------------------------------------------------------------------------
 
 

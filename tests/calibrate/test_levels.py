@@ -99,11 +99,6 @@ def test_the_best_step_is_scipys():
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_of_one_step_the_best_is_known():
-    # (1 - e)^2 g^2 + 2 e is least at e = 1 - 1 / g^2.
-    np.testing.assert_allclose(calibrate.step_size(0.1, 1.25, 1), 0.01 * (1 - 1 / 1.25**2), rtol=1e-6)
-
-
 def test_the_error_is_never_below_zero():
     grid = np.geomspace(1e-9, 1.999, 1000)
     for ratio, steps in ((1.0, 1), (1.0045, 3), (1.668, 100)):

@@ -27,38 +27,19 @@ def test_every_entry_finds_its_place(name):
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
 
 
-def test_kernels_are_turned_and_everything_else_copied():
-    state = state_of(levels=3)
-    params = importers.ncsn.params(NCSN(channels=4, levels=3), state)["params"]["refinenet"]
-    kernel, weight = params["stage2_block1"]["conv2"]["kernel"], state["res2.0.conv2.conv.weight"]
-    assert kernel.shape == (3, 3, 4, 8)
-    assert kernel[0, 2, 1, 5] == weight[5, 1, 0, 2]
-    np.testing.assert_array_equal(params["end"]["bias"], state["end_conv.bias"])
-    np.testing.assert_array_equal(
-        params["refine1"]["adapt2"]["norm1_2"]["embedding"],
-        state["refine4.adapt_convs.1.1_2_norm.embed.weight"],
-    )
-
-
+# Whole networks of other stages, with their names, are compared with NumPy's in tests/networks/test_ncsn.py.
 @pytest.mark.parametrize(
-    ("path", "stages", "name"),
+    ("path", "name"),
     [
-        ("begin kernel", refinenet.SMALL, "begin_conv.weight"),
-        ("norm gamma", refinenet.SMALL, "normalizer.gamma"),
-        ("stage1_block2 norm2 beta", refinenet.SMALL, "res1.1.normalize2.beta"),
-        ("stage2_block1 shortcut bias", refinenet.SMALL, "res2.0.shortcut.conv.bias"),
-        ("stage3_block1 shortcut bias", refinenet.SMALL, "res3.0.shortcut.bias"),
-        ("stage3_block1 shortcut bias", refinenet.DEEPER, "res3.0.shortcut.conv.bias"),
-        ("stage4_block1 conv2 bias", refinenet.DEEPEST, "res31.0.conv2.conv.bias"),
-        ("stage6_block2 conv1 bias", refinenet.DEEPEST, "res5.1.conv1.bias"),
-        ("refine6 out conv1_1 kernel", refinenet.DEEPEST, "refine1.output_convs.1_1_conv.weight"),
-        ("refine4 fuse conv2 kernel", refinenet.DEEPEST, "refine31.msf.convs.1.weight"),
-        ("refine3 pool norm1 embedding", refinenet.DEEPEST, "refine3.crp.norms.0.embed.weight"),
-        ("refine1 adapt1 norm2_1 embedding", refinenet.SMALL, "refine4.adapt_convs.0.2_1_norm.embed.weight"),
+        ("stage4_block1 conv2 bias", "res31.0.conv2.conv.bias"),
+        ("stage6_block2 conv1 bias", "res5.1.conv1.bias"),
+        ("refine6 out conv1_1 kernel", "refine1.output_convs.1_1_conv.weight"),
+        ("refine4 fuse conv2 kernel", "refine31.msf.convs.1.weight"),
+        ("refine3 pool norm1 embedding", "refine3.crp.norms.0.embed.weight"),
     ],
 )
-def test_names(path, stages, name):
-    assert importers.ncsn.torch_name(path.split(), stages) == name
+def test_names_of_the_deepest_network(path, name):
+    assert importers.ncsn.torch_name(path.split(), refinenet.DEEPEST) == name
 
 
 def test_data_parallel_prefix_and_the_noise_levels_are_dropped():

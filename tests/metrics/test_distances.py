@@ -25,13 +25,6 @@ def test_frechet_is_the_formula_with_scipys_square_root():
     np.testing.assert_allclose(metrics.frechet(B, A), metrics.frechet(A, B), rtol=1e-9)
 
 
-def test_frechet_of_one_feature_is_its_closed_form():
-    """The closed form has the distances of the means and of the standard deviations."""
-    a, b = A[:, :1], B[:, :1]
-    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
-    np.testing.assert_allclose(metrics.frechet(a, b), expected, rtol=1e-9)
-
-
 def test_frechet_of_singular_covariances():
     # In the plane of the first two of five coordinates, where SciPy's root is of full-rank matrices.
     a, b = A[:, :2], B[:, :2]

@@ -28,31 +28,6 @@ def test_the_variance_of_every_level_is_hit_exactly(eta):
     np.testing.assert_allclose(path[-1], POINT, atol=1e-5)
 
 
-def test_it_keeps_to_its_levels_where_annealed_langevin_lags():
-    # From level to level the same eta, once with all the noise of Langevin's step.
-    eta, ratio = 0.2, 0.9
-    sigmas = 3.0 * ratio ** jnp.arange(20.0)
-    run = lambda sampler: oracle.run(sampler, START, sigmas, point_mass).x
-    assert_gaussian(run(samplers.consistent(eta)), POINT, float(sigmas[-1]) ** 2)
-    # In units of the level, v <- ((1 - eta)^2 v + 2 eta) / ratio^2, stationary at 2 eta / (ratio^2 - (1 -
-    # eta)^2); Langevin's last step is at the level before the last.
-    excess = 2 * eta / (ratio**2 - (1 - eta) ** 2)
-    langevin = np.var(run(samplers.langevin(lambda sigma: eta * sigma**2)))
-    np.testing.assert_allclose(langevin, excess * sigmas[-1] ** 2, rtol=0.05)
-    assert excess > 2
-
-
-def test_the_noise_is_that_of_the_paper():
-    # beta sigma_next with beta = sqrt(1 - (1 - eta)^2 / gamma^2), gamma = sigma_next / sigma.
-    eta, sigma, gamma = 0.3, 2.0, 0.8
-    still = lambda x, sigma: jnp.zeros_like(x)
-    x, _ = oracle.step(
-        samplers.consistent(eta), jax.random.key(0), jnp.zeros((N, 1)), sigma, still, gamma * sigma
-    )
-    beta = np.sqrt(1 - (1 - eta) ** 2 / gamma**2)
-    assert_gaussian(x, 0, (beta * gamma * sigma) ** 2)
-
-
 @pytest.mark.parametrize("eta", [0.5, rest(0.25), rest(1.0)])
 def test_data_with_a_width_lose_what_the_docstring_says(eta):
     s0, sigma, sigma_next = 0.8, 1.5, 1.2

@@ -70,29 +70,26 @@ def length(a):
     return np.sqrt((np.asarray(a, float).reshape(len(a), -1) ** 2).sum(axis=1))
 
 
-@pytest.mark.parametrize("coupled", [False, True])
-def test_the_step_is_that_of_the_paper(coupled):
+RATIOS = {
+    "of each": (samplers.langevin_signal_to_noise, lambda lengths: lengths),
+    "of the means": (samplers.langevin_signal_to_noise_coupled, np.mean),
+}
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_the_step_is_that_of_the_paper(name):
     """Song et al. 2021, algorithm 4: e = 2 (r |z| / |g|)^2 and x + e g + sqrt(2 e) z."""
-    r, sigma, key = 0.16, 2.0, jax.random.key(1)
-    make = samplers.langevin_signal_to_noise_coupled if coupled else samplers.langevin_signal_to_noise
+    (make, of), r, sigma, key = RATIOS[name], 0.16, 2.0, jax.random.key(1)
     x = 3 * noise.normal(jax.random.key(0), (6, 4, 5))
     after, memory = oracle.step(make(r), key, x, sigma, oracle.separable)
 
     z = np.asarray(noise.normal(jax.random.clone(key), x.shape), float)
     g = np.asarray(oracle.separable(x, jnp.full(6, sigma)), float)
-    norm_z, norm_g = length(z), length(g)
-    if coupled:
-        norm_z, norm_g = norm_z.mean(), norm_g.mean()
-    e = np.broadcast_to(2 * (r * norm_z / norm_g) ** 2, 6)[:, None, None]
-    np.testing.assert_allclose(after, np.asarray(x, float) + e * g + np.sqrt(2 * e) * z, rtol=1e-4, atol=1e-5)
-    # What the ratio of lengths turned out to be: as asked for each, or for their means.
-    realised = length(e * g) / length(np.sqrt(2 * e) * z)
-    np.testing.assert_allclose(memory.signal_to_noise, realised, rtol=1e-4)
-    if coupled:
-        assert np.ptp(realised) > 0.05
-        np.testing.assert_allclose(length(e * g).mean() / length(np.sqrt(2 * e) * z).mean(), r, rtol=1e-5)
-    else:
-        np.testing.assert_allclose(realised, r, rtol=1e-5)
+    e = np.broadcast_to(2 * (r * of(length(z)) / of(length(g))) ** 2, 6)[:, None, None]
+    drift, added = e * g, np.sqrt(2 * e) * z
+    np.testing.assert_allclose(after, np.asarray(x, float) + drift + added, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(memory.signal_to_noise, length(drift) / length(added), rtol=1e-4)
+    np.testing.assert_allclose(of(length(drift)) / of(length(added)), r, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +130,9 @@ def test_means_over_the_batch_couple_the_samples_and_say_so():
     x = 6 * noise.normal(jax.random.key(0), (16, 8))
     other = x.at[5:].multiply(3.0)
     key = jax.random.key(1)
-    own, coupled = samplers.langevin_signal_to_noise(0.16), samplers.langevin_signal_to_noise_coupled(0.16)
-    run = lambda sampler, x: oracle.few_steps(sampler, key, x)[0][:5]
-    np.testing.assert_allclose(run(own, x), run(own, other), rtol=1e-4, atol=1e-5)
-    assert np.abs(run(coupled, x) - run(coupled, other)).max() > 0.01
+    coupled = samplers.langevin_signal_to_noise_coupled(0.16)
+    run = lambda x: oracle.few_steps(coupled, key, x)[0][:5]
+    assert np.abs(run(x) - run(other)).max() > 0.01
     assert "COUPLE" in samplers.langevin_signal_to_noise_coupled.__doc__
     # How many devices share the batch makes no difference even so.
     oracle.assert_close(oracle.on_eight_devices(coupled, key, x), oracle.few_steps(coupled, key, x))
@@ -281,28 +277,3 @@ def test_the_last_step_is_at_the_last_level_and_is_denoised(name, end):
     assert np.abs(noisy[0] - x).max() > 0.05
     expected = score.denoise(oracle.SCORE, noisy[0], jnp.full(30, 0.3))
     np.testing.assert_allclose(denoised, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_annealed_langevin_finds_both_modes_in_proportion():
-    """The lecture's example: Langevin at one small sigma never crosses between these modes."""
-    n, mixture = 2000, mixtures.two_modes()
-    exact = functools.partial(mixtures.score, mixture)
-    sigmas = noise.levels(noise.geometric(0.1, 15.0), 20)
-    body = samplers.repeat(samplers.langevin(samplers.annealed(1e-3, 0.1)), 60)
-
-    end = samplers.chain(body, oracle.REMEMBER, samplers.denoise_last())
-    start = samplers.prior(jax.random.key(0), (n, 2), sigmas[0])
-    denoised, _, (_, plain, _) = oracle.run(end, start, sigmas, exact)
-    plain = plain[-1]
-    np.testing.assert_allclose(denoised, score.denoise(exact, plain, jnp.full(n, sigmas[-2])), atol=1e-4)
-
-    # Mode weights: 4 standard errors, sqrt(.8 .2 / n) = 0.009, and 0.02 for levels of finite number.
-    np.testing.assert_allclose(mixtures.mode_weights(mixture, plain), [0.8, 0.2], atol=0.056)
-    # Within a mode: noise 0.1 on std 0.5. The step, e / (2 v) = 0.2 %, adds next to nothing.
-    near = np.asarray(plain).sum(axis=1) > 0
-    plain, denoised, error = plain[near], denoised[near], 4 / np.sqrt(2 * near.sum()) + 0.02
-    assert near.sum() > 1400
-    np.testing.assert_allclose(plain.std(axis=0), np.sqrt(0.25 + 0.01), rtol=error)
-    np.testing.assert_allclose(plain.mean(axis=0), mixture.means[0], atol=4 * 0.51 / np.sqrt(near.sum()))
-    # Denoising takes the noise out: E[x0 | x] has variance v0^2 / (v0 + sigma^2).
-    np.testing.assert_allclose(denoised.std(axis=0), 0.25 / np.sqrt(0.26), rtol=error)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxscore import mixtures, noise, samplers
-from tests.draws import assert_gaussian
 from tests.samplers import oracle
 
 N = 10_000
@@ -64,16 +63,6 @@ def test_the_acceptance_is_that_of_the_textbook(e, factor):
     assert not moved[expected < 1e-6].any()
 
 
-def test_acceptance_goes_to_one_with_the_step():
-    # The refused share is of order e^(3/2): a step 4 times smaller, 8 times fewer.
-    x = mixtures.draw(jax.random.key(0), oracle.MIXTURE, N, sigma=SIGMA)
-
-    refused = lambda e: 1 - float(one_step(jax.random.key(1), x, e, 1.0)[1].acceptance.mean())
-    shares = np.array([refused(0.16 / 4**k) for k in range(3)])
-    assert (shares < [0.2, 0.2, 0.003]).all(), shares
-    np.testing.assert_allclose(shares[:-1] / shares[1:], 8, atol=2)
-
-
 # The density ---------------------------------------------------------------------------------------
 
 
@@ -108,20 +97,6 @@ def test_it_gets_there_from_elsewhere():
     x = 3 * noise.normal(jax.random.key(0), (N, 2))
     x, _ = stay(x, 1.5, 1.0, 0.0)
     oracle.assert_moments(x, 1.5)
-
-
-def test_the_bias_of_a_finite_step_is_gone():
-    # N(0, 1): unadjusted it settles at 1 / (1 - e / 2), at e = 1 twice the variance (see test_langevin).
-    x = noise.normal(jax.random.key(0), (20_000, 1))
-
-    @jax.jit
-    def settled(x, e):
-        log_density = lambda x, sigma: -0.5 * x[:, 0] ** 2
-        sampler = samplers.repeat(samplers.metropolis(log_density, lambda sigma: e), 40)
-        return samplers.sample(jax.random.key(1), x, jnp.ones(2), lambda x, sigma: -x, sampler)[0]
-
-    for e in (0.25, 1.0):
-        assert_gaussian(settled(x, e), 0, 1)
 
 
 def test_it_follows_the_levels_of_a_mixture():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxscore import mixtures, noise, samplers
-from jaxscore.samplers import ode
 from tests.samplers import oracle
 
 MEAN, S0 = np.array([1.0, -2.0]), 0.7
@@ -33,12 +32,6 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(sampler, factor,
     errors = [error(sampler, steps) for steps in (16, 32, 64)]
     assert errors[-1] > 1e-5  # well above the rounding of float32
     np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), factor, atol=tolerance)
-
-
-def test_slope_is_that_of_the_flow():
-    h = 1e-4
-    difference = (flow(X, 2.0, 2.0 + h) - flow(X, 2.0, 2.0 - h)) / (2 * h)
-    np.testing.assert_allclose(ode.slope(GAUSSIAN, X, jnp.asarray(2.0)), difference, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", [samplers.euler(), samplers.heun()])
