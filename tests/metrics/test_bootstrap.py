@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxscore import metrics
-from tests.grids import rest
+from tests.grids import diagonal, rest
 
 RNG = np.random.default_rng(0)
 
@@ -22,8 +22,9 @@ def mean(x):
 # Intervals of a mean, where everything is known -----------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [metrics.interval, metrics.half_samples, metrics.over_blocks])
-@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize(
+    ("method", "level"), diagonal([metrics.interval, metrics.half_samples, metrics.over_blocks], [0.8, 0.95])
+)
 def test_an_interval_contains_a_mean_as_often_as_it_says(method, level):
     """The mean is that of a Gaussian."""
     found = [method(mean, RNG.standard_normal((60, 1)) + 3, level=level) for _ in range(400)]

@@ -52,9 +52,8 @@ def test_its_mean_is_the_ancestral_steps_and_its_noise_is_more():
 
 
 FOLLOW = {
-    # The errors above, added up: of the same size for both, but the ancestral step's is as large as
-    # Var[x0 | x], which is small where data are narrow.
-    "ancestral": (samplers.ancestral(), 0.07),
+    # By the formula above from level to level, with S0 = 0.5 or 2.3: up to 9.6 % of the variance.
+    "ancestral": (samplers.ancestral(), 0.10),
     # Its noise is that of the level before (v = sigma^2 at sigma_next is stationary, by the formula above for
     # S0 = 0, on geometric levels); theirs have the ratio 60^(1/39), squared 1.23.
     "reverse diffusion": (samplers.reverse_diffusion(), 0.23),
