@@ -1,12 +1,17 @@
 """Conditions are dropped row by row, and guided scores are those of their closed forms."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxscore import guidance, samplers
-from jaxscore.score import vp
+from jaxscore import guidance, networks, noise, objectives, samplers, trainer
+from jaxscore.networks import MLP
+from jaxscore.score import preconditioned, vp
+from tests.grids import rest
 
 key = lambda number=0: jax.random.key(number)
 MEANS, STD = jnp.array([[2.0, 1.0], [-2.0, 0.0]]), 0.5
@@ -38,10 +43,9 @@ def test_about_a_tenth_of_the_labels_is_dropped_row_by_row():
     assert dropped.dtype == labels.dtype
 
 
-@pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 50)])
-def test_none_or_all_are_dropped(probability, expected):
-    dropped = guidance.drop(key(), jnp.zeros(50, int), none=3, probability=probability)
-    assert int((dropped == 3).sum()) == expected
+def test_none_or_all_are_dropped():
+    dropped = [guidance.drop(key(), jnp.zeros(50, int), none=3, probability=p) for p in (0.0, 1.0)]
+    np.testing.assert_array_equal(dropped, [[0] * 50, [3] * 50])
 
 
 def test_all_leaves_of_a_row_are_dropped_together():
@@ -72,21 +76,19 @@ def both(label):
     return lambda x, sigma: conditional(x, sigma, jnp.full(len(x), label)), unconditional
 
 
-@pytest.mark.parametrize("scale", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 4.0])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 4.0, rest(0.25), rest(0.75), rest(1.0), rest(1.5)])
 def test_the_guided_score_is_its_closed_form(scale):
     """It is the gradient of w log p_c + (1 - w) log p_u at every level, for any scale."""
-    x = jax.random.normal(key(), (40, 2)) * 3
-    sigma = jnp.geomspace(0.05, 10, 40)
-    guided = jax.jit(lambda scale: guidance.classifier_free(*both(0), scale)(x, sigma))
+    x, sigma = jax.random.normal(key(), (40, 2)) * 3, jnp.geomspace(0.05, 10, 40)
 
     def log_density(x, sigma):
-        v = STD**2 + sigma**2
-        logs = -jnp.sum((x[None] - MEANS) ** 2, axis=1) / (2 * v)
+        logs = -jnp.sum((x[None] - MEANS) ** 2, axis=1) / (2 * (STD**2 + sigma**2))
         return scale * logs[0] + (1 - scale) * jax.nn.logsumexp(logs)
 
-    expected = jax.vmap(jax.grad(log_density))(x, sigma)
+    guided = jax.jit(guidance.classifier_free(*both(0), scale))(x, sigma)
+    expected = jax.jit(jax.vmap(jax.grad(log_density)))(x, sigma)
     size = 1 + np.abs(expected).max(axis=1, keepdims=True)
-    np.testing.assert_allclose(guided(scale) / size, expected / size, atol=2e-5)  # float32
+    np.testing.assert_allclose(guided / size, expected / size, atol=2e-5)  # float32
 
 
 def test_at_scale_1_it_is_the_conditional_score_to_the_bit():
@@ -110,11 +112,10 @@ def test_an_interval_is_open_below_and_closed_above():
         jax.debug.callback(lambda sigma: calls.append(float(sigma[0])), sigma)
         return unconditional(x, sigma)
 
-    levels = [80.0, 2.0, 1.02, 1.0, 0.5, 0.34, 0.1, 0.002]
     s_c, _ = both(0)
-    guided = guidance.classifier_free(s_c, counted, 3.0, (0.34, 1.02))
+    guided = jax.jit(guidance.classifier_free(s_c, counted, 3.0, (0.34, 1.02)))
     x = jax.random.normal(key(), (4, 2))
-    for level in levels:
+    for level in (80.0, 2.0, 1.02, 1.0, 0.5, 0.34, 0.1, 0.002):
         sigma = jnp.full(4, level)
         equal = bool((guided(x, sigma) == s_c(x, sigma)).all())
         assert equal == (level not in (1.02, 1.0, 0.5))
@@ -135,22 +136,15 @@ def test_rows_of_one_batch_may_lie_on_both_sides_of_the_interval():
     x, sigma = jnp.ones((2, 2)), jnp.array([0.2, 1.0])
     s_c, s_u = both(0)
     found = guidance.classifier_free(s_c, s_u, 3.0, (0.34, 1.02))(x, sigma)
-    np.testing.assert_array_equal(found[0], s_c(x, sigma)[0])
-    np.testing.assert_array_equal(found[1], guidance.classifier_free(s_c, s_u, 3.0)(x, sigma)[1])
+    everywhere = guidance.classifier_free(s_c, s_u, 3.0)(x, sigma)
+    np.testing.assert_array_equal(found, jnp.stack([s_c(x, sigma)[0], everywhere[1]]))
 
 
 def test_a_guided_score_is_sampled_like_any_other():
     sigmas = jnp.append(jnp.geomspace(20.0, 0.05, 24), 0.0)
-    draw = jax.jit(
-        lambda scale: samplers.generate(
-            key(),
-            (2000, 2),
-            sigmas,
-            guidance.classifier_free(*both(0), scale),
-            samplers.heun(),
-            moments=samplers.Moments(MEANS[0], STD**2),
-        )
-    )
+    guided, moments = partial(guidance.classifier_free, *both(0)), samplers.Moments(MEANS[0], STD**2)
+    generate = partial(samplers.generate, key(), (2000, 2), sigmas, sampler=samplers.heun(), moments=moments)
+    draw = jax.jit(lambda scale: generate(score=guided(scale)))
     x = draw(1.0)
     # 2,000 draws of standard deviation 0.5: the mean's standard error is 0.011.
     np.testing.assert_allclose(x.mean(axis=0), MEANS[0], atol=0.05)
@@ -161,3 +155,41 @@ def test_a_guided_score_is_sampled_like_any_other():
 def test_an_empty_interval_is_refused():
     with pytest.raises(ValueError, match="with low < high"):
         guidance.classifier_free(conditional, unconditional, 2.0, interval=(3.0, 1.0))
+
+
+# A trained network --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network that was told the classes of the two Gaussians, now and then; points, and their labels."""
+    label = jnp.arange(20_000) % 2
+    x = MEANS[label] + STD * noise.normal(key(), (20_000, 2))
+    network = MLP(width=48, depth=1, classes=2)
+    model = preconditioned(network.apply, sigma_data=float(x.std()))
+    objective = objectives.over_levels(objectives.noise_conditional, noise.lognormal(-0.5, 1.2))
+
+    def loss(params, context, batch):
+        key_drop, key_noise = jax.random.split(context.key)
+        label = guidance.drop(key_drop, batch["label"], none=2, probability=0.2)
+        return objective(partial(model, params, condition=label), key_noise, batch["x"]).mean(), {}
+
+    init = networks.init(network, (2,), condition=label[:1])
+    options = {"steps": 800, "batch": 256, "tx": optax.adam(optax.cosine_decay_schedule(1e-2, 800))}
+    state = trainer.fit(loss, init, {"x": x, "label": label}, key=key(1), **options)
+    return partial(model, state.params), x[:4000], label[:4000]
+
+
+# Over three seeds the errors were at most 0.5 % at scale 1 and 2.4 % at scale 2: twice as much is allowed.
+# The closed forms of the two scales, and so a network that is not guided, are 11 % apart at sigma = 1 and 3.
+@pytest.mark.parametrize(("scale", "error"), [(1.0, 0.01), (2.0, 0.05)])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
+def test_a_trained_networks_guided_score_is_its_closed_form(trained, sigma, scale, error):
+    """At scale 1 it is the conditional score."""
+    model, x, label = trained
+    x, sigma = x + sigma * noise.normal(key(2), x.shape), jnp.full(len(x), sigma)
+    learned = partial(model, condition=label), partial(model, condition=jnp.full_like(label, 2))
+    exact = partial(conditional, label=label), unconditional
+    guided = [jax.jit(guidance.classifier_free(*each, scale)) for each in (learned, exact)]
+    found, expected = (each(x, sigma) for each in guided)
+    assert float(((found - expected) ** 2).sum() / (expected**2).sum()) < error

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jaxscore import inverse, mixtures, noise, samplers
+from tests.draws import assert_gaussian
+from tests.samplers import oracle
 
 # Two correlated coordinates: given the first, y, the second is N(0.8 y, 0.6^2).
 GAUSSIAN = mixtures.correlated([1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]])
@@ -46,19 +48,17 @@ def test_known_pixels_are_never_seen_where_the_mask_is_false():
 def test_the_sampler_sees_the_known_pixels_as_noisy_as_the_level():
     seen = []
 
+    @samplers.memoryless
     def spy(key, x, score, sigma, sigma_next):
         seen.append(np.asarray(x))
         return x
 
     known, mask = jnp.full((3, 2, 1), 7.0), jnp.arange(6).reshape(3, 2, 1) < 4
-    sampler = inverse.replacement(samplers.memoryless(spy), known, mask)
-    x = jnp.full((5000, 3, 2, 1), -1.0)
-    sampler.step(jax.random.key(0), x, (), None, jnp.float32(0.5), jnp.float32(0.4))
+    sampler = inverse.replacement(spy, known, mask)
+    oracle.step(sampler, jax.random.key(0), jnp.full((5000, 3, 2, 1), -1.0), 0.5, None)
     inside, outside = seen[0][:, np.asarray(mask)], seen[0][:, ~np.asarray(mask)]
     np.testing.assert_array_equal(outside, -1.0)
-    # 20,000 draws: 4 standard errors of a mean and of a standard deviation.
-    np.testing.assert_allclose(inside.mean(), 7.0, atol=4 * 0.5 / math.sqrt(20_000))
-    np.testing.assert_allclose(inside.std(), 0.5, atol=4 * 0.5 / math.sqrt(40_000))
+    assert_gaussian(inside, 7.0, 0.5**2)
 
 
 def test_every_example_may_have_known_pixels_of_its_own():
@@ -70,7 +70,7 @@ def test_every_example_may_have_known_pixels_of_its_own():
 def test_shapes_that_do_not_fit_are_refused():
     sampler = inverse.replacement(LANGEVIN, jnp.zeros(3), MASK)
     with pytest.raises(ValueError, match="fits neither"):
-        sampler.step(jax.random.key(0), jnp.zeros((4, 2)), (), None, jnp.float32(1.0), jnp.float32(0.5))
+        oracle.step(sampler, jax.random.key(0), jnp.zeros((4, 2)), 1.0, None)
     with pytest.raises(ValueError, match="fits neither"):
         inverse.paste(jnp.zeros((4, 2)), jnp.zeros(3), jnp.zeros(3, bool))
 

@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import scipy.special
 import scipy.stats
 
 from jaxscore import mixtures, score
+from tests.draws import assert_mean
 
 WEIGHTS = [1.0, 2.0, 5.0]  # normalised by the constructor
 MEANS = np.array([[1.0, 0.0], [-2.0, 1.0], [0.5, -3.0]])
@@ -40,29 +42,23 @@ def test_log_density_and_responsibilities_are_scipys(sigma):
 def test_score_is_the_gradient_of_log_density(sigma):
     gradient = score.from_log_density(functools.partial(mixtures.log_density, MIXTURE))
     sigmas = jnp.full(50, sigma)
-    np.testing.assert_allclose(
-        mixtures.score(MIXTURE, POINTS, sigmas), gradient(POINTS, sigmas), rtol=1e-4, atol=1e-5
-    )
+    found = mixtures.score(MIXTURE, POINTS, sigmas)
+    np.testing.assert_allclose(found, gradient(POINTS, sigmas), rtol=1e-4, atol=1e-5)
 
 
 def test_every_example_has_its_own_sigma():
-    sigmas = jnp.linspace(0.1, 3.0, 50)
-    together = mixtures.score(MIXTURE, POINTS, sigmas)
-    for i in (0, 20, 49):
-        alone = mixtures.score(MIXTURE, POINTS[i : i + 1], sigmas[i : i + 1])
-        np.testing.assert_allclose(together[i], alone[0], rtol=1e-5, atol=1e-6)
+    sigmas, some = jnp.linspace(0.1, 3.0, 50), jnp.array([0, 20, 49])
+    score_of = lambda *rows: mixtures.score(MIXTURE, *rows)
+    alone = jnp.concatenate([score_of(POINTS[i][None], sigmas[i][None]) for i in some])
+    np.testing.assert_allclose(score_of(POINTS, sigmas)[some], alone, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0])
 def test_draws_have_the_moments_of_the_noisy_mixture(sigma):
-    n = 20_000
-    x = np.asarray(mixtures.draw(jax.random.key(1), MIXTURE, n, sigma=sigma), float)
+    x = np.asarray(mixtures.draw(jax.random.key(1), MIXTURE, 20_000, sigma=sigma), float)
     mean, covariance = map(np.asarray, mixtures.moments(MIXTURE, sigma=sigma))
-    spread = np.sqrt(np.diag(covariance))
-    assert np.all(np.abs(x.mean(axis=0) - mean) < 4 * spread / np.sqrt(n))
-    products = (x - mean)[:, :, None] * (x - mean)[:, None, :]
-    error = products.std(axis=0) / np.sqrt(n)
-    assert np.all(np.abs(products.mean(axis=0) - covariance) < 4 * error)
+    assert_mean(x, mean)
+    assert_mean((x - mean)[:, :, None] * (x - mean)[:, None, :], covariance)
 
 
 def test_moments_are_the_textbook_ones():
@@ -77,12 +73,11 @@ def test_moments_are_the_textbook_ones():
 def test_a_draw_follows_its_component():
     # Far apart, so that the nearest mean is the component: each has its own mean and covariance.
     far = mixtures.correlated(WEIGHTS, 20 * MEANS, COVARIANCES)
-    n = 20_000
-    x = np.asarray(mixtures.draw(jax.random.key(2), far, n), float)
+    x = np.asarray(mixtures.draw(jax.random.key(2), far, 20_000), float)
     owner = np.argmin(np.linalg.norm(x[:, None] - 20 * MEANS[None], axis=2), axis=1)
-    for k, share in enumerate(np.asarray(far.weights)):
+    assert_mean(owner[:, None] == np.arange(3), np.asarray(far.weights))
+    for k in range(3):
         mine = x[owner == k]
-        assert abs(len(mine) / n - share) < 4 * np.sqrt(share * (1 - share) / n)
         # 6 standard errors of a variance, sqrt(2/n) of it; covariances are smaller.
         np.testing.assert_allclose(np.cov(mine.T), COVARIANCES[k], atol=6 * np.sqrt(2 / len(mine)))
 
@@ -108,9 +103,7 @@ def test_the_toy_mixtures_are_what_they_say():
     np.testing.assert_allclose(gaps, 2 * 4.0 * np.sin(np.pi / 8), rtol=1e-5)
     np.testing.assert_allclose(ring.variances, 0.09, rtol=1e-6)
     grid = mixtures.grid25(spacing=2.0)
-    assert {tuple(mean) for mean in np.asarray(grid.means).tolist()} == {
-        (float(i), float(j)) for i in range(-4, 5, 2) for j in range(-4, 5, 2)
-    }
+    assert set(map(tuple, grid.means.tolist())) == set(itertools.product(range(-4, 5, 2), repeat=2))
     np.testing.assert_allclose(grid.weights, 1 / 25, rtol=1e-6)
 
 

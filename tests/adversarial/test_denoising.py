@@ -2,6 +2,7 @@ import functools
 import math
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from jaxscore import mixtures, noise, samplers, sharding
 from jaxscore.adversarial import denoising
+from tests.draws import assert_gaussian, assert_mean
 from tests.grids import rest
 from tests.samplers import oracle
 
@@ -38,7 +40,6 @@ def test_levels_are_those_of_the_discretised_process(steps):
     abar = np.exp(2 * (-(t**2) * (20 - 0.1) / 4 - 0.1 * t / 2))
     abar_from_zero = np.concatenate([[1.0], np.cumprod(abar[1:] / abar[:-1])])
     sigmas = denoising.levels(steps)
-    assert sigmas.shape == (steps + 1,)
     assert sigmas[-1] == 0
     assert (np.diff(sigmas) < 0).all()
     np.testing.assert_allclose(sigmas[::-1], np.sqrt(1 / abar_from_zero - 1), rtol=1e-5)
@@ -52,47 +53,34 @@ def test_levels_follow_their_constants_for_one_step_or_more():
         denoising.levels(0)
 
 
-def test_the_variance_preserving_x_has_the_size_of_the_data():
-    """This holds at every level."""
-    data, n = np.random.default_rng(0).standard_normal((2, 2_000, 3)).astype(np.float32)
-    for sigma in np.asarray(denoising.levels(4)):
-        scaled = denoising.variance_preserving(jnp.asarray(data + sigma * n), full(sigma, 2_000))
-        # 6,000 coordinates: 4 standard errors of a standard deviation.
-        np.testing.assert_allclose(np.std(scaled), 1, atol=4 / math.sqrt(12_000))
-
-
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 3.0])
 def test_the_shrunk_x_is_the_best_guess_of_gaussian_data(sigma):
     x0, n = np.random.default_rng(0).standard_normal((2, N, 1)).astype(np.float32)
     x = x0 + sigma * n
     guess = denoising.shrunk(jnp.asarray(x), full(sigma))
     # What it leaves has nothing to do with x.
-    assert_within((x0 - guess) * x, 0)
+    assert_mean((x0 - guess) * x, 0)
 
 
 # Pairs and the posterior --------------------------------------------------------------------------
 
 
-def assert_within(products, expected):
-    """The mean of products[n] is the expected, to 4 standard errors of their own."""
-    products = np.asarray(products, float)
-    error = 4 * products.std(axis=0) / math.sqrt(len(products))
-    assert (np.abs(products.mean(axis=0) - expected) <= error + 1e-6).all(), (products.mean(axis=0), expected)
-
-
-@pytest.mark.parametrize(("sigma", "sigma_next"), [(2.0, 0.7), (0.7, 0.0)])
-def test_a_pair_has_the_moments_of_the_forward_process(sigma, sigma_next):
+def test_a_pair_has_the_moments_of_the_forward_process():
+    sigma, sigma_next = 2.0, 0.7
     x0 = 1.5
     pair = make_pair(jax.random.key(0), full(x0)[:, None], full(sigma), full(sigma_next))
     noises = np.concatenate([pair.x, pair.x_next], axis=1).astype(float) - x0
-    assert_within(noises, 0)
+    assert_mean(noises, 0)
     # x holds all the noise of x_next, so their covariance is x_next's variance.
     expected = [[sigma**2, sigma_next**2], [sigma_next**2, sigma_next**2]]
-    assert_within(noises[:, :, None] * noises[:, None, :], expected)
-    np.testing.assert_array_equal(pair.sigma, full(sigma))
-    np.testing.assert_array_equal(pair.sigma_next, full(sigma_next))
-    if sigma_next == 0:
-        np.testing.assert_array_equal(pair.x_next, x0)
+    assert_mean(noises[:, :, None] * noises[:, None, :], expected)
+    np.testing.assert_array_equal([pair.sigma, pair.sigma_next], [full(sigma), full(sigma_next)])
+
+
+def test_the_lower_x_of_the_last_pair_is_x0():
+    x0 = jnp.arange(4.0)[:, None]
+    pair = make_pair(jax.random.key(0), x0, full(0.7, 4), full(0.0, 4))
+    np.testing.assert_array_equal(pair.x_next, x0)
 
 
 def test_examples_of_a_pair_have_their_own_levels_and_noise():
@@ -117,13 +105,14 @@ def test_every_step_is_drawn_equally_often_and_has_both_its_ends(steps):
     np.testing.assert_array_equal(number, np.floor(np.asarray(u) * steps))
     np.testing.assert_array_equal(sigmas[number + 1], sigma_next)
     np.testing.assert_array_equal(np.bincount(number), [120 // steps] * steps)
+    # Neighbours are of one step, so that only the groups where two steps meet have examples of both.
+    assert np.count_nonzero(np.diff(number)) <= steps
 
 
 def test_the_ends_of_the_unit_interval_are_first_and_last_step():
     sigmas = denoising.levels(4)
-    sigma, sigma_next = denoising.step(jnp.array([0.0, 1.0]), sigmas)
-    np.testing.assert_array_equal(sigma, sigmas[jnp.array([0, 3])])
-    np.testing.assert_array_equal(sigma_next, sigmas[jnp.array([1, 4])])
+    ends = denoising.step(jnp.array([0.0, 1.0]), sigmas)
+    np.testing.assert_array_equal(ends, sigmas[jnp.array([[0, 3], [1, 4]])])
 
 
 def test_steps_are_drawn_in_proportion_to_their_weights():
@@ -140,15 +129,6 @@ def test_the_share_of_data_is_their_size_in_x_next():
     np.testing.assert_allclose(sizes, [0.06, 0.28, 0.72, 1.0], atol=0.006)
 
 
-def test_groups_of_a_stratified_batch_are_of_one_step():
-    """Only a group where two steps meet has examples of both."""
-    sigmas = denoising.levels(4)
-    for seed in range(20):
-        sigma, _ = denoising.step(noise.stratified(jax.random.key(seed), 128), sigmas)
-        groups = number_of(sigma, sigmas).reshape(32, 4)
-        assert np.sum(np.ptp(groups, axis=1) > 0) <= 4
-
-
 def bayes(x, x0, sigma, sigma_next):
     """Mean and variance of x_next given both its neighbours: precisions add."""
     from_data, from_above = 1 / sigma_next**2, 1 / (sigma**2 - sigma_next**2)
@@ -161,20 +141,7 @@ def test_the_posterior_is_bayes_rule():
     draws = draw_posterior(
         jax.random.key(0), full(x)[:, None], full(x0)[:, None], full(sigma), full(sigma_next)
     )
-    mean, variance = bayes(x, x0, sigma, sigma_next)
-    assert_within(draws, mean)
-    assert_within((np.asarray(draws, float) - mean) ** 2, variance)
-
-
-def test_a_pair_drawn_forwards_has_the_posterior_backwards():
-    # Regression of x_next on x, for one x0: its line and what it leaves are the posterior's.
-    x0, sigma, sigma_next = 2.0, 1.5, 0.9
-    pair = make_pair(jax.random.key(1), full(x0)[:, None], full(sigma), full(sigma_next))
-    x, x_next = (np.asarray(a, float)[:, 0] for a in (pair.x, pair.x_next))
-    mean, variance = bayes(x, x0, sigma, sigma_next)
-    assert_within(x_next - mean, 0)
-    assert_within((x_next - mean) * (x - x0), 0)
-    assert_within((x_next - mean) ** 2, variance)
+    assert_gaussian(draws, *bayes(x, x0, sigma, sigma_next))
 
 
 def test_a_posterior_at_sigma_next_0_is_x0():
@@ -187,22 +154,6 @@ def test_a_posterior_at_sigma_next_0_is_x0():
     np.testing.assert_array_equal(draws[:2], x0[:2])
     assert np.abs(draws[2] - x0[2]).max() > 1
     np.testing.assert_allclose(draw(np.array([2, 2, 0]))[1:], draws[np.array([2, 0])], rtol=1e-6)
-
-
-@jax.jit
-def both_steps(key, x):
-    """The posterior at the mixture's E[x0 | x], and the ancestral step with its score, on the same noise."""
-    sigma, sigma_next = jnp.float32(2.0), jnp.float32(0.7)
-    x0 = x + sigma**2 * oracle.SCORE(x, full(sigma, len(x)))
-    draws = denoising.posterior(key, x, x0, full(sigma, len(x)), full(sigma_next, len(x)))
-    same = jax.random.clone(key)
-    return draws, samplers.ancestral().step(same, x, (), oracle.SCORE, sigma, sigma_next)[0]
-
-
-def test_the_posterior_of_the_mean_is_the_ancestral_step():
-    """The two agree if x0 is the posterior mean."""
-    x = 3 * np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
-    np.testing.assert_allclose(*both_steps(jax.random.key(1), x), rtol=1e-4, atol=1e-5)
 
 
 # The game on Gaussians ----------------------------------------------------------------------------
@@ -315,22 +266,22 @@ def test_at_the_matching_generator_nothing_pulls_at_a_player():
     blind = jnp.zeros(6)
     value, (slope, _) = losses_and_gradients(denoising.discriminator_loss, blind, MATCHING, jax.random.key(0))
     np.testing.assert_allclose(value, 2 * math.log(2), rtol=1e-6)
-    assert_within(slope, 0)
+    assert_mean(slope, 0)
     value, (_, slope) = losses_and_gradients(denoising.generator_loss, blind, MATCHING, jax.random.key(1))
     np.testing.assert_allclose(value, math.log(2), rtol=1e-6)
-    for part in slope:
-        np.testing.assert_array_equal(part, 0)
+    np.testing.assert_array_equal(slope, np.zeros((3, N)))
 
 
 def test_the_best_discriminator_is_the_ratio_of_the_densities():
-    """Its loss is the divergence."""
-    value, (slope, _) = losses_and_gradients(
+    """Its loss is the divergence, and does not pull at the generator."""
+    value, (slope, of_generator) = losses_and_gradients(
         denoising.discriminator_loss, best(WRONG), WRONG, jax.random.key(2)
     )
+    np.testing.assert_array_equal(of_generator, np.zeros((3, N)))
     _, divergence = quadrature(WRONG)
     assert divergence > 0.02  # 300 standard errors
-    assert_within(value, 2 * math.log(2) - 2 * divergence)
-    assert_within(slope, 0)
+    assert_mean(value, 2 * math.log(2) - 2 * divergence)
+    assert_mean(slope, 0)
     # And not any other: twice as sure is worse, in all the features at once.
     _, (slope, _) = losses_and_gradients(
         denoising.discriminator_loss, 2 * best(WRONG), WRONG, jax.random.key(2)
@@ -354,13 +305,7 @@ def test_the_generators_gradient_is_that_of_kl_less_two_jsd():
         ahead, behind = (objective(Linear(*(np.array(WRONG) + sign * step))) for sign in (1, -1))
         expected = (ahead - behind) / 2e-4
         assert abs(expected) > 0.01
-        assert_within(getattr(slope, name), expected)
-
-
-def test_the_discriminators_loss_does_not_pull_at_the_generator():
-    _, (_, slope) = losses_and_gradients(denoising.discriminator_loss, best(WRONG), WRONG, jax.random.key(4))
-    for part in slope:
-        np.testing.assert_array_equal(part, 0)
+        assert_mean(getattr(slope, name), expected)
 
 
 def test_training_finds_the_generator():
@@ -400,17 +345,8 @@ def some_pair():
     return denoising.Pair(*(jnp.asarray(a, jnp.float32) for a in (x, x_next, sigma, sigma_next)))
 
 
-def test_the_penalty_is_on_the_variance_preserving_x_next_alone():
-    pair = some_pair()
-    a, b = jnp.array([1.0, -2.0, 0.5]), jnp.array([30.0, 30.0, 30.0])
-    linear = lambda x_next, x, sigma: x_next @ a + x @ b
-    # D = sqrt(1 + sigma_next^2) u'a + ..., u the paper's x_t.
-    expected = (1 + np.asarray(pair.sigma_next) ** 2) * float(a @ a) / 2
-    np.testing.assert_allclose(denoising.gradient_penalty(linear, pair), expected, rtol=1e-5)
-
-
 def test_the_penalty_agrees_with_finite_differences():
-    """The differences are taken in the paper's coordinates."""
+    """The differences are those of the variance-preserving x_next alone, the paper's x_t."""
     pair = some_pair()
     wave = lambda x_next, x, sigma: jnp.sum(jnp.sin(x_next + x), axis=1) / sigma
     u = np.asarray(denoising.variance_preserving(pair.x_next, pair.sigma_next), float)
@@ -428,25 +364,24 @@ def test_the_penalty_agrees_with_finite_differences():
 
 def test_the_players_see_the_pair_its_upper_sigma_and_latents():
     """The latents are standard normal."""
-    pair, seen = some_pair(), []
+    pair, seen, shown = some_pair(), [], []
 
     def generator(x, sigma, z):
-        np.testing.assert_array_equal(x, pair.x)
-        np.testing.assert_array_equal(sigma, pair.sigma)
+        seen.append((x, sigma))
         assert z.shape == (4, 5_000)
-        np.testing.assert_allclose(np.std(z), 1, atol=4 / math.sqrt(40_000))
+        assert_gaussian(z, 0, 1)
         return jnp.full_like(x, 9.0)
 
     def discriminator(x_next, x, sigma):
-        np.testing.assert_array_equal(x, pair.x)
-        np.testing.assert_array_equal(sigma, pair.sigma)
-        seen.append(np.asarray(x_next))
+        seen.append((x, sigma))
+        shown.append(np.asarray(x_next))
         return jnp.zeros(4)
 
     loss = denoising.discriminator_loss(discriminator, generator, jax.random.key(0), pair, latent=5_000)
     np.testing.assert_allclose(loss, 2 * math.log(2), rtol=1e-6)
-    np.testing.assert_array_equal(seen[0], pair.x_next)
-    assert not np.isclose(seen[1], pair.x_next).any()
+    chex.assert_trees_all_equal(seen, 3 * [(pair.x, pair.sigma)])
+    np.testing.assert_array_equal(shown[0], pair.x_next)
+    assert not np.isclose(shown[1], pair.x_next).any()
 
 
 # Sampling -----------------------------------------------------------------------------------------
@@ -490,9 +425,7 @@ def test_a_step_is_one_evaluation_at_its_own_sigma():
         return jnp.full_like(x, 3.0)
 
     sigmas = denoising.levels(4)
-    x, _ = samplers.sample(
-        jax.random.key(0), jnp.zeros((2, 1)), sigmas, generator, denoising.sampler(latent=1)
-    )
+    x = oracle.run(denoising.sampler(latent=1), jnp.zeros((2, 1)), sigmas, generator).x
     jax.effects_barrier()
     np.testing.assert_allclose(sorted(seen, reverse=True), sigmas[:-1], rtol=1e-6)
     np.testing.assert_array_equal(x, 3.0)
@@ -503,16 +436,8 @@ def test_a_step_is_one_evaluation_at_its_own_sigma():
 
 def test_sample_i_depends_on_its_own_key_alone():
     """Splitting the samples over eight devices changes nothing."""
-    assert jax.device_count() == 8
-    key = jax.random.key(1)
-    x = samplers.prior(jax.random.key(0), (oracle.N, 2), denoising.levels(4)[0])
-    rows = slice(1000, 1016)
-    place = sharding.batched(sharding.mesh())
-    keys = jax.device_put(noise.row_keys(key, 16, start=1000), place)
-    split = run(4, keys, jax.device_put(x[rows], place))[-1]
-    assert len(split.sharding.device_set) == 8
-    whole = run(4, jax.random.clone(key), x)[-1]
-    np.testing.assert_allclose(split, whole[rows], rtol=1e-4, atol=1e-5)
+    generator = lambda x, sigma, z: oracle.separable(x, sigma) + z.reshape(x.shape)
+    oracle.assert_rows_are_their_own(denoising.sampler(latent=12), generator)
 
 
 @jax.jit

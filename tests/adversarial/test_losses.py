@@ -1,5 +1,3 @@
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,12 +19,6 @@ def test_the_losses_are_cross_entropies_of_the_logits():
     np.testing.assert_allclose(adversarial.generator_loss(fake), -np.log(probability(fake)), rtol=1e-5)
 
 
-def test_a_discriminator_that_cannot_tell_costs_2_ln_2():
-    zeros = jnp.zeros(3)
-    np.testing.assert_allclose(adversarial.discriminator_loss(zeros, zeros), 2 * math.log(2), rtol=1e-6)
-    np.testing.assert_allclose(adversarial.generator_loss(zeros), math.log(2), rtol=1e-6)
-
-
 def test_values_and_slopes_of_a_sure_discriminator_are_finite():
     np.testing.assert_allclose(adversarial.generator_loss(LOGITS)[jnp.array([0, 4])], [300.0, 0.0])
     loss = lambda logits: jnp.sum(adversarial.generator_loss(logits))
@@ -42,31 +34,21 @@ def test_values_and_slopes_of_a_sure_discriminator_are_finite():
 POINTS = jax.random.normal(jax.random.key(0), (5, 3, 2))
 
 
-def test_the_penalty_of_a_linear_field_is_half_its_slope_squared():
-    slope = jax.random.normal(jax.random.key(1), (3, 2))
-    linear = lambda x: jnp.sum(slope[None] * x, axis=(1, 2)) + 7
-    found = adversarial.gradient_penalty(linear, POINTS)
-    np.testing.assert_allclose(found, np.full(5, float(jnp.sum(slope**2)) / 2), rtol=1e-5)
-
-
 def test_the_penalty_of_a_quadratic_field_is_its_closed_form():
-    matrix = jax.random.normal(jax.random.key(2), (6, 6))
-    quadratic = lambda x: jnp.einsum("bi,ij,bj->b", x.reshape(-1, 6), matrix, x.reshape(-1, 6))
-    gradient = np.asarray(POINTS).reshape(5, 6) @ np.asarray(matrix + matrix.T)
+    matrix, slope = jax.random.normal(jax.random.key(2), (6, 6)), jnp.arange(6.0)
+    flat = lambda x: x.reshape(-1, 6)
+    quadratic = lambda x: jnp.einsum("bi,ij,bj->b", flat(x), matrix, flat(x)) + flat(x) @ slope + 7
+    gradient = np.asarray(flat(POINTS)) @ np.asarray(matrix + matrix.T) + np.asarray(slope)
     expected = np.sum(gradient**2, axis=1) / 2
     np.testing.assert_allclose(adversarial.gradient_penalty(quadratic, POINTS), expected, rtol=1e-4)
 
 
 def finite_differences(discriminator, x, step=1e-2):
     """grad_x of the sum of the logits, by central differences, one coordinate at a time."""
-    x = np.asarray(x)
-    gradient = np.zeros(x.shape)
-    for index in np.ndindex(x.shape):
-        moved = np.zeros(x.shape, x.dtype)
-        moved[index] = step
-        difference = discriminator(jnp.asarray(x + moved)) - discriminator(jnp.asarray(x - moved))
-        gradient[index] = np.sum(np.asarray(difference, float)) / (2 * step)
-    return gradient
+    total = lambda moved: float(np.sum(discriminator(jnp.asarray(moved, jnp.float32)), dtype=float))
+    each = step * np.eye(x.size).reshape(-1, *x.shape)
+    differences = [total(x + one) - total(x - one) for one in each]
+    return np.reshape(differences, x.shape) / (2 * step)
 
 
 WEIGHTS = jax.random.normal(jax.random.key(3), (6, 4))
@@ -90,37 +72,24 @@ def test_only_coupled_examples_enter_each_others_penalty():
     assert np.abs(part(coupled) - whole(coupled)).max() > 1e-2
 
 
-def test_the_penalty_can_be_trained_on():
-    # D = w |x|^2: the penalty is 2 w^2 |x|^2, its derivative in w twice that over w.
-    loss = lambda w: jnp.mean(adversarial.gradient_penalty(lambda x: w * jnp.sum(x**2, axis=(1, 2)), POINTS))
-    mean_square = float(jnp.mean(jnp.sum(POINTS**2, axis=(1, 2))))
-    np.testing.assert_allclose(jax.grad(loss)(1.5), 4 * 1.5 * mean_square, rtol=1e-5)
-
-
 # Now and then -------------------------------------------------------------------------------------
 
 
-def test_a_lazy_penalty_comes_at_multiples_of_its_interval():
-    """The penalty is not scaled up for the steps without it."""
-    penalty = jnp.array([2.0, 3.0])
-    run = jax.jit(lambda step: adversarial.lazy(step, 15, lambda: penalty))
-    for step in range(31):
-        expected = penalty if step in (0, 15, 30) else jnp.zeros(2)
-        np.testing.assert_array_equal(run(step), expected)
-
-
-def test_a_lazy_penalty_is_computed_only_when_it_is_asked_for():
+def test_a_lazy_penalty_is_computed_at_multiples_of_its_interval():
+    """It is not scaled up for the steps without it."""
     steps = []
 
     def penalty(step):
         jax.debug.callback(lambda step: steps.append(int(step)), step)
-        return jnp.ones(2)
+        return jnp.array([2.0, 3.0])
 
     run = jax.jit(lambda step: adversarial.lazy(step, 4, lambda: penalty(step)))
-    for step in range(9):
-        run(step)
+    found = np.stack([run(step) for step in range(9)])
     jax.effects_barrier()
     assert sorted(steps) == [0, 4, 8]
+    expected = np.zeros((9, 2))
+    expected[[0, 4, 8]] = [2.0, 3.0]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_gradient_goes_through_a_lazy_penalty():

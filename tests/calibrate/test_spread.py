@@ -2,23 +2,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from scipy.spatial import distance
 
-from jaxscore import calibrate
+from jaxscore import calibrate, sharding
 
 CLOUD = np.random.default_rng(0).standard_normal((400, 3, 4)).astype(np.float32)
 EXACT = distance.pdist(CLOUD.reshape(400, -1).astype(float)).max()
 
 
-# A block of one row, blocks that do and do not divide 400, and one that is too large.
-@pytest.mark.parametrize("block", [1, 32, 100, 130, 10_000])
-def test_the_largest_distance_is_scipys(block):
-    x = CLOUD if block > 1 else CLOUD[:40]
-    exact = EXACT if block > 1 else distance.pdist(x.reshape(40, -1).astype(float)).max()
-    found = calibrate.largest_distance(x, block=block)
+# A block of one row, blocks that do and do not divide the rows, and one that is too large.
+@pytest.mark.parametrize(("rows", "block"), [(40, 1), (400, 32), (400, 100), (400, 130), (400, 10_000)])
+def test_the_largest_distance_is_scipys(rows, block):
+    found = calibrate.largest_distance(CLOUD[:rows], block=block)
     assert found.dtype == jnp.float32
+    exact = distance.pdist(CLOUD[:rows].reshape(rows, -1).astype(float)).max()
     np.testing.assert_allclose(found, exact, rtol=1e-6)  # float32
 
 
@@ -56,7 +53,7 @@ def test_examples_that_are_all_the_same_have_no_distance():
 
 
 def test_the_estimate_is_a_lower_bound_and_no_less_than_half():
-    for seed in range(20):
+    for seed in range(8):
         x = np.random.default_rng(seed).standard_normal((60, 2)) ** 3  # heavy tails
         exact = distance.pdist(x).max()
         for sweeps in (1, 2, 4):
@@ -87,8 +84,7 @@ def test_the_stream_finds_what_the_estimate_finds():
 
 
 def test_data_on_eight_devices_give_the_same():
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    x = jax.device_put(CLOUD, NamedSharding(mesh, P("data")))
+    x = jax.device_put(CLOUD, sharding.batched(sharding.mesh()))
     for function in (calibrate.largest_distance, calibrate.largest_distance_estimate, calibrate.sigma_data):
         found = jax.jit(function)(x)
         np.testing.assert_allclose(found, function(CLOUD), rtol=1e-6)  # other orders of summation
@@ -98,22 +94,17 @@ def test_sigma_data_is_the_standard_deviation_of_all_numbers():
     np.testing.assert_allclose(calibrate.sigma_data(CLOUD * 3 + 1), 3 * CLOUD.astype(float).std(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("function", "options"),
-    [
-        (calibrate.largest_distance, {"block": 0}),
-        (calibrate.largest_distance_estimate, {"sweeps": 0}),
-    ],
-)
-def test_one_example_or_no_work_is_refused(function, options):
-    with pytest.raises(ValueError, match="at least 2 examples"):
-        function(CLOUD[:1])
-    with pytest.raises(ValueError, match="at least 2 examples and"):
-        function(CLOUD, **options)
+REFUSED = [
+    (calibrate.largest_distance, CLOUD[:1], {}, "at least 2 examples"),
+    (calibrate.largest_distance, CLOUD, {"block": 0}, "at least 2 examples and"),
+    (calibrate.largest_distance_estimate, CLOUD[:1], {}, "at least 2 examples"),
+    (calibrate.largest_distance_estimate, CLOUD, {"sweeps": 0}, "at least 2 examples and"),
+    (calibrate.largest_distance_streamed, list, {}, "no examples"),
+    (calibrate.largest_distance_streamed, lambda: [CLOUD], {"sweeps": 0}, "sweeps = 0"),
+]
 
 
-def test_an_empty_stream_is_refused():
-    with pytest.raises(ValueError, match="no examples"):
-        calibrate.largest_distance_streamed(list)
-    with pytest.raises(ValueError, match="sweeps = 0"):
-        calibrate.largest_distance_streamed(lambda: [CLOUD], sweeps=0)
+@pytest.mark.parametrize(("function", "examples", "options", "message"), REFUSED)
+def test_one_example_or_no_work_is_refused(function, examples, options, message):
+    with pytest.raises(ValueError, match=message):
+        function(examples, **options)

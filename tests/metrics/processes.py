@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +34,18 @@ def run(*, seconds: float = 90) -> list[dict]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.metrics.processes", str(port)]
     options = {
         "cwd": Path(__file__).parents[2],
         "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
         "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
         "text": True,
+        "timeout": seconds,
+        "check": True,
     }
-    command = [sys.executable, "-m", "tests.metrics.processes", str(port)]
-    running = [subprocess.Popen([*command, number], **options) for number in ("0", "1")]
-    try:
-        ends = [process.communicate(timeout=seconds) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0, 0], ends
-    lines = [next(line for line in output.split("\n") if line.startswith(RESULT)) for output, _ in ends]
+    with ThreadPoolExecutor() as together:
+        ended = list(together.map(lambda number: subprocess.run([*command, number], **options), "01"))
+    lines = [next(line for line in end.stdout.split("\n") if line.startswith(RESULT)) for end in ended]
     return [json.loads(line.removeprefix(RESULT)) for line in lines]
 
 

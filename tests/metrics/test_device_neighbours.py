@@ -44,13 +44,6 @@ def test_counts_are_right_but_for_those_it_says(mesh, d):
     assert 60 <= unsure.sum() < 70
 
 
-def test_no_point_is_its_own_candidate(mesh):
-    points = RNG.standard_normal((30, 4))
-    found, _ = device_neighbours.candidates(points, points, 29, mesh, exclude_self=True)
-    assert np.all(found != np.arange(30)[:, None])
-    assert all(len(set(row)) == 29 for row in found)
-
-
 def test_blocks_do_not_show(mesh, monkeypatch):
     points, queries = RNG.standard_normal((153, 5)), RNG.standard_normal((101, 5))
     whole = device_neighbours.candidates(queries, points, 4, mesh)

@@ -1,6 +1,5 @@
 import warnings
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -26,13 +25,6 @@ def test_frechet_is_the_formula_with_scipys_square_root():
     np.testing.assert_allclose(metrics.frechet(B, A), metrics.frechet(A, B), rtol=1e-9)
 
 
-def test_frechet_of_one_feature_is_its_closed_form():
-    """The closed form has the distances of the means and of the standard deviations."""
-    a, b = A[:, :1], B[:, :1]
-    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
-    np.testing.assert_allclose(metrics.frechet(a, b), expected, rtol=1e-9)
-
-
 def test_frechet_of_singular_covariances():
     # In the plane of the first two of five coordinates, where SciPy's root is of full-rank matrices.
     a, b = A[:, :2], B[:, :2]
@@ -54,9 +46,10 @@ def test_frechet_needs_two_examples():
 
 
 def test_sliced_wasserstein_in_1d_is_between_sorted_points():
-    a, b = A[:200, :1], B[:, :1]
-    exact = np.sqrt(np.mean((np.sort(a[:, 0]) - np.sort(b[:, 0])) ** 2))
-    np.testing.assert_allclose(metrics.sliced_wasserstein(a, b, directions=3), exact, rtol=1e-9)
+    exact = np.sqrt(np.mean((np.sort(A[:200, 0]) - np.sort(B[:, 0])) ** 2))
+    np.testing.assert_allclose(
+        metrics.sliced_wasserstein(A[:200, :1], B[:, :1], directions=3), exact, rtol=1e-9
+    )
 
 
 def test_sliced_wasserstein_of_a_shift_is_its_length_over_root_d():
@@ -69,22 +62,12 @@ def test_sliced_wasserstein_of_a_shift_is_its_length_over_root_d():
     np.testing.assert_allclose(ours, 5 / np.sqrt(d), rtol=2 * relative)
 
 
-def test_sliced_wasserstein_of_two_gaussians_is_the_closed_form():
-    # In one dimension W2^2 = (m_a - m_b)^2 + (s_a - s_b)^2.
-    n = 20_000
-    a = RNG.standard_normal((n, 1))
-    b = 1.0 + 2.0 * RNG.standard_normal((n, 1))
-    # 4 standard errors of the difference of the means, sqrt((1 + 4) / n) = 1.6 %.
-    np.testing.assert_allclose(metrics.sliced_wasserstein(a, b, directions=2), np.sqrt(2), rtol=0.07)
-
-
 def test_sliced_wasserstein_takes_sets_of_different_sizes():
     # Each of b's points twice is the same distribution.
     a, b = A[:200], B[:100]
     twice = np.repeat(b, 2, axis=0)
-    np.testing.assert_allclose(
-        metrics.sliced_wasserstein(a, b), metrics.sliced_wasserstein(a, twice), rtol=1e-9
-    )
+    once, doubled = (metrics.sliced_wasserstein(a, points) for points in (b, twice))
+    assert once == pytest.approx(doubled, rel=1e-9)
     assert metrics.sliced_wasserstein(b, twice) < 1e-12
     with pytest.raises(ValueError, match="directions"):
         metrics.sliced_wasserstein(a, b, directions=0)
@@ -94,16 +77,5 @@ def test_class_kl_is_scipys_relative_entropy():
     labels, reference = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 3, 3, 0, 2])
     expected = scipy.stats.entropy([3 / 6, 1 / 6, 2 / 6, 0], [2 / 8, 2 / 8, 2 / 8, 2 / 8])
     np.testing.assert_allclose(metrics.class_kl(labels, reference), expected, rtol=1e-12)
-    assert metrics.class_kl(labels, labels) == 0
-
-
-def test_class_kl_is_infinite_for_a_class_the_reference_has_not():
-    assert metrics.class_kl(np.array([0, 1]), np.array([0, 0])) == np.inf
-    assert np.isfinite(metrics.class_kl(np.array([0, 0]), np.array([0, 1])))
-
-
-def test_jax_arrays_are_taken_as_they_are():
-    a, b = jnp.asarray(A, jnp.float32), jnp.asarray(B, jnp.float32)
-    np.testing.assert_allclose(metrics.frechet(a, b), metrics.frechet(A, B), rtol=1e-4)
-    np.testing.assert_allclose(metrics.sliced_wasserstein(a, b), metrics.sliced_wasserstein(A, B), rtol=1e-4)
-    assert metrics.class_kl(jnp.array([0, 1]), jnp.array([0, 1])) == 0
+    # Infinite for a class that the reference has not.
+    assert (metrics.class_kl(labels, labels), metrics.class_kl(reference, labels)) == (0, np.inf)

@@ -70,10 +70,9 @@ def test_minibatch_deviation_is_that_of_neighbours():
         expected = np.std(np.asarray(h[group], float), axis=0).mean()
         np.testing.assert_allclose(out[group, ..., 3], np.full((3, 4, 2), expected), rtol=1e-5)
     # Groups of as many as divide the batch too: of 2 here, and of 1 where nothing does.
-    halves = layers.MinibatchDeviation(group=4).apply({}, h)[:, 0, 0, 3]
-    np.testing.assert_allclose(
-        halves[::2], np.asarray(h).reshape(3, 2, -1).std(axis=1).mean(axis=1), rtol=1e-5
-    )
+    halves = layers.MinibatchDeviation(group=4).apply({}, h)[::2, 0, 0, 3]
+    expected = np.asarray(h).reshape(3, 2, -1).std(axis=1).mean(axis=1)
+    np.testing.assert_allclose(halves, expected, rtol=1e-5)
     same = jnp.ones((4, 2))
     slope = jax.grad(lambda h: layers.MinibatchDeviation().apply({}, h)[:, 2].sum())(same)
     np.testing.assert_allclose(slope, np.zeros((4, 2)), atol=1e-6)  # finite where all are alike
@@ -82,15 +81,27 @@ def test_minibatch_deviation_is_that_of_neighbours():
 # Labels -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", [-1, 11])
-def test_a_label_out_of_range_is_named(label):
-    with pytest.raises(ValueError, match=rf"label {label} is not in 0\.\.9"):
-        layers.require_classes(jnp.array([3, label]), 10)
+REFUSED = {
+    "below": (jnp.array([3, -1]), r"label -1 is not in 0\.\.9"),
+    "above": (jnp.array([3, 11]), r"label 11 is not in 0\.\.9"),
+    "floats": (jnp.ones(2), "labels are float32: class numbers must be integers"),
+}
 
 
-def test_the_number_of_classes_means_no_class():
-    layers.require_classes(np.array([0, 9, 10]), 10)
-    jax.jit(lambda labels: layers.require_classes(labels, 10))(jnp.array([99]))  # traced: not looked at
+@pytest.mark.parametrize("kind", REFUSED)
+def test_labels_that_are_no_class_numbers_are_refused(kind):
+    labels, message = REFUSED[kind]
+    with pytest.raises(ValueError, match=message):
+        layers.require_classes(labels, 10)
+
+
+def test_labels_are_looked_at_where_they_are_known():
+    """The number of classes means "none". Within jit, bound labels are known and arguments are not."""
+    good, bad = jnp.array([3, 10]), jnp.array([3, 11])
+    jax.jit(lambda: layers.require_classes(good, 10))()
+    jax.jit(lambda labels: layers.require_classes(labels, 10))(bad)
+    with pytest.raises(ValueError, match="label 11"):
+        jax.jit(lambda: layers.require_classes(bad, 10))()
 
 
 def test_class_numbers_are_looked_up_and_none_has_a_row():
@@ -116,16 +127,3 @@ def test_vectors_and_arrays_are_embedded(shape):
 def test_class_numbers_without_their_number_are_refused():
     with pytest.raises(ValueError, match="give the network its number of classes"):
         layers.ConditionEmbedding(width=5).init(jax.random.key(0), jnp.zeros(3, int))
-
-
-def test_labels_that_are_known_within_jit_are_looked_at():
-    """As those of a sampler that is jitted with its classes bound."""
-    good, bad = jnp.array([3, 10]), jnp.array([3, 11])
-    jax.jit(lambda: layers.require_classes(good, 10))()
-    with pytest.raises(ValueError, match="label 11"):
-        jax.jit(lambda: layers.require_classes(bad, 10))()
-
-
-def test_labels_that_are_floats_are_refused():
-    with pytest.raises(ValueError, match="labels are float32: class numbers must be integers"):
-        layers.require_classes(jnp.ones(2), 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxscore import mixtures, objectives, score
+from jaxscore import objectives, score
 from jaxscore.networks import MLP
 from tests.networks import contract
 
@@ -18,18 +18,13 @@ def test_keeps_the_promises_of_a_network(check):
     contract.CHECKS[check](make, (3,))
 
 
-def test_a_latent_modulates_it():
-    contract.check_latent(make(), (3,))
-
-
 @pytest.mark.parametrize("event", [(2,), (4, 2, 1)])
 def test_events_of_any_shape_come_back_in_it(event):
     contract.check_shape_and_zero_start(make(depth=1), event)
 
 
 def test_depth_and_width_are_what_they_say():
-    x, c_noise = contract.inputs((3,))
-    shapes = jax.eval_shape(MLP(width=16, depth=3).init, jax.random.key(0), x, c_noise)["params"]
+    shapes = jax.eval_shape(MLP(width=16, depth=3).init, jax.random.key(0), *contract.inputs((3,)))["params"]
     assert sum(name.startswith("ResidualBlock") for name in shapes) == 3
     assert shapes["ResidualBlock_0"]["Dense_0"]["kernel"].shape == (16, 16)
 
@@ -45,8 +40,8 @@ def test_the_trace_has_a_gradient_in_every_kernel():
         half_square = jnp.sum(bound(x, jnp.exp(4 * c_noise)) ** 2) / 2
         return objectives.implicit(bound, jax.random.key(0), x, jnp.exp(4 * c_noise)).sum() - half_square
 
-    grads = jax.jit(jax.grad(trace))(params)
-    assert float(jnp.abs(grads["params"]["Dense_0"]["kernel"]).max()) > 1e-3
+    kernel = jax.jit(jax.grad(trace))(params)["params"]["Dense_0"]["kernel"]
+    assert float(jnp.abs(kernel).max()) > 1e-3
 
 
 def test_an_nnx_module_plugs_in_by_split_and_merge():
@@ -64,8 +59,7 @@ def test_an_nnx_module_plugs_in_by_split_and_merge():
     net = lambda params, x, c_noise: nnx.merge(graph, params)(x, c_noise)
     model = score.preconditioned(net, 0.5)
     x, sigma = contract.inputs((2,), rows=8)[0], jnp.full(8, 0.7)
-    gaussian = mixtures.isotropic([1.0], [[0.0, 0.0]], 0.5)
-    np.testing.assert_allclose(model(params, x, sigma), mixtures.score(gaussian, x, sigma), rtol=1e-5)
+    np.testing.assert_allclose(model(params, x, sigma), -x / (0.5**2 + 0.7**2), rtol=1e-5)
 
     def loss(params):
         bound = functools.partial(model, params)
@@ -76,17 +70,10 @@ def test_an_nnx_module_plugs_in_by_split_and_merge():
     assert float(loss(stepped)) < float(before)
 
 
-def test_rematerialisation_keeps_less_and_changes_nothing():
-    contract.check_remat(functools.partial(MLP, width=64, depth=6), (3,), batch=64)
+def test_every_parameter_learns_and_remat_changes_nothing():
+    contract.check_remat(functools.partial(MLP, width=64, depth=4), (3,), batch=64)
 
 
-CONDITIONS = {
-    "classes": (jnp.array([0, 1, 2]), 3),
-    "vectors": (jnp.ones((3, 4)), -1.0),
-}
-
-
-@pytest.mark.parametrize("kind", CONDITIONS)
+@pytest.mark.parametrize("kind", ["classes", "vectors"])
 def test_a_condition_is_of_its_own_example(kind):
-    classes = 3 if kind == "classes" else 0
-    contract.check_condition(MLP(width=32, depth=2, classes=classes), (3,), *CONDITIONS[kind])
+    contract.check_condition(make, (3,), kind)

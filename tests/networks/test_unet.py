@@ -16,10 +16,6 @@ def test_keeps_the_promises_of_a_network(check):
     contract.CHECKS[check](make, (4, 4, 2))
 
 
-def test_a_latent_modulates_it():
-    contract.check_latent(make(), (4, 4, 2))
-
-
 def test_sides_and_channels_need_not_be_equal():
     x, c_noise = contract.inputs((4, 8, 3))
     network = make(multipliers=(1, 1, 2), attention=())
@@ -75,24 +71,13 @@ def test_attention_is_softmax_attention_over_all_pixels():
 
 @pytest.mark.parametrize(("channels", "groups"), [(3, 1), (8, 2), (12, 3), (128, 32), (256, 32)])
 def test_group_norm_has_groups_of_at_least_four(channels, groups):
-    assert unet._norm(jnp.zeros((1, 2, 2, channels)), jnp.float32).num_groups == min(groups, 32)
-    if channels >= 4:
-        assert channels % groups == 0
-        assert channels // groups >= 4
+    assert unet._norm(jnp.zeros((1, 2, 2, channels)), jnp.float32).num_groups == groups
 
 
-def test_rematerialisation_keeps_less_and_changes_nothing():
-    contract.check_remat(functools.partial(UNet, channels=8, blocks=2), (8, 8, 1))
+def test_every_parameter_learns_and_remat_changes_nothing():
+    contract.check_remat(make, (4, 4, 2))
 
 
-CONDITIONS = {
-    "classes": (jnp.array([0, 1, 2]), 3),
-    "vectors": (jnp.ones((3, 4)), -1.0),
-    "images": (jnp.ones((3, 8, 8, 2)), -1.0),
-}
-
-
-@pytest.mark.parametrize("kind", CONDITIONS)
+@pytest.mark.parametrize("kind", contract.CONDITIONS)
 def test_a_condition_is_of_its_own_example(kind):
-    classes = 3 if kind == "classes" else 0
-    contract.check_condition(UNet(channels=8, classes=classes), (8, 8, 1), *CONDITIONS[kind])
+    contract.check_condition(functools.partial(UNet, channels=4, multipliers=(1, 2)), (8, 8, 1), kind)

@@ -1,4 +1,4 @@
-import importlib.util
+import collections
 import types
 
 import jax
@@ -8,6 +8,7 @@ import pytest
 
 from jaxscore import mixtures, noise, plan, samplers, sharding, trainer, updates
 from jaxscore.plan import bounds
+from tests.plan.topology import needs_libtpu
 
 WIDTH, LAYERS, ROWS = 256, 2, 16
 PARAMETERS = LAYERS * WIDTH * WIDTH
@@ -48,10 +49,6 @@ def compiled_step(devices, *, fsdp=1, effort=None):
 PRODUCTS = 2 * ROWS * WIDTH * WIDTH * (3 * LAYERS - 1)
 """Forward, for the weights, and for the input of all but the first layer."""
 
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu (extra [plan]) is not installed"
-)
-
 
 def check_data_parallel(found, devices):
     assert found.devices == devices
@@ -90,10 +87,9 @@ def test_fully_sharded_a_chip_holds_its_part_of_the_state():
     found = plan.cost(compiled_step(plan.topology("v5e:16x16"), fsdp=16, effort=-1.0))
     part = 4 * STATE / 16
     assert part <= found.memory.donated <= 1.05 * part
-    exchanged = {}
+    exchanged = collections.Counter()
     for exchange in found.collectives:
-        place = exchange.kind, exchange.group
-        exchanged[place] = exchanged.get(place, 0) + exchange.bytes
+        exchanged[exchange.kind, exchange.group] += exchange.bytes
     # Parameters are gathered and gradients scattered among 16; what is left goes to the 16 other copies.
     assert exchanged["all-gather", 16] == exchanged["reduce-scatter", 16] == 4 * PARAMETERS
     assert exchanged["all-reduce", 16] == pytest.approx(4 * PARAMETERS / 16, abs=64)
@@ -133,14 +129,18 @@ CHIP = plan.measured("a chip", 1000.0, 100.0)
 
 
 def test_the_slowest_of_the_three_binds():
-    bound = plan.roofline(COST, CHIP)
-    assert (bound.compute, bound.memory, bound.interconnect) == (4.0, 0.5, 0.0)
-    assert (bound.seconds, bound.binds, bound.utilisation) == (4.0, "compute", 1.0)
-    bound = plan.roofline(COST._replace(bytes=800), CHIP)
-    assert (bound.seconds, bound.binds, bound.utilisation) == (8.0, "memory", 0.5)
+    assert plan.roofline(COST, CHIP) == (4.0, 0.5, 0.0)
     exchange = plan.Collective("all-gather", 1000, 10, 2, False)
-    bound = plan.roofline(COST._replace(collectives=(exchange,)), CHIP._replace(interconnect=180.0))
-    assert (bound.seconds, bound.binds, bound.utilisation) == (10.0, "interconnect", 0.4)
+    found = [
+        plan.roofline(COST, CHIP),
+        plan.roofline(COST._replace(bytes=800), CHIP),
+        plan.roofline(COST._replace(collectives=(exchange,)), CHIP._replace(interconnect=180.0)),
+    ]
+    assert [(bound.seconds, bound.binds, bound.utilisation) for bound in found] == [
+        (4.0, "compute", 1.0),
+        (8.0, "memory", 0.5),
+        (10.0, "interconnect", 0.4),
+    ]
 
 
 def test_a_rate_that_is_not_known_bounds_nothing():
@@ -152,12 +152,8 @@ def test_a_rate_that_is_not_known_bounds_nothing():
 
 
 def test_memory_counts_what_is_donated_once():
-    statistics = types.SimpleNamespace(
-        argument_size_in_bytes=100,
-        output_size_in_bytes=90,
-        temp_size_in_bytes=50,
-        alias_size_in_bytes=80,
-    )
+    sizes = {"argument": 100, "output": 90, "temp": 50, "alias": 80}
+    statistics = types.SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})
     text = "HloModule m\n\nENTRY %e (x: f32[]) -> f32[] {\n  ROOT %x = f32[] parameter(0)\n}\n"
     found = plan.read(text, statistics)
     assert found.memory == (100, 90, 50, 80)

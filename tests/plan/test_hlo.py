@@ -35,29 +35,21 @@ def test_computations_and_their_results_are_found(program):
 
 
 def test_instructions_have_shapes_operands_and_attributes(program):
-    call = program.entry["c"]
-    assert call.opcode == "custom-call"
+    entry = program.entry
+    call = entry["c"]
+    assert (call.opcode, call.operands) == ("custom-call", ("a", "b"))
     assert [shape.dims for shape in call.shapes] == [(3,), (2, 4)]
-    assert call.operands == ("a", "b")
-    assert program.entry["e"].operands == ("d",)
-    assert program.entry["e"].called("calls") == "inner.1"
-    assert program.entry["e"].called("body") is None
-    assert program.entry["d"].number == 0
-    assert program.entry["b"].number == 1
-    assert program.entry["n"].number == -12
+    assert entry["e"].operands == ("d",)
+    assert (entry["e"].called("calls"), entry["e"].called("body")) == ("inner.1", None)
+    assert [entry[name].number for name in ("d", "b", "n")] == [0, 1, -12]
 
 
-def test_bytes_are_those_of_whole_tiles(program):
+def test_bytes_are_those_of_whole_tiles_in_either_memory(program):
     """The arrays of a network need no padding of tiles."""
-    a, b = program.entry["a"].shapes[0], program.entry["b"].shapes[0]
-    assert (a.bytes, a.unpadded_bytes) == (128 * 4, 12)
-    assert (b.bytes, b.unpadded_bytes) == (8 * 128 * 2, 16)
-    assert program.entry["d"].shapes[0].bytes == 12
-
-
-def test_the_memory_of_the_core_is_told_from_the_main_one(program):
-    assert program.entry["a"].shapes[0].on_chip
-    assert not program.entry["b"].shapes[0].on_chip
+    a, b, d = (program.entry[name].shapes[0] for name in "abd")
+    assert (a.bytes, a.unpadded_bytes, a.on_chip) == (128 * 4, 12, True)
+    assert (b.bytes, b.unpadded_bytes, b.on_chip) == (8 * 128 * 2, 16, False)
+    assert d.bytes == 12
 
 
 @pytest.mark.parametrize(
@@ -74,10 +66,8 @@ def test_what_is_no_program_is_refused():
 
 
 def test_a_compiled_program_is_read_to_the_last_instruction():
-    def f(x):
-        return jax.lax.fori_loop(0, 3, lambda i, x: jnp.sin(x) @ x, x), jnp.sort(x[0])
-
-    text = jax.jit(f).lower(jnp.ones((4, 4))).compile().as_text()
+    loop = lambda x: jax.lax.fori_loop(0, 3, lambda i, x: jnp.sin(x) @ x, x)
+    text = jax.jit(lambda x: (loop(x), jnp.sort(x[0]))).lower(jnp.ones((4, 4))).compile().as_text()
     program = hlo.parse(text)
     assert sum(len(c) for c in program.computations.values()) == text.count(" = ") - text.count('{" = "')
     for name, computation in program.computations.items():

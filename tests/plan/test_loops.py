@@ -9,26 +9,26 @@ from jaxscore.plan import hlo, loops
 X = jnp.ones((8, 8))
 
 
-def times(function, *arguments, opcode="sine"):
-    """How often `opcode` runs, as XLA's CPU compiler has it, and as it was before any pass."""
+def visited(lowered, opcode, compiled=True):
+    """The visits of `opcode`, of a program as XLA's CPU compiler has it or as it was before any pass."""
+    text = lowered.compile().as_text() if compiled else lowered.as_text(dialect="hlo")
+    return [visit for visit in loops.visits(hlo.parse(text)) if visit.instruction.opcode == opcode]
+
+
+def times(function, *arguments):
+    """How often a sine is computed after all passes and before any."""
     lowered = jax.jit(function).lower(*arguments)
-    found = []
-    for text in (lowered.compile().as_text(), lowered.as_text(dialect="hlo")):
-        visits = list(loops.visits(hlo.parse(text)))
-        assert all(visit.known for visit in visits)
-        found.append(sum(v.times for v in visits if v.instruction.opcode == opcode))
-    return found
-
-
-def test_a_scan_runs_as_often_as_it_is_long():
-    scan = lambda x: jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=11)[0]
-    assert times(scan, X) == [11, 11]
+    found = [visited(lowered, "sine", compiled) for compiled in (True, False)]
+    assert all(visit.known for visits in found for visit in visits)
+    return [sum(visit.times for visit in visits) for visits in found]
 
 
 def test_loops_in_loops_multiply():
     inner = lambda x: jax.lax.fori_loop(0, 5, lambda i, x: jnp.sin(x) @ x, x)
     outer = lambda x: jax.lax.fori_loop(2, 9, lambda i, x: inner(inner(x)), x)
     assert times(outer, X) == [70, 70]
+    scan = lambda x: jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=11)[0]
+    assert times(scan, X) == [11, 11]
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,7 @@ def test_counters_may_start_anywhere_and_go_either_way(start, stop, step, expect
     before = (lambda i: i < stop) if step > 0 else (lambda i: i > stop)
     body = lambda carry: (carry[0] + step, jnp.sin(carry[1]) @ carry[1])
     loop = lambda x: jax.lax.while_loop(lambda carry: before(carry[0]), body, (start, x))[1]
-    text = jax.jit(loop).lower(X).as_text(dialect="hlo")  # before XLA removes what never runs
-    visits = list(loops.visits(hlo.parse(text)))
-    assert sum(v.times for v in visits if v.instruction.opcode == "sine") == expected
+    assert times(loop, X)[1] == expected  # before XLA removes what never runs
 
 
 CARRIED = """HloModule m
@@ -105,8 +103,7 @@ def test_a_loop_of_unknown_length_counts_once_and_is_told(changes):
 
 def test_a_loop_that_ends_by_its_data_is_told():
     loop = lambda x: jax.lax.while_loop(lambda x: jnp.sum(x) < 100, lambda x: jnp.sin(x) + x, x)
-    visits = list(loops.visits(hlo.parse(jax.jit(loop).lower(X).compile().as_text())))
-    assert [v.known for v in visits if v.instruction.opcode == "while"] == [False]
+    assert [visit.known for visit in visited(jax.jit(loop).lower(X), "while")] == [False]
 
 
 def test_of_two_branches_the_dearer_one_counts():
@@ -118,10 +115,10 @@ def test_of_two_branches_the_dearer_one_counts():
 
 
 def test_what_is_within_a_fusion_is_told():
-    text = jax.jit(lambda x: jnp.sum(jnp.sin(x) * 2)).lower(X).compile().as_text()
-    visits = list(loops.visits(hlo.parse(text)))
-    assert [v.fused for v in visits if v.instruction.opcode == "sine"] == [True]
-    assert not any(v.fused for v in visits if v.scope.name == hlo.parse(text).entry_name)
+    lowered = jax.jit(lambda x: jnp.sum(jnp.sin(x) * 2)).lower(X)
+    assert [visit.fused for visit in visited(lowered, "sine")] == [True]
+    program = hlo.parse(lowered.compile().as_text())
+    assert not any(v.fused for v in loops.visits(program) if v.scope.name == program.entry_name)
 
 
 def test_a_loop_in_a_called_function_knows_the_callers_constants():

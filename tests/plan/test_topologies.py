@@ -11,10 +11,7 @@ import pytest
 
 from jaxscore import plan, sharding
 from jaxscore.plan import topologies
-
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu (extra [plan]) is not installed"
-)
+from tests.plan.topology import needs_libtpu
 
 
 @needs_libtpu
@@ -37,9 +34,8 @@ def test_a_slice_has_a_known_device_for_each_chip(name, chips, kind):
 @needs_libtpu
 @pytest.mark.parametrize("name", ["v5e:3x7", "v5e", "h100", "v99:2x2", ""])
 def test_a_slice_that_does_not_exist_is_one_line(name):
-    with pytest.raises(ValueError, match=f"^no TPU topology '{name}': ") as caught:
+    with pytest.raises(ValueError, match=rf"^no TPU topology '{name}': [^\n]*\Z"):
         plan.topology(name)
-    assert "\n" not in str(caught.value)
 
 
 def test_without_libtpu_it_says_how_to_install_it(monkeypatch):

@@ -1,6 +1,7 @@
 """A mixture whose density, score and moments are known at any sigma, to compare every sampler with."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,27 @@ SCORE = functools.partial(mixtures.score, MIXTURE)
 LOG_DENSITY = functools.partial(mixtures.log_density, MIXTURE)
 N = 6_000
 LEVELS = noise.levels(noise.geometric(0.1, 6.0), 40)
+
+
+class Run(NamedTuple):
+    """What a sampler has done: x at the end, and x and the memory after every step."""
+
+    x: jax.Array
+    path: jax.Array
+    memory: Any
+
+
+def run(sampler, x, sigmas, score=SCORE, *, seed=1):
+    """The sampler's steps from x along the levels."""
+    both = lambda x, memory: (x, memory)
+    loop = lambda key, x, sigmas: samplers.sample(key, x, sigmas, score, sampler, collect=both)
+    end, (path, memory) = jax.jit(loop)(jax.random.key(seed), x, jnp.asarray(sigmas))
+    return Run(end, path, memory)
+
+
+def step(sampler, key, x, sigma, score, sigma_next=0.0):
+    """x and the memory after one step of its own."""
+    return sampler.step(key, x, sampler.init(x), score, jnp.asarray(sigma), jnp.asarray(sigma_next))
 
 
 @functools.cache
@@ -45,10 +67,7 @@ def assert_follows_the_levels(sampler, *, stays, bias):
     sigma_L or, after the step to 0, none.
     """
     x = mixtures.draw(jax.random.key(0), MIXTURE, N, sigma=LEVELS[0])
-    run = jax.jit(
-        lambda x: samplers.sample(jax.random.key(1), x, LEVELS, SCORE, sampler, collect=lambda x, memory: x)
-    )
-    last, path = run(x)
+    last, path, _ = run(sampler, x, LEVELS)
     # The step to 0 denoises: it takes away the width of p_0 as well as noise, so it is left out here.
     reached = LEVELS[:-1] if stays else LEVELS[1:-1]
     for x, sigma in zip(path, reached, strict=False):
@@ -74,36 +93,36 @@ REMEMBER = samplers.Sampler(init=lambda x: x, step=lambda key, x, memory, score,
 FEW = noise.levels(noise.geometric(0.1, 6.0), 5)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def few_steps(sampler, key, x):
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def few_steps(sampler, key, x, score=separable):
     """x and the memory after a few steps."""
     keep = lambda x, memory: memory
-    x, memory = samplers.sample(key, x, FEW, separable, sampler, collect=keep)
+    x, memory = samplers.sample(key, x, FEW, score, sampler, collect=keep)
     return x, jax.tree.map(lambda a: a[-1], memory)
 
 
-def on_eight_devices(sampler, key, x):
+def on_eight_devices(sampler, key, x, score=separable):
     """What `few_steps` gives with the batch, and the keys of its rows, split over eight devices."""
     assert jax.device_count() == 8
     place = sharding.batched(sharding.mesh())
     keys = jax.device_put(noise.row_keys(key, len(x)), place)
-    split, memory = few_steps(sampler, keys, jax.device_put(x, place))
+    split, memory = few_steps(sampler, keys, jax.device_put(x, place), score)
     assert len(split.sharding.device_set) == 8
     return split, memory
 
 
-def assert_rows_are_their_own(sampler):
+def assert_rows_are_their_own(sampler, score=separable):
     """Row i is the same on eight devices, and in a part of the batch, given its key, and in another shape."""
     n, key = 32, jax.random.key(1)
     x = 6 * noise.normal(jax.random.key(0), (n, 2, 3, 2))
-    whole = few_steps(sampler, key, x)
+    whole = few_steps(sampler, key, x, score)
     assert np.isfinite(whole[0]).all()
     keys = noise.row_keys(key, 5, start=20)
-    part, memory = few_steps(sampler, keys, x[20:25].reshape(5, 12))
+    part, memory = few_steps(sampler, keys, x[20:25].reshape(5, 12), score)
     assert part.shape == (5, 12)
     some = jax.tree.map(lambda a: a[20:25] if a.ndim else a, whole)
     assert_close((part.reshape(5, 2, 3, 2), memory), some)
-    assert_close(on_eight_devices(sampler, key, x), whole)
+    assert_close(on_eight_devices(sampler, key, x, score), whole)
 
 
 def assert_close(found, expected):

@@ -63,19 +63,6 @@ def test_the_acceptance_is_that_of_the_textbook(e, factor):
     assert not moved[expected < 1e-6].any()
 
 
-def test_acceptance_goes_to_one_with_the_step():
-    # The refused share is of order e^(3/2): a step 4 times smaller, 8 times fewer.
-    x = mixtures.draw(jax.random.key(0), oracle.MIXTURE, N, sigma=SIGMA)
-
-    refused = lambda e: 1 - float(one_step(jax.random.key(1), x, e, 1.0)[1].acceptance.mean())
-    shares = np.array([refused(0.16 / 4**k) for k in range(3)])
-    assert shares[0] < 0.2
-    assert shares[2] < 0.003
-    ratios = shares[:-1] / shares[1:]
-    assert (ratios > 6).all(), ratios
-    assert (ratios < 10).all(), ratios
-
-
 # The density ---------------------------------------------------------------------------------------
 
 
@@ -112,21 +99,6 @@ def test_it_gets_there_from_elsewhere():
     oracle.assert_moments(x, 1.5)
 
 
-def test_the_bias_of_a_finite_step_is_gone():
-    # N(0, 1): unadjusted it settles at 1 / (1 - e / 2), at e = 1 twice the variance (see test_langevin).
-    n = 20_000
-    x = noise.normal(jax.random.key(0), (n, 1))
-
-    @jax.jit
-    def variance(x, e):
-        log_density = lambda x, sigma: -0.5 * x[:, 0] ** 2
-        sampler = samplers.repeat(samplers.metropolis(log_density, lambda sigma: e), 40)
-        return samplers.sample(jax.random.key(1), x, jnp.ones(2), lambda x, sigma: -x, sampler)[0].var()
-
-    for e in (0.25, 1.0):
-        np.testing.assert_allclose(variance(x, e), 1, rtol=4 * np.sqrt(2 / n))
-
-
 def test_it_follows_the_levels_of_a_mixture():
     # Exact at each level; what is left is that 10 steps do not quite forget the level before.
     sampler = samplers.repeat(samplers.metropolis(oracle.LOG_DENSITY, lambda sigma: 0.5 * sigma**2), 10)
@@ -135,15 +107,11 @@ def test_it_follows_the_levels_of_a_mixture():
 
 def test_what_has_no_density_is_refused():
     # A density that is zero, or not a number, outside [-1, 1]: uniform inside.
-    @jax.jit
-    def walk(x, outside):
-        log_density = lambda x, sigma: jnp.where(jnp.abs(x[:, 0]) < 1, 0.0, outside)
-        sampler = samplers.repeat(samplers.metropolis(log_density, 0.1), 60)
-        still = lambda x, sigma: jnp.zeros_like(x)
-        return samplers.sample(jax.random.key(0), x, jnp.ones(2), still, sampler, collect=KEEP)
-
+    still = lambda x, sigma: jnp.zeros_like(x)
     for outside in (-np.inf, np.nan):
-        x, memory = walk(jnp.zeros((N, 1)), outside)
+        log_density = lambda x, sigma, outside=outside: jnp.where(jnp.abs(x[:, 0]) < 1, 0.0, outside)
+        sampler = samplers.repeat(samplers.metropolis(log_density, 0.1), 60)
+        x, _, memory = oracle.run(sampler, jnp.zeros((N, 1)), jnp.ones(2), still)
         assert (np.abs(x) < 1).all()
         # The variance of a uniform, 1/3; its squares have variance 1/5 - 1/9.
         np.testing.assert_allclose(np.var(x), 1 / 3, atol=4 * np.sqrt((1 / 5 - 1 / 9) / N))
@@ -189,41 +157,12 @@ def test_one_point_is_exact_for_a_gaussian_of_any_shape(shape):
 def test_along_the_path_it_is_the_same_chain():
     # Where the integral is exact the same proposals are accepted: the samples are equal.
     x = 2 * noise.normal(jax.random.key(0), (50, 4))
-    sigmas, key = jnp.full(11, SIGMA), jax.random.key(1)
-    run = lambda sampler: samplers.sample(key, x, sigmas, oracle.separable, sampler, collect=KEEP)
-    end, memory = run(samplers.metropolis(oracle.separable_log_density, 0.4))
-    same, same_memory = run(samplers.metropolis_along_path(0.4, points=2))
+    run = lambda sampler: oracle.run(sampler, x, jnp.full(11, SIGMA), oracle.separable)
+    end, _, memory = run(samplers.metropolis(oracle.separable_log_density, 0.4))
+    same, _, same_memory = run(samplers.metropolis_along_path(0.4, points=2))
     np.testing.assert_allclose(same, end, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(same_memory.acceptance, memory.acceptance, rtol=1e-3)
     assert 0.3 < memory.acceptance[-1].mean() < 0.95
-
-
-@pytest.mark.parametrize(
-    ("sampler", "evaluations"),
-    [
-        (samplers.metropolis(oracle.separable_log_density, 0.1), 2),
-        (samplers.metropolis_along_path(0.1, points=5), 7),
-    ],
-)
-def test_a_step_costs_what_it_says(sampler, evaluations):
-    count = []
-
-    def counted(x, sigma):
-        jax.debug.callback(lambda: count.append(1))
-        return oracle.separable(x, sigma)
-
-    x = jnp.zeros((2, 3))
-    sampler.step(jax.random.key(0), x, sampler.init(x), counted, jnp.asarray(1.0), None)
-    jax.effects_barrier()
-    assert len(count) == evaluations
-
-
-# The house -----------------------------------------------------------------------------------------
-
-
-def test_rows_are_their_own_in_any_shape():
-    adjusted = samplers.metropolis(oracle.separable_log_density, lambda sigma: 0.3 * sigma**2)
-    oracle.assert_rows_are_their_own(adjusted)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +171,7 @@ def test_rows_are_their_own_in_any_shape():
         (lambda: samplers.metropolis(oracle.LOG_DENSITY, 0.0), "positive"),
         (lambda: samplers.metropolis_along_path(-1.0), "positive"),
         (lambda: samplers.metropolis_along_path(0.1, points=0), "points = 0"),
-        (
-            lambda: samplers.log_ratio_along_path(
-                oracle.SCORE, jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1), points=0
-            ),
-            "points = 0",
-        ),
+        (lambda: ratio(0, jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1)), "points = 0"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):
