@@ -2,7 +2,12 @@
 
 import importlib
 
-NAMES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
+import jax
+import numpy as np
+
+from experiments.families import setting as settings
+from jaxscore import noise
+
 SCORES = ("ddpm", "ncsn", "edm")
 
 FEW = {
@@ -24,3 +29,15 @@ def module(name):
 def config(name, **changes):
     shared = {"steps": 2, "batch": 8, "width": 8, "depth": 1, "samples": 16, "data": "25gaussians"}
     return module(name).Config(**shared | FEW[name] | changes)
+
+
+def scaled_samples(experiment, label, params):
+    """4,000 samples of two numbers, in the scale in which the data have mean 0 and deviation 1."""
+    (x,) = jax.jit(experiment.samplers[label])(params, noise.row_keys(jax.random.key(1), 4000)).values()
+    return settings.of("25gaussians").scaled(np.asarray(x))
+
+
+def images(side):
+    """A data set of coloured images of so many pixels a side."""
+    zeros = np.zeros((8, side, side, 3), np.float32)
+    return settings.Setting("made", zeros, zeros[:2], np.zeros(8), zeros[:1], 0.3, 255, ("made",))
