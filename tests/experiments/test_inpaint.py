@@ -54,22 +54,12 @@ PARAMS = {"mean": jnp.asarray(RAMP.swapaxes(0, 1)), "width": jnp.full((8, 8, 1),
 DYNAMICS = inpaint.Langevin(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def complete(dynamics, keys, known, mask):
-    score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
-    return inpaint.complete(dynamics, score, keys, known, mask)
-
-
-def completions(n=400, *, seed=0):
-    """n completions of RAMP's left half, by the score of N(mean, 0.05^2): its pixels are independent."""
-    mask = jnp.asarray(inpaint.half("left", RAMP.shape))
-    keys = noise.row_keys(jax.random.key(seed), n)
-    known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (n, *RAMP.shape))
-    return np.asarray(complete(DYNAMICS, keys, known, mask))
-
-
 def test_the_known_half_is_kept_and_the_other_is_sampled():
-    x = completions()
+    """By the score of N(mean, 0.05^2): its pixels are independent."""
+    mask, keys = jnp.asarray(inpaint.half("left", RAMP.shape)), noise.row_keys(jax.random.key(0), 400)
+    known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (400, *RAMP.shape))
+    score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
+    x = np.asarray(jax.jit(functools.partial(inpaint.complete, DYNAMICS, score))(keys, known, mask))
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x[:, :, :4], np.broadcast_to(RAMP[None, :, :4], (400, 8, 4, 1)))
     # Known and free pixels are independent here: the rows without black and white, which are clipped.
@@ -79,13 +69,6 @@ def test_the_known_half_is_kept_and_the_other_is_sampled():
     # 400 of each pixel: the mean to std / 20; and of all 6400 the deviation to 0.9 %. Annealing leaves 2 %.
     np.testing.assert_allclose(free.mean(axis=0), mean, atol=4.5 * std / 20)
     assert (free - mean).std() == pytest.approx(std, rel=0.06)
-
-
-def test_a_completion_depends_on_its_key_and_its_image_alone():
-    few, many = completions(2), completions()
-    np.testing.assert_allclose(few, many[:2], atol=1e-6)  # float32, in other fusions
-    assert not np.allclose(many[0], many[1], atol=0.01)
-    assert not np.allclose(completions(2, seed=1), few, atol=0.01)
 
 
 # Which images ---------------------------------------------------------------------------------

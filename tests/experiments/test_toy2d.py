@@ -39,13 +39,6 @@ def test_the_untrained_loss_is_that_of_the_gaussian_at_the_start():
     np.testing.assert_allclose(value, expected, rtol=0.05)  # 4096 draws of spread about 1: 1.6 %
 
 
-def test_batches_are_a_function_of_the_step():
-    experiment = toy2d.build(small())
-    stream = experiment.batches(batch=16, seed=0)
-    third = [next(stream) for _ in range(3)][2]
-    np.testing.assert_array_equal(next(experiment.batches(batch=16, seed=0, start=2))["x"], third["x"])
-
-
 def test_both_samplers_start_alike_and_a_row_is_its_own():
     experiment = toy2d.build(small(langevin_steps=1))
     params = jax.jit(experiment.init)(jax.random.key(0))

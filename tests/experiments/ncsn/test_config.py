@@ -1,7 +1,6 @@
 import dataclasses
 
 import jax
-import numpy as np
 import pytest
 
 from experiments.ncsn import experiment as ncsn
@@ -73,17 +72,6 @@ def test_the_recipe_of_the_towers_is_that_of_the_bedrooms():
     bedroom, tower = PRESETS["lsun_bedroom"], PRESETS["lsun_tower"]
     differing = {name: getattr(bedroom, name) for name in ("preset", "data", "workdir")}
     assert dataclasses.replace(tower, **differing) == bedroom
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_levels_are_geometric(name):
-    config = PRESETS[name]
-    sigmas = np.asarray(ncsn.sigma_grid(config), float)
-    assert len(sigmas) == config.levels + 1
-    assert sigmas[-1] == 0
-    np.testing.assert_allclose(sigmas[[0, -2]], [config.sigma_max, config.sigma_min], rtol=1e-5)
-    ratio = (config.sigma_max / config.sigma_min) ** (1 / (config.levels - 1))
-    np.testing.assert_allclose(sigmas[:-2] / sigmas[1:-1], ratio, rtol=1e-5)  # float32
 
 
 def test_every_preset_says_its_name_and_has_a_folder_of_its_own():

@@ -10,6 +10,7 @@ import pytest
 from experiments.theorems import rows
 from experiments.theorems import run as theorems
 from tests.experiments.pictures import aspect, ink
+from tests.experiments.theorems.test_rows import gaussian
 
 BLOCKS, THETAS = 4000, 3
 
@@ -50,11 +51,6 @@ def run(tmp_path_factory):
         patch.setattr(theorems.console, "say", said.append)
         found = theorems.run(config)
     return Run(found, config.workdir, "\n".join(said), config, **caught)
-
-
-def gaussian():
-    """The density and the models of the run."""
-    return rows.densities()["Gaussian"], rows.families(2)["linear"]
 
 
 def chosen(found: list, **labels) -> list:
