@@ -7,7 +7,6 @@ import pytest
 from experiments.cost import run as cost
 from experiments.cost import steps as cost_steps
 from experiments.cost.steps import AT_ONCE, IMPLICIT, SLICED, Step
-from jaxscore.launch import flags
 from tests.experiments.pictures import aspect, ink
 
 MEGABYTE = 1_000_000
@@ -96,10 +95,3 @@ def test_what_is_left_out_is_said_and_keeps_its_memory(run):
 def test_there_is_a_picture(run):
     assert ink(run[1] / "cost.png") > 0.02
     assert aspect(run[1] / "cost.png") > 1.8  # two panels
-
-
-# Flags ----------------------------------------------------------------------------------------
-
-
-def test_sizes_are_numbers_in_any_order():
-    assert flags.parse(cost.Config(), ["--sizes", "9", "3", "5"]).sizes == (9, 3, 5)

@@ -10,10 +10,12 @@ from jaxscore import noise
 
 SCORES = ("ddpm", "ncsn", "edm")
 
+PLAYERS = {"discriminator_width": 8, "latent": 4}
 FEW = {
-    "gan": {"discriminator_width": 8, "latent": 4},
-    "vanilla_gan": {"discriminator_width": 8, "latent": 4},
-    "ddgan": {"discriminator_width": 8, "embedding": 8, "latent": 4, "mapping": 1},
+    "gan": PLAYERS,
+    "vanilla_gan": PLAYERS,
+    "ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
+    "vanilla_ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
     "vae": {"latent": 2, "probes": 2},
     "flow": {"layers": 2, "knots": 3, "probes": 2},
     "ddpm": {"ancestral_steps": 4, "ddim_steps": 3},

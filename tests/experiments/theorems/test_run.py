@@ -1,6 +1,6 @@
-import dataclasses
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,24 +15,13 @@ from tests.experiments.theorems.test_rows import gaussian
 BLOCKS, THETAS = 4000, 3
 
 
-@dataclasses.dataclass
-class Run:
-    """A run of linear fields on a Gaussian: its rows, its folder, what it printed."""
-
-    rows: list
-    folder: object
-    output: str
-    config: theorems.Config
-    key: jax.Array
-    """The key of its blocks."""
-    values: dict
-    """Each objective in every block at every theta, [BLOCKS, THETAS]."""
-    slopes: dict
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Many blocks, to be divided into runs of few; linear fields, which compile faster than networks."""
+    """Rows, folder and output of a run of linear fields, which compile faster than networks, on a Gaussian.
+
+    And each objective and its slope in every block at every theta, [BLOCKS, THETAS], with the key of the
+    blocks. There are many blocks, to be divided into runs of few.
+    """
     config = theorems.Config(
         workdir=tmp_path_factory.mktemp("theorems") / "run", blocks=BLOCKS, draws=100, thetas=THETAS
     )
@@ -50,7 +39,8 @@ def run(tmp_path_factory):
         patch.setattr(rows, "along", along)
         patch.setattr(theorems.console, "say", said.append)
         found = theorems.run(config)
-    return Run(found, config.workdir, "\n".join(said), config, **caught)
+    told = {"folder": config.workdir, "output": "\n".join(said), "config": config}
+    return SimpleNamespace(rows=found, **told, **caught)
 
 
 def chosen(found: list, **labels) -> list:
