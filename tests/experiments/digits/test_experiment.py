@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -111,20 +110,13 @@ ENVIRONMENT = {
 }
 
 
-class Ended(NamedTuple):
-    status: int
-    output: str
-    errors: str
-
-
-def run(*arguments, cwd: Path) -> Ended:
+def run(*arguments, cwd: Path) -> subprocess.CompletedProcess:
     """The program with its output in a pipe."""
     options = {"cwd": cwd, "env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300}
-    done = subprocess.run([*PROGRAM, *arguments], check=False, **options)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return subprocess.run([*PROGRAM, *arguments], check=False, **options)
 
 
-def interrupt(*arguments, cwd: Path, log: Path) -> Ended:
+def interrupt(*arguments, cwd: Path, log: Path) -> subprocess.CompletedProcess:
     """The program, stopped by Ctrl-C as soon as it has logged a loss."""
     options = {"cwd": cwd, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*PROGRAM, *arguments], text=True, **options) as process:
@@ -134,46 +126,39 @@ def interrupt(*arguments, cwd: Path, log: Path) -> Ended:
         process.send_signal(signal.SIGINT)
         # A few steps and one small checkpoint, on a machine that is busy.
         output, errors = process.communicate(timeout=20)
-    return Ended(process.returncode, output, errors)
-
-
-class Story(NamedTuple):
-    folder: Path
-    whole: Path
-    """The folder of a run that was not stopped."""
-    interrupted: Ended
-    finished: Ended
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """A run that was interrupted, and gone on with to its end."""
+    """A folder with runs `whole` and `run`, which was interrupted; what this said, and what its end."""
     cwd = tmp_path_factory.mktemp("story")
     whole = run(*FLAGS, "--workdir", "whole", "--mode", "train", cwd=cwd)
-    assert (whole.status, whole.errors) == (0, "")
-    arguments, folder = [*FLAGS, "--workdir", "run"], cwd / "run"
-    interrupted = interrupt(*arguments, cwd=cwd, log=folder / "metrics.jsonl")
-    return Story(folder, cwd / "whole", interrupted, run(*arguments, cwd=cwd))
+    arguments = [*FLAGS, "--workdir", "run"]
+    stopped = interrupt(*arguments, cwd=cwd, log=cwd / "run" / "metrics.jsonl")
+    finished = run(*arguments, cwd=cwd)
+    for ended in (whole, stopped, finished):
+        assert (ended.returncode, ended.stderr) == (0, "")
+    return cwd, stopped.stdout, finished.stdout
 
 
 @pytest.mark.slow
 def test_the_stopped_run_ends_with_the_bits_of_the_whole_one(story):
-    for ended in (story.interrupted, story.finished):
-        assert (ended.status, ended.errors) == (0, "")
+    folder, output, _ = story
     said = r"stopped at step (\d+), saved in \S+; run again to go on from there"
-    stopped = int(re.search(said, story.interrupted.output)[1])
+    stopped = int(re.search(said, output)[1])
     assert 50 <= stopped < STEPS
     experiment = digits.build(flags.parse(digits.Config(), FLAGS))
-    state = newest(story.folder, experiment)
+    state = newest(folder / "run", experiment)
     assert int(state.step) == STEPS
-    assert_identical(state, newest(story.whole, experiment))
-    steps = [row["step"] for row in metrics_log.read(story.folder / "metrics.jsonl")]
+    assert_identical(state, newest(folder / "whole", experiment))
+    steps = [row["step"] for row in metrics_log.read(folder / "run" / "metrics.jsonl")]
     assert steps == sorted({stopped, *range(50, STEPS + 1, 50)})
 
 
 @pytest.mark.slow
 def test_a_run_makes_all_that_is_documented(story):
-    folder, said = story.folder, story.finished.output
+    folder, said = story[0] / "run", story[2]
     line = rf"^step \d+/{STEPS}  loss \d+\.\d{{4}}  \S+ steps/s  \S+% waiting for data  \d+ s left$"
     assert re.search(line, said, re.M)
     rows = metrics_log.read(folder / "metrics.jsonl")
@@ -206,6 +191,6 @@ def test_a_run_makes_all_that_is_documented(story):
 @pytest.mark.slow
 def test_bad_input_to_the_program_itself(tmp_path):
     ended = run("--stpes", "5", cwd=tmp_path)
-    assert (ended.status, ended.output) == (2, "")
-    assert re.fullmatch(r"error: [^\n]*--stpes[^\n]*--steps[^\n]*\n", ended.errors)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(r"error: [^\n]*--stpes[^\n]*--steps[^\n]*\n", ended.stderr)
     assert list(tmp_path.iterdir()) == []

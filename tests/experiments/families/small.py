@@ -13,7 +13,6 @@ SCORES = ("ddpm", "ncsn", "edm")
 PLAYERS = {"discriminator_width": 8, "latent": 4}
 FEW = {
     "gan": PLAYERS,
-    "vanilla_gan": PLAYERS,
     "ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
     "vanilla_ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
     "vae": {"latent": 2, "probes": 2},
