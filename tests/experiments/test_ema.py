@@ -1,6 +1,7 @@
 import json
 import shutil
-import sys
+from functools import partial
+from pathlib import Path
 
 import chex
 import jax
@@ -20,22 +21,20 @@ from tests.launch.tiny import snapshot
 
 STEPS = 12
 
-open_run = sys.modules["jaxscore.launch.open_run"]  # `launch.open_run` is the function
+CONFIG = partial(ema.Config, experiment="tests.launch.tiny")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_is_an_experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "experiments.tiny", tiny)
-        yield
+def small(folder=Path("unused"), snapshot_every=1):
+    """The experiment, with a snapshot after every step."""
+    steps = {"steps": STEPS, "save_every": STEPS, "snapshot_every": snapshot_every}
+    return tiny.build(tiny.Config(workdir=folder, **steps))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run with a snapshot after every step; not to be changed."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    config = tiny.Config(workdir=folder, steps=STEPS, snapshot_every=1, save_every=STEPS)
-    launch.run(tiny.build(config), folder, mode="train")
+    launch.run(small(folder), folder, mode="train")
     return folder
 
 
@@ -44,32 +43,28 @@ def copy(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def described(folder):
-    return open_run.described(folder, *open_run.find(folder))
+def shapes():
+    return programs.abstract_state(small(), sharding.mesh()).ema
 
 
-def kept_profiles(folder, step):
-    """The averages of a snapshot, in NumPy, the narrower first."""
-    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
+def kept_profiles(folder):
+    """The averages of the last snapshot, in NumPy, the narrower first."""
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
-        return jax.device_get(
-            checkpoint.restore(kept, step, checkpoint.abstract_snapshot(shapes, 2)).profiles
-        )
+        last = checkpoint.restore(kept, STEPS, checkpoint.abstract_snapshot(shapes(), 2))
+        return jax.device_get(last.profiles)
 
 
-def reconstructed(folder, width, step):
-    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
+def reconstructed(folder, width):
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
-        steps = [s for s in checkpoint.good_snapshots(kept) if s <= step]
-        return ema.reconstruct(kept, steps, shapes, width)
+        return ema.reconstruct(kept, checkpoint.good_snapshots(kept), shapes(), width)
 
 
 # Reconstruction -------------------------------------------------------------------------------
 
 
 def test_the_widths_that_were_kept_come_out_as_they_were(trained):
-    for width, profile in zip(programs.PROFILES, kept_profiles(trained, STEPS), strict=True):
-        params, misfit = reconstructed(trained, width, STEPS)
+    for width, profile in zip(programs.PROFILES, kept_profiles(trained), strict=True):
+        params, misfit = reconstructed(trained, width)
         assert misfit < 1e-6
         # float32 of sums with weights of both signs, whose sizes add up to little more than 1.
         chex.assert_trees_all_close(params, profile, rtol=1e-6, atol=1e-7)
@@ -77,13 +72,12 @@ def test_the_widths_that_were_kept_come_out_as_they_were(trained):
 
 def test_another_width_is_that_of_a_run_that_carries_it(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "PROFILES", (0.07, 0.15))
-    config = tiny.Config(workdir=tmp_path, steps=STEPS, snapshot_every=STEPS, save_every=STEPS)
-    launch.run(tiny.build(config), tmp_path, mode="train")
-    carried = kept_profiles(tmp_path, STEPS)
+    launch.run(small(tmp_path, snapshot_every=STEPS), tmp_path, mode="train")
+    carried = kept_profiles(tmp_path)
     monkeypatch.undo()
-    before = kept_profiles(trained, STEPS)
+    before = kept_profiles(trained)
     for width, direct in zip((0.07, 0.15), carried, strict=True):
-        params, misfit = reconstructed(trained, width, STEPS)
+        params, misfit = reconstructed(trained, width)
         assert misfit < 0.05
         size = lambda *both: np.linalg.norm(np.subtract(*(ravel_pytree(tree)[0] for tree in both)))
         # Parameters that hardly move in 12 steps; closer than the misfit of the profiles says.
@@ -99,7 +93,7 @@ def evaluated(trained, tmp_path_factory):
     folder, said = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ema.console, "say", said.append)
-        found = ema.run(ema.Config(workdir=folder, sigma_rel=(0.2, 0.1)))
+        found = ema.run(CONFIG(workdir=folder, sigma_rel=(0.2, 0.1)))
     return folder, found, "\n".join(said)
 
 
@@ -124,13 +118,13 @@ def test_a_run_evaluates_every_width_and_changes_nothing_else(evaluated, trained
 def test_the_samples_are_those_that_the_launcher_draws(copy):
     """The launcher draws them of the same parameters."""
     # 0.05 was carried: the launcher samples it, put in the place of the state's own average.
-    experiment = described(copy)
+    experiment = small(copy)
     with checkpoint.manager(copy / "checkpoints") as checkpoints:
         state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
     with checkpoint.manager(copy / "other" / "checkpoints") as checkpoints:
         checkpoint.save(checkpoints, state._replace(ema=state.profiles[0]), wait=True)
     launched = launch.run(experiment, copy / "other", mode="all")
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.05,)))
+    found = ema.run(CONFIG(workdir=copy, sigma_rel=(0.05,)))
     np.testing.assert_allclose(found["widths"][0]["metrics"]["mean"], launched["mean"], atol=1e-5)
 
 
@@ -138,7 +132,7 @@ def test_an_earlier_step_is_as_if_training_had_ended_there(copy, evaluated, caps
     """A damaged snapshot is left out, and told."""
     damaged = copy / "snapshots" / "5" / "state" / "_METADATA"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.1,), step=6))
+    found = ema.run(CONFIG(workdir=copy, sigma_rel=(0.1,), step=6))
     assert (found["step"], found["snapshots"]) == (6, 5)
     assert found["widths"][0]["metrics"]["mean"] != evaluated[1]["widths"][1]["metrics"]["mean"]
     assert f"checkpoint {copy / 'snapshots' / '5'} is damaged: state/_METADATA has" in capsys.readouterr().out
@@ -149,7 +143,7 @@ def test_few_snapshots_are_said_to_be_too_few(copy, capsys):
     for step in range(1, STEPS - 1):
         shutil.rmtree(copy / "snapshots" / str(step))
         (copy / "snapshots" / f"{step}.sums.json").unlink()
-    ema.run(ema.Config(workdir=copy, sigma_rel=(0.2,)))
+    ema.run(CONFIG(workdir=copy, sigma_rel=(0.2,)))
     assert "; more snapshots would come closer" in capsys.readouterr().out
 
 
@@ -195,7 +189,7 @@ def test_a_run_without_snapshots_is_told_the_flag(tmp_path):
     workdir.write_json(tmp_path / "config.json", workdir.describe("tiny", config))
     said = f"keeps no snapshots; .*--workdir {tmp_path} --snapshot-every 100"
     with pytest.raises(Refusal, match=said) as caught:
-        ema.run(ema.Config(workdir=tmp_path))
+        ema.run(CONFIG(workdir=tmp_path))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
@@ -204,7 +198,7 @@ def test_a_run_without_snapshots_is_told_the_flag(tmp_path):
 def test_a_step_without_a_snapshot_is_refused(trained, step):
     said = rf"--step {step}: has no snapshot; there are 1, 2, 3, \.\.\., 11, 12"
     with pytest.raises(FlagError, match=said):
-        ema.run(ema.Config(workdir=trained, step=step))
+        ema.run(CONFIG(workdir=trained, step=step))
 
 
 def test_a_folder_of_no_run_is_refused(refused):

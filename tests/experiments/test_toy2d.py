@@ -63,17 +63,19 @@ def exact(params, x, sigma):
 
 @pytest.fixture(scope="module")
 def draws():
-    return {"annealed": np.asarray(mixtures.draw(jax.random.key(5), MIXTURE, 20_000))}
+    one_mode = np.tile(np.asarray(MIXTURE.means[1]), (50, 1))
+    return {"annealed": np.asarray(mixtures.draw(jax.random.key(5), MIXTURE, 20_000)), "plain": one_mode}
 
 
 def test_the_exact_score_has_no_error(draws):
-    """Exact draws have the true weights."""
+    """Exact draws have the true weights, and points in one mode have its weight alone."""
     found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.0, draws)
     assert [row["relative_rms"] for row in found["score_error"]] == [0.0, 0.0, 0.0]
     np.testing.assert_allclose([row["sigma"] for row in found["score_error"]], SIGMAS)
     np.testing.assert_allclose(found["mode_weights"]["truth"], [0.7, 0.3], rtol=1e-6)
     # The share of 20,000 draws has a standard deviation of 0.0032.
     np.testing.assert_allclose(found["mode_weights"]["annealed"], [0.7, 0.3], atol=0.013)
+    assert found["mode_weights"]["plain"] == [0.0, 1.0]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -81,12 +83,6 @@ def test_the_error_is_relative(draws):
     found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.1, draws)
     errors = [row["relative_rms"] for row in found["score_error"]]
     np.testing.assert_allclose(errors, 0.1, rtol=1e-4)  # (1.1 - 1) in float32
-
-
-def test_points_in_one_mode_have_its_weight_alone():
-    points = np.tile(np.asarray(MIXTURE.means[1]), (50, 1))
-    found = toy2d.evaluate(toy2d.Config(), MIXTURE, exact, SIGMAS, 1.0, {"plain": points})
-    assert found["mode_weights"]["plain"] == [0.0, 1.0]
 
 
 def test_the_table_has_the_worst_level_and_the_weights():

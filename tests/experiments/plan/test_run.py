@@ -51,17 +51,11 @@ def test_the_figures_of_a_step_are_those_of_its_closed_form(planned):
     for row in (whole, split):
         # Two products forward and their weights' gradients, and back through the second; 16 rows a chip.
         assert sum(row["flops"].values()) == 2 * 16 * 512 * (2 * (3 + 2) + 2)
-        assert row["donations"] == 15  # three leaves in four copies, the step, and Adam's two counts
-        assert 0 < row["utilisation"] < 1
         assert row["images_per_second"] == pytest.approx(64 / max(row["seconds"].values()))
-        assert row["memory"]["total"] < row["chip_memory"]
-    size = 4 * whole["parameters"]
     (reduced,) = whole["collectives"]
     assert (reduced["kind"], reduced["group"], reduced["overlapped"]) == ("all-reduce", 4, False)
-    assert size <= reduced["bytes"] <= size + 64  # the gradient, and with it the metrics
-    kinds = {found["kind"] for found in split["collectives"]}
-    assert "all-gather" in kinds
-    assert split["memory"]["arguments"] < whole["memory"]["arguments"]
+    assert "all-gather" in {found["kind"] for found in split["collectives"]}
+    assert split["memory"]["arguments"] < whole["memory"]["arguments"] < whole["chip_memory"]
 
 
 @needs_libtpu
