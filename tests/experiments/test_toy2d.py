@@ -96,7 +96,8 @@ def test_the_table_has_the_worst_level_and_the_weights():
 
 
 @pytest.mark.parametrize(
-    ("objective", "model"), [rest("implicit", "field"), ("sliced", "energy"), ("finite_difference", "field")]
+    ("objective", "model"),
+    [rest("implicit", "field"), ("sliced", "energy"), rest("finite_difference", "field")],
 )
 def test_every_objectives_gradient_is_denoisings_on_average(objective, model):
     """Along the direction of the parameters themselves; so each of them trains the same score."""
