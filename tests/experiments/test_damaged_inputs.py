@@ -132,15 +132,9 @@ class Fields:
 
 
 ALLOWED = [
-    {"rate": 2},
-    {"kept": 3},
-    {"flag": True},
-    {"place": "a/b"},
-    {"form": "cosine"},
-    {"shape": [3, 4]},
-    {"widths": []},
+    {"rate": 2, "kept": 3, "flag": True, "place": "a/b", "form": "cosine"},
+    {"shape": [3, 4], "widths": [], "stages": [[1, 2], [3, 4]]},
     {"widths": [3, 4, 5]},
-    {"stages": [[1, 2], [3, 4]]},
 ]
 WRONG = [
     *[{"count": value} for value in (1.5, True, "1", None, [1])],

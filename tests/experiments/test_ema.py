@@ -1,12 +1,13 @@
-import dataclasses
 import json
 import shutil
-import sys
+from functools import partial
+from pathlib import Path
 
+import chex
 import jax
-import matplotlib.image
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from experiments import ema
 from jaxscore import checkpoint, launch, sharding
@@ -14,27 +15,26 @@ from jaxscore import ema as averages
 from jaxscore.launch import programs, workdir
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
+from tests.experiments.pictures import ink
 from tests.launch import tiny
-from tests.launch.tiny import assert_identical, newest, snapshot
+from tests.launch.tiny import snapshot
 
 STEPS = 12
 
-open_run = sys.modules["jaxscore.launch.open_run"]  # `launch.open_run` is the function
+CONFIG = partial(ema.Config, experiment="tests.launch.tiny")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_is_an_experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "experiments.tiny", tiny)
-        yield
+def small(folder=Path("unused"), snapshot_every=1):
+    """The experiment, with a snapshot after every step."""
+    steps = {"steps": STEPS, "save_every": STEPS, "snapshot_every": snapshot_every}
+    return tiny.build(tiny.Config(workdir=folder, **steps))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run with a snapshot after every step; not to be changed."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    config = tiny.Config(workdir=folder, steps=STEPS, snapshot_every=1, save_every=STEPS)
-    launch.run(tiny.build(config), folder, mode="train")
+    launch.run(small(folder), folder, mode="train")
     return folder
 
 
@@ -43,117 +43,99 @@ def copy(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def described(folder):
-    return open_run.described(folder, *open_run.find(folder))
+def shapes():
+    return programs.abstract_state(small(), sharding.mesh()).ema
 
 
-def kept_profiles(folder, step):
-    """The averages of a snapshot, in NumPy, the narrower first."""
-    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
+def kept_profiles(folder):
+    """The averages of the last snapshot, in NumPy, the narrower first."""
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
-        return jax.device_get(
-            checkpoint.restore(kept, step, checkpoint.abstract_snapshot(shapes, 2)).profiles
-        )
+        last = checkpoint.restore(kept, STEPS, checkpoint.abstract_snapshot(shapes(), 2))
+        return jax.device_get(last.profiles)
 
 
-def reconstructed(folder, width, step):
-    shapes = programs.abstract_state(described(folder), sharding.mesh()).ema
+def reconstructed(folder, width):
     with checkpoint.snapshots(folder / "snapshots", read_only=True) as kept:
-        steps = [s for s in checkpoint.good_snapshots(kept) if s <= step]
-        return ema.reconstruct(kept, steps, shapes, width)
+        return ema.reconstruct(kept, checkpoint.good_snapshots(kept), shapes(), width)
 
 
 # Reconstruction -------------------------------------------------------------------------------
 
 
 def test_the_widths_that_were_kept_come_out_as_they_were(trained):
-    for width, profile in zip(programs.PROFILES, kept_profiles(trained, STEPS), strict=True):
-        params, misfit = reconstructed(trained, width, STEPS)
+    for width, profile in zip(programs.PROFILES, kept_profiles(trained), strict=True):
+        params, misfit = reconstructed(trained, width)
         assert misfit < 1e-6
         # float32 of sums with weights of both signs, whose sizes add up to little more than 1.
-        for one, two in zip(jax.tree.leaves(params), jax.tree.leaves(profile), strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
+        chex.assert_trees_all_close(params, profile, rtol=1e-6, atol=1e-7)
 
 
 def test_another_width_is_that_of_a_run_that_carries_it(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "PROFILES", (0.07, 0.15))
-    config = tiny.Config(workdir=tmp_path, steps=STEPS, snapshot_every=STEPS, save_every=STEPS)
-    launch.run(tiny.build(config), tmp_path, mode="train")
-    carried = kept_profiles(tmp_path, STEPS)
+    launch.run(small(tmp_path, snapshot_every=STEPS), tmp_path, mode="train")
+    carried = kept_profiles(tmp_path)
     monkeypatch.undo()
-    before = kept_profiles(trained, STEPS)
+    before = kept_profiles(trained)
     for width, direct in zip((0.07, 0.15), carried, strict=True):
-        params, misfit = reconstructed(trained, width, STEPS)
+        params, misfit = reconstructed(trained, width)
         assert misfit < 0.05
-        size = lambda a, b: np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(*map(jax.tree.leaves, (a, b)))))  # noqa: B905
+        size = lambda *both: np.linalg.norm(np.subtract(*(ravel_pytree(tree)[0] for tree in both)))
         # Parameters that hardly move in 12 steps; closer than the misfit of the profiles says.
         assert size(params, direct) < 0.05 * min(size(average, direct) for average in before)
-
-
-def test_the_experiment_is_the_one_of_the_folder(trained):
-    experiment = described(trained)
-    assert experiment.name == "tiny"
-    fields = {"workdir": trained, "mode": "sample", "steps": STEPS}
-    assert experiment.config == tiny.Config(**fields, snapshot_every=1, save_every=STEPS)
-    state = newest(trained, experiment)
-    assert_identical(state.profiles, kept_profiles(trained, STEPS))
 
 
 # A run ----------------------------------------------------------------------------------------
 
 
-def test_a_run_evaluates_every_width_and_changes_nothing_else(copy, capsys):
-    before = snapshot(copy)
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.2, 0.1)))
-    after = snapshot(copy)
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """A run on a copy of the trained one: the folder, what it returned, what it printed."""
+    folder, said = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ema.console, "say", said.append)
+        found = ema.run(CONFIG(workdir=folder, sigma_rel=(0.2, 0.1)))
+    return folder, found, "\n".join(said)
+
+
+def test_a_run_evaluates_every_width_and_changes_nothing_else(evaluated, trained):
+    folder, found, out = evaluated
     made = {"ema", "ema/ema.json", "ema/ema.png"}
-    assert {name: content for name, content in after.items() if name not in made} == before
-    assert made <= after.keys()
-    assert json.loads((copy / "ema" / "ema.json").read_text()) == found
+    assert made <= snapshot(folder).keys()
+    assert {name: kept for name, kept in snapshot(folder).items() if name not in made} == snapshot(trained)
+    assert json.loads((folder / "ema" / "ema.json").read_text()) == found
     assert (found["experiment"], found["step"], found["snapshots"]) == ("tiny", STEPS, STEPS)
-    assert [result["sigma_rel"] for result in found["widths"]] == [0.2, 0.1]
-    for result in found["widths"]:
-        assert result["gamma"] == averages.gamma(result["sigma_rel"])
+    lines = [line.split() for line in out.splitlines()]
+    assert lines.count(["sigma_rel", "samples", "mean"]) == 1
+    for width, result in zip((0.2, 0.1), found["widths"], strict=True):
+        assert (result["sigma_rel"], result["gamma"]) == (width, averages.gamma(width))
         assert result["metrics"]["n"] == 20
+        assert [f"{width:g}", "20", f"{result['metrics']['mean'][0]:.3f}"] in lines
     # Each width has samples of its own.
     assert len({tuple(result["metrics"]["mean"]) for result in found["widths"]}) == 2
-    out = capsys.readouterr().out
-    assert [line.split() for line in out.splitlines() if line.startswith("sigma_rel  ")] == [
-        ["sigma_rel", "samples", "mean"]
-    ]
-    for result in found["widths"]:
-        mean = f"{result['metrics']['mean'][0]:.3f}"
-        assert [f"{result['sigma_rel']:g}", "20", mean] in [line.split() for line in out.splitlines()]
-    picture = matplotlib.image.imread(copy / "ema" / "ema.png")[..., :3]
-    assert 0.02 < np.mean(np.any(picture != 1, axis=-1)) < 0.5
+    assert 0.02 < ink(folder / "ema" / "ema.png") < 0.5
 
 
 def test_the_samples_are_those_that_the_launcher_draws(copy):
     """The launcher draws them of the same parameters."""
     # 0.05 was carried: the launcher samples it, put in the place of the state's own average.
-    experiment = described(copy)
+    experiment = small(copy)
     with checkpoint.manager(copy / "checkpoints") as checkpoints:
         state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
     with checkpoint.manager(copy / "other" / "checkpoints") as checkpoints:
         checkpoint.save(checkpoints, state._replace(ema=state.profiles[0]), wait=True)
     launched = launch.run(experiment, copy / "other", mode="all")
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.05,)))
+    found = ema.run(CONFIG(workdir=copy, sigma_rel=(0.05,)))
     np.testing.assert_allclose(found["widths"][0]["metrics"]["mean"], launched["mean"], atol=1e-5)
 
 
-def test_an_earlier_step_is_as_if_training_had_ended_there(copy):
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.1,), step=6))
-    assert (found["step"], found["snapshots"]) == (6, 6)
-    later = ema.run(ema.Config(workdir=copy, sigma_rel=(0.1,)))
-    assert later["widths"][0]["metrics"]["mean"] != found["widths"][0]["metrics"]["mean"]
-
-
-def test_a_damaged_snapshot_is_left_out_and_told(copy, capsys):
-    damaged = copy / "snapshots" / "7" / "state" / "_METADATA"
+def test_an_earlier_step_is_as_if_training_had_ended_there(copy, evaluated, capsys):
+    """A damaged snapshot is left out, and told."""
+    damaged = copy / "snapshots" / "5" / "state" / "_METADATA"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    found = ema.run(ema.Config(workdir=copy, sigma_rel=(0.07,)))
-    assert found["snapshots"] == STEPS - 1
-    assert f"checkpoint {copy / 'snapshots' / '7'} is damaged: state/_METADATA has" in capsys.readouterr().out
+    found = ema.run(CONFIG(workdir=copy, sigma_rel=(0.1,), step=6))
+    assert (found["step"], found["snapshots"]) == (6, 5)
+    assert found["widths"][0]["metrics"]["mean"] != evaluated[1]["widths"][1]["metrics"]["mean"]
+    assert f"checkpoint {copy / 'snapshots' / '5'} is damaged: state/_METADATA has" in capsys.readouterr().out
     assert damaged.exists()
 
 
@@ -161,7 +143,7 @@ def test_few_snapshots_are_said_to_be_too_few(copy, capsys):
     for step in range(1, STEPS - 1):
         shutil.rmtree(copy / "snapshots" / str(step))
         (copy / "snapshots" / f"{step}.sums.json").unlink()
-    ema.run(ema.Config(workdir=copy, sigma_rel=(0.2,)))
+    ema.run(CONFIG(workdir=copy, sigma_rel=(0.2,)))
     assert "; more snapshots would come closer" in capsys.readouterr().out
 
 
@@ -205,77 +187,20 @@ def test_the_tables_of_all_widths_are_one():
 def test_a_run_without_snapshots_is_told_the_flag(tmp_path):
     config = tiny.Config(workdir=tmp_path, steps=2)
     workdir.write_json(tmp_path / "config.json", workdir.describe("tiny", config))
-    with pytest.raises(
-        Refusal, match=f"keeps no snapshots; .*--workdir {tmp_path} --snapshot-every 100"
-    ) as caught:
-        ema.run(ema.Config(workdir=tmp_path))
+    said = f"keeps no snapshots; .*--workdir {tmp_path} --snapshot-every 100"
+    with pytest.raises(Refusal, match=said) as caught:
+        ema.run(CONFIG(workdir=tmp_path))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-@pytest.mark.parametrize(
-    ("described", "said"),
-    [
-        (None, "is no run of an experiment"),
-        ([1], "is no run of an experiment"),
-        ({"experiment": 3}, "is no run of an experiment"),
-        ({"experiment": "os.path"}, "is a run of os.path, but experiments.os.path cannot be imported"),
-        (
-            {"experiment": "nothing"},
-            "is a run of nothing, but experiments.nothing cannot be .*; name its",
-        ),
-        ({"experiment": "bench"}, "is a run of bench, but experiments.bench has no `build`"),
-        ({"experiment": "tiny", "colour": "red"}, "its config.json is not of this version: .*'?colour"),
-        ({"experiment": "tiny", "steps": -1}, "its config.json is not of this version: --steps -1"),
-        ({"experiment": "tiny", "optimizer": None}, "its config.json is not of this version"),
-    ],
-)
-def test_a_folder_of_no_run_is_refused(tmp_path, described, said):
-    if described is not None:
-        (tmp_path / "config.json").write_text(json.dumps(described))
-    with pytest.raises(Refusal, match=f"--workdir {tmp_path}: {said}"):
-        ema.run(ema.Config(workdir=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"sigma_rel": ()}, "--sigma-rel: needs at least one width"),
-        ({"sigma_rel": (0.05, 0.0)}, "--sigma-rel 0.0: must be above 0"),
-        ({"sigma_rel": (0.289,)}, "--sigma-rel 0.289: must be at most 0.2887"),
-        ({"sigma_rel": (float("nan"),)}, "--sigma-rel nan: must be a finite number"),
-        ({"sigma_rel": (0.1, 0.1)}, "--sigma-rel 0.1 0.1: has a width twice"),
-    ],
-)
-def test_every_flag_is_checked(fields, said):
-    with pytest.raises(FlagError, match=said):
-        ema.Config(**fields)
-
-
 @pytest.mark.parametrize("step", [0, 13, -1])
 def test_a_step_without_a_snapshot_is_refused(trained, step):
-    config = dataclasses.replace(ema.Config(workdir=trained), step=step)
-    with pytest.raises(
-        FlagError, match=rf"--step {step}: has no snapshot; there are 1, 2, 3, \.\.\., 11, 12"
-    ):
-        ema.run(config)
+    said = rf"--step {step}: has no snapshot; there are 1, 2, 3, \.\.\., 11, 12"
+    with pytest.raises(FlagError, match=said):
+        ema.run(CONFIG(workdir=trained, step=step))
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--sigma-rel 0.3", "--sigma-rel 0.3: must be at most 0.2887"),
-        ("--sigma-rel wide", "--sigma-rel"),
-        ("--workdir nowhere", "--workdir nowhere: is no run of an experiment"),
-        ("--sigma_real 0.1", "--sigma"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, words, said):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["ema", *words.split()])
-    with pytest.raises(SystemExit) as stop:
-        ema.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+def test_a_folder_of_no_run_is_refused(refused):
+    said = "--workdir nowhere: is no run of an experiment"
+    assert refused("ema", "--workdir nowhere").startswith(said)

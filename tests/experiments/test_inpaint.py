@@ -4,7 +4,6 @@ import json
 
 import jax
 import jax.numpy as jnp
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -12,12 +11,11 @@ from experiments import digits, inpaint
 from experiments.ncsn import experiment as ncsn
 from jaxscore import data, launch, noise
 from jaxscore.data import Dataset
-from jaxscore.launch import workdir
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
 from tests.experiments.ncsn import tiny as tiny_ncsn
-from tests.launch import tiny
-from tests.launch.tiny import assert_identical, newest, snapshot
+from tests.experiments.pictures import ink
+from tests.launch.tiny import snapshot
 
 # Masks ----------------------------------------------------------------------------------------
 
@@ -27,8 +25,7 @@ def test_a_half_is_known(event):
     h, w, c = event
     masks = {known: inpaint.half(known, event) for known in ("left", "right", "top", "bottom")}
     for mask in masks.values():
-        assert mask.shape == event
-        assert mask.dtype == bool
+        assert (mask.shape, mask.dtype) == (event, bool)
         assert np.all(mask == mask[..., :1])  # of all channels
     # Of an odd side the middle belongs to the right, and to the bottom.
     np.testing.assert_array_equal(masks["left"][:, : w // 2], True)
@@ -57,22 +54,12 @@ PARAMS = {"mean": jnp.asarray(RAMP.swapaxes(0, 1)), "width": jnp.full((8, 8, 1),
 DYNAMICS = inpaint.Langevin(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def complete(dynamics, keys, known, mask):
-    score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
-    return inpaint.complete(dynamics, score, keys, known, mask)
-
-
-def completions(n=400, *, seed=0):
-    """n completions of RAMP's left half, by the score of N(mean, 0.05^2): its pixels are independent."""
-    mask = jnp.asarray(inpaint.half("left", RAMP.shape))
-    keys = noise.row_keys(jax.random.key(seed), n)
-    known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (n, *RAMP.shape))
-    return np.asarray(complete(DYNAMICS, keys, known, mask))
-
-
 def test_the_known_half_is_kept_and_the_other_is_sampled():
-    x = completions()
+    """By the score of N(mean, 0.05^2): its pixels are independent."""
+    mask, keys = jnp.asarray(inpaint.half("left", RAMP.shape)), noise.row_keys(jax.random.key(0), 400)
+    known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (400, *RAMP.shape))
+    score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
+    x = np.asarray(jax.jit(functools.partial(inpaint.complete, DYNAMICS, score))(keys, known, mask))
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x[:, :, :4], np.broadcast_to(RAMP[None, :, :4], (400, 8, 4, 1)))
     # Known and free pixels are independent here: the rows without black and white, which are clipped.
@@ -82,13 +69,6 @@ def test_the_known_half_is_kept_and_the_other_is_sampled():
     # 400 of each pixel: the mean to std / 20; and of all 6400 the deviation to 0.9 %. Annealing leaves 2 %.
     np.testing.assert_allclose(free.mean(axis=0), mean, atol=4.5 * std / 20)
     assert (free - mean).std() == pytest.approx(std, rel=0.06)
-
-
-def test_a_completion_depends_on_its_key_and_its_image_alone():
-    few, many = completions(2), completions()
-    np.testing.assert_allclose(few, many[:2], atol=1e-6)  # float32, in other fusions
-    assert not np.allclose(many[0], many[1], atol=0.01)
-    assert not np.allclose(completions(2, seed=1), few, atol=0.01)
 
 
 # Which images ---------------------------------------------------------------------------------
@@ -112,9 +92,8 @@ def test_images_are_of_the_test_split_where_there_is_one(on_images, monkeypatch)
     config = inpaint.Config(images=5, seed=3)
     x = inpaint.chosen(config, on_images)
     assert asked == [(on_images.experiment.config.data, None, "test", None)]
-    assert x.shape == (5, 1, 1, 1)
+    assert (x.shape, len(np.unique(x))) == ((5, 1, 1, 1), 5)
     assert x.min() >= 100
-    assert len(np.unique(x)) == 5
     # Always the same ones, and the first of more.
     np.testing.assert_array_equal(inpaint.chosen(config, on_images), x)
     np.testing.assert_array_equal(inpaint.chosen(dataclasses.replace(config, images=3), on_images), x[:3])
@@ -139,139 +118,86 @@ def test_more_images_than_there_are_are_refused(on_images):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The configuration of a trained run."""
+    """The folder of a trained run."""
     config = tiny_ncsn.config(tmp_path_factory.mktemp("trained"), mode="train", ema_decay=0.5)
     launch.run(ncsn.build(config), config.workdir, mode="train")
-    return config
+    return config.workdir
 
 
-def test_what_was_trained_is_found(trained):
-    run = inpaint.opened(inpaint.Config(run=trained.workdir))
-    assert dataclasses.replace(run.experiment.config, mode="train") == trained
-    state = newest(trained.workdir, ncsn.build(trained))
-    assert run.step == int(state.step)
-    assert_identical(jax.device_get(run.params), state.ema)
-    assert not np.array_equal(run.params["mean"], state.params["mean"])
-    x, sigma = jnp.ones((2, 8, 8, 1)), jnp.ones(2)
-    np.testing.assert_array_equal(run.score(x, sigma), run.experiment.score(run.params, x, sigma))
+@pytest.fixture(scope="module")
+def completed(trained, tmp_path_factory):
+    """Completions of what was trained: their configuration and their figures; the run is left as it was."""
+    before, folder = snapshot(trained), tmp_path_factory.mktemp("completed") / "a"
+    config = inpaint.Config(run=trained, workdir=folder, known="top", images=3, completions=4)
+    results = inpaint.run(config)
+    assert snapshot(trained) == before
+    return config, results
+
+
+def test_a_run_writes_completions_figures_and_a_picture(completed):
+    config, results = completed
+    names = {"config.json", "inpaint.json", "inpaint.png", "completions.npz"}
+    assert {path.name for path in config.workdir.iterdir()} == names
+    with np.load(config.workdir / "completions.npz") as file:
+        images, found = file["images"], file["completions"]
+    assert (images.shape, found.shape) == ((3, 8, 8, 1), (3, 4, 8, 8, 1))
+    np.testing.assert_array_equal(found[:, :, :4], np.broadcast_to(images[:, None, :4], (3, 4, 4, 8, 1)))
+    assert len(np.unique(found.reshape(12, -1), axis=0)) == 12
+    assert json.loads((config.workdir / "inpaint.json").read_text()) == results
+    rms = lambda a: np.sqrt(np.mean(a.astype(float) ** 2))
+    assert results == {
+        "known half, from the image": 0,
+        "free half, from the image": pytest.approx(rms((found - images[:, None])[:, :, 4:]), rel=1e-5),
+        "free half, from the mean of its completions": pytest.approx(
+            rms((found - found.mean(axis=1, keepdims=True))[:, :, 4:]), rel=1e-5
+        ),
+        "free half, of the images about their mean": pytest.approx(
+            rms((images - images.mean(axis=0))[:, 4:]), rel=1e-5
+        ),
+    }
+    assert ink(config.workdir / "inpaint.png") > 0.5
+
+
+def test_a_second_run_is_accepted_and_writes_the_same(completed, capsys):
+    config, results = completed
+    before = snapshot(config.workdir)
+    assert inpaint.run(config) == results
+    assert snapshot(config.workdir) == before  # the picture, too
+    assert f"picture: {config.workdir / 'inpaint.png'}" in capsys.readouterr().out
 
 
 def test_any_run_with_a_score_is_completed(tmp_path):
     """Digits work in centred units, and a conditional network is given the classes of the samples."""
-    config = digits.Config(
-        workdir=tmp_path / "run", conditional=True, steps=2, width=8, depth=1, mode="train"
-    )
+    small = {"steps": 2, "width": 8, "depth": 1}
+    config = digits.Config(workdir=tmp_path / "run", conditional=True, mode="train", **small)
     launch.run(digits.build(config), config.workdir, mode="train")
-    langevin = inpaint.Langevin(levels=2, steps=1)
-    asked = inpaint.Config(
-        run=config.workdir, workdir=tmp_path / "a", images=2, completions=3, langevin=langevin
-    )
-    assert inpaint.run(asked)["known half, from the image"] == 0
+    asked = {"images": 2, "completions": 3, "langevin": inpaint.Langevin(levels=2, steps=1)}
+    results = inpaint.run(inpaint.Config(run=config.workdir, workdir=tmp_path / "a", **asked))
+    assert results["known half, from the image"] == 0
     with np.load(tmp_path / "a" / "completions.npz") as file:
         assert file["completions"].shape == (2, 3, 8, 8, 1)
         assert 0 <= file["completions"].min() <= file["completions"].max() <= 1
 
 
-def test_a_run_without_a_score_is_refused(tmp_path, monkeypatch):
-    config = tiny.Config(workdir=tmp_path / "run", steps=2)
-    launch.run(tiny.build(config), config.workdir, mode="train")
-    with pytest.raises(Refusal, match=f"--run {config.workdir}: the experiment tiny has no score"):
-        inpaint.run(
-            inpaint.Config(run=config.workdir, experiment="tests.launch.tiny", workdir=tmp_path / "a")
-        )
-
-
-def test_a_run_writes_completions_figures_and_a_picture(trained, tmp_path, capsys):
-    before = snapshot(trained.workdir)
-    config = inpaint.Config(run=trained.workdir, workdir=tmp_path / "a", known="top", images=3, completions=4)
-    results = inpaint.run(config)
-    assert snapshot(trained.workdir) == before
-    names = {"config.json", "inpaint.json", "inpaint.png", "completions.npz"}
-    assert {path.name for path in config.workdir.iterdir()} == names
-    with np.load(config.workdir / "completions.npz") as file:
-        images, found = file["images"], file["completions"]
-    assert images.shape == (3, 8, 8, 1)
-    assert found.shape == (3, 4, 8, 8, 1)
-    np.testing.assert_array_equal(found[:, :, :4], np.broadcast_to(images[:, None, :4], (3, 4, 4, 8, 1)))
-    assert len(np.unique(found.reshape(12, -1), axis=0)) == 12
-    assert json.loads((config.workdir / "inpaint.json").read_text()) == results
-    assert results["known half, from the image"] == 0
-    away = (found - images[:, None])[:, :, 4:].astype(float)
-    assert results["free half, from the image"] == pytest.approx(np.sqrt(np.mean(away**2)), rel=1e-5)
-    spread = (found - found.mean(axis=1, keepdims=True))[:, :, 4:].astype(float)
-    name = "free half, from the mean of its completions"
-    assert results[name] == pytest.approx(np.sqrt(np.mean(spread**2)), rel=1e-5)
-    between = (images - images.mean(axis=0))[:, 4:].astype(float)
-    name = "free half, of the images about their mean"
-    assert results[name] == pytest.approx(np.sqrt(np.mean(between**2)), rel=1e-5)
-    picture = matplotlib.image.imread(config.workdir / "inpaint.png")[..., :3]
-    assert np.mean(np.any(picture != 1, axis=-1)) > 0.5
-    assert f"picture: {config.workdir / 'inpaint.png'}" in capsys.readouterr().out
-
-
-def folder_with(path, described, *, checkpoints):
-    path.mkdir()
-    if described is not None:
-        (path / "config.json").write_text(json.dumps(described))
-    if checkpoints:
-        (path / "checkpoints").mkdir()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("change", "checkpoints", "said"),
-    [
-        (None, True, "is no run of an experiment"),
-        ([1, 2], True, "is no run of an experiment"),
-        ({"experiment": "digits"}, True, "its config.json is not of this version"),
-        ({}, False, "has no checkpoint yet; train the run first"),
-        ({}, True, "has no checkpoint yet; train the run first"),
-        ({"colour": "red"}, True, "its config.json is not of this version: .*'colour'"),
-        ({"optimizer": None}, True, "its config.json is not of this version"),
-    ],
-)
-def test_a_folder_without_a_trained_network_is_refused(trained, tmp_path, change, checkpoints, said):
-    described = workdir.describe("ncsn", trained) | change if isinstance(change, dict) else change
-    folder = folder_with(tmp_path / "run", described, checkpoints=checkpoints)
-    config = inpaint.Config(run=folder, workdir=tmp_path / "inpaint")
-    with pytest.raises(Refusal, match=f"--run {folder}: {said}"):
-        inpaint.run(config)
-    assert not config.workdir.exists()
-
-
-def test_the_folder_of_another_run_is_not_written_into(trained):
-    before = snapshot(trained.workdir)
-    with pytest.raises(Refusal, match="holds a run of ncsn; name another folder"):
-        inpaint.run(inpaint.Config(run=trained.workdir, workdir=trained.workdir))
-    assert snapshot(trained.workdir) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("images", 0), ("completions", 0), ("seed", -1), ("seed", 2**32)]
-)
-def test_every_number_is_checked(name, value):
-    with pytest.raises(FlagError, match=f"^--{name} {value}: must "):
-        inpaint.Config(**{name: value})
+def test_a_run_without_a_score_is_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.ncsn.build", lambda config: ncsn.build(config)._replace(score=None))
+    with pytest.raises(Refusal, match=f"--run {trained}: the experiment ncsn has no score"):
+        inpaint.run(inpaint.Config(run=trained, workdir=tmp_path / "a"))
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--run nowhere", "--run nowhere: is no run of an experiment"),
-        ("--known middle", "--known"),
-        ("--imagse 3", "--images"),
+        ("--run RUN --experiment json", "--run RUN: is a run of ncsn, but json has no `build`"),
         ("--run RUN --images 1000", "--images 1000: must be at most 64"),
         ("--run RUN --workdir file", "--workdir file: is a file"),
+        ("--run RUN --workdir RUN", "--workdir RUN: holds a run of ncsn; name another folder"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(trained, tmp_path, monkeypatch, capsys, words, said):
-    monkeypatch.chdir(tmp_path)
+def test_bad_input_is_one_line_and_status_2(trained, tmp_path, refused, words, said):
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("sys.argv", ["inpaint", *words.replace("RUN", str(trained.workdir)).split()])
-    with pytest.raises(SystemExit) as stop:
-        inpaint.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    before = snapshot(trained)
+    words, said = (text.replace("RUN", str(trained)) for text in (words, said))
+    assert refused("inpaint", words).startswith(said)
+    assert snapshot(trained) == before

@@ -1,15 +1,12 @@
-import itertools
-import re
-
 import numpy as np
 import pytest
 import tensorflow_datasets
 
 from experiments import prepare
 from jaxscore import data
-from jaxscore.data import images
 from tests.data.formats.test_idx import write as write_mnist
 from tests.data.formats.test_tfds import PREPARED
+from tests.launch.tiny import snapshot
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 5, 6, 3)).astype(np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 4, 600)
@@ -44,14 +41,6 @@ def test_what_is_written_is_read_back_identically_and_in_order(photos, tmp_path,
     assert folder == tmp_path / "out" / "my_photos" / "1.0.0"
     assert len(list(folder.glob("my_photos-train.array_record-*"))) == 3
     assert_same(back(tmp_path / "out", "my_photos"), data.load(photos))
-    monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
-    lazy = back(tmp_path / "out", "my_photos")
-    assert not lazy.examples.in_memory
-    ahead = data.batches({"x": lazy.examples}, batch=64, seed=5)
-    in_turn = data.batches({"x": data.held(PIXELS)}, batch=64, seed=5)
-    for ours, theirs in itertools.islice(zip(ahead, in_turn, strict=False), 12):
-        np.testing.assert_array_equal(ours["x"], theirs["x"])
-    ahead.close()
     said = capsys.readouterr().out
     assert said.endswith(
         f"600 train in {folder.parent}; read with --data tfds:my_photos "
@@ -122,32 +111,14 @@ def test_the_name_is_made_of_that_of_the_data(name, expected):
 # What is refused ----------------------------------------------------------------------------------
 
 
-def snapshot(folder):
-    return {path: path.is_file() and path.read_bytes() for path in sorted(folder.rglob("*"))}
-
-
-def assert_refused(monkeypatch, capsys, folder, words, said):
-    """One line that says so, status 2, and nothing written or lost."""
-    before = snapshot(folder)
-    monkeypatch.setattr("sys.argv", ["prepare", *words])
-    with pytest.raises(SystemExit) as stop:
-        prepare.main()
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert re.search(said, error), error
-    assert snapshot(folder) == before
-
-
-def test_a_name_that_is_taken_is_refused(photos, tmp_path, monkeypatch, capsys):
+def test_a_name_that_is_taken_is_refused(photos, tmp_path, refused):
     (tmp_path / "out" / "my_photos").mkdir(parents=True)
     (tmp_path / "out" / "my_photos" / "precious").write_text("kept")
-    words = ["--data", photos, "--out", str(tmp_path / "out")]
-    assert_refused(monkeypatch, capsys, tmp_path, words, r"--out .*my_photos exists already")
-    words += ["--name", "my_photos"]
-    assert_refused(monkeypatch, capsys, tmp_path, words, r"--name my_photos: .*my_photos exists already")
-    monkeypatch.setattr("sys.argv", ["prepare", *words, "--name", "others"])
-    prepare.main()
+    words = f"--data {photos} --out out"
+    assert "--out out: out/my_photos exists already" in refused("prepare", words)
+    said = "--name my_photos: out/my_photos exists already"
+    assert said in refused("prepare", f"{words} --name my_photos")
+    run(data=photos, out=tmp_path / "out", name="others")
     assert_same(back(tmp_path / "out", "others"), data.load(photos))
 
 
@@ -155,7 +126,7 @@ def test_a_name_that_is_taken_is_refused(photos, tmp_path, monkeypatch, capsys):
     ("words", "said"),
     [
         ("--out out", "missing: --data"),
-        ("--data npz:absent.npz --out out", r"no data at absent\.npz"),
+        ("--data npz:absent.npz --out out", "no data at absent.npz"),
         ("--data digits --out out --split test", "no split 'test'"),
         ("--data digits --out out --split train train", "--split train train: names one twice"),
         ("--data digits --out out --name Bad-Name", "--name Bad-Name: must be small letters"),
@@ -166,13 +137,12 @@ def test_a_name_that_is_taken_is_refused(photos, tmp_path, monkeypatch, capsys):
         ("--data npz:minus.npz --out out", "label -3 is no number of a class"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, said):
-    monkeypatch.chdir(tmp_path)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, refused, words, said):
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "out").mkdir()
-    np.savez("two.npz", images=np.zeros((3, 4, 4, 2)))
-    np.savez("minus.npz", images=np.zeros((3, 4, 4)), labels=np.array([0, 1, -3]))
-    assert_refused(monkeypatch, capsys, tmp_path, words.split(), said)
+    np.savez(tmp_path / "two.npz", images=np.zeros((3, 4, 4, 2)))
+    np.savez(tmp_path / "minus.npz", images=np.zeros((3, 4, 4)), labels=np.array([0, 1, -3]))
+    assert said in refused("prepare", words)
 
 
 def test_an_error_on_the_way_leaves_nothing_behind(photos, tmp_path, monkeypatch):

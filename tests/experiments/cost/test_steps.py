@@ -56,9 +56,8 @@ def test_every_objective_is_the_librarys():
         np.testing.assert_allclose(value, 0, atol=2e-3)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that only the jobs move; returns a maker of jobs that take given seconds, and the calls."""
+def test_jobs_are_timed_in_turn_and_a_slow_one_less_often(monkeypatch):
+    """The first run of a job is not counted, unless it takes seconds and so needs no warming up."""
     now, calls = [0.0], []
 
     def job(name, *seconds):
@@ -71,27 +70,11 @@ def clock(monkeypatch):
 
         return run
 
-    fake = types.SimpleNamespace(perf_counter=lambda: now[0])
-    monkeypatch.setattr(timing, "time", fake)
-    return job, calls
-
-
-def test_jobs_are_timed_in_turn_without_the_first_run_of_each(clock):
-    job, calls = clock
-    found = cost_steps.timings({"a": job("a", 0.9, 0.1), "b": job("b", 0.2)}, 3)
-    assert calls == ["a", "b"] * 4
-    np.testing.assert_allclose(found["a"], [0.1] * 3)
-    np.testing.assert_allclose(found["b"], [0.2] * 3)
-
-
-def test_a_slow_job_is_timed_less_often(clock):
-    job, calls = clock
-    jobs = {"fast": job("fast", 0.1), "slow": job("slow", 2.5), "slower": job("slower", 50.0)}
-    found = cost_steps.timings(jobs, 5)
-    # Until 6 seconds are spent; what takes seconds needs no warming up.
-    np.testing.assert_allclose(found["slow"], [2.5] * 3)
-    np.testing.assert_allclose(found["slower"], [50.0])
-    assert len(found["fast"]) == 5
+    monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    jobs = {"fast": job("fast", 0.9, 0.1), "slow": job("slow", 2.5), "slower": job("slower", 50.0)}
+    # Until 6 seconds are spent.
+    for name, seconds in cost_steps.timings(jobs, 5).items():
+        np.testing.assert_allclose(seconds, {"fast": [0.1] * 5, "slow": [2.5] * 3, "slower": [50.0]}[name])
     assert calls[:9] == ["fast", "slow", "slower", "fast", "slow", "fast", "slow", "fast", "fast"]
 
 

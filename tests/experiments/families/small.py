@@ -2,13 +2,19 @@
 
 import importlib
 
-NAMES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
+import jax
+import numpy as np
+
+from experiments.families import setting as settings
+from jaxscore import noise
+
 SCORES = ("ddpm", "ncsn", "edm")
 
+PLAYERS = {"discriminator_width": 8, "latent": 4}
 FEW = {
-    "gan": {"discriminator_width": 8, "latent": 4},
-    "vanilla_gan": {"discriminator_width": 8, "latent": 4},
-    "ddgan": {"discriminator_width": 8, "embedding": 8, "latent": 4, "mapping": 1},
+    "gan": PLAYERS,
+    "ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
+    "vanilla_ddgan": PLAYERS | {"embedding": 8, "mapping": 1},
     "vae": {"latent": 2, "probes": 2},
     "flow": {"layers": 2, "knots": 3, "probes": 2},
     "ddpm": {"ancestral_steps": 4, "ddim_steps": 3},
@@ -24,3 +30,15 @@ def module(name):
 def config(name, **changes):
     shared = {"steps": 2, "batch": 8, "width": 8, "depth": 1, "samples": 16, "data": "25gaussians"}
     return module(name).Config(**shared | FEW[name] | changes)
+
+
+def scaled_samples(experiment, label, params):
+    """4,000 samples of two numbers, in the scale in which the data have mean 0 and deviation 1."""
+    (x,) = jax.jit(experiment.samplers[label])(params, noise.row_keys(jax.random.key(1), 4000)).values()
+    return settings.of("25gaussians").scaled(np.asarray(x))
+
+
+def images(side):
+    """A data set of coloured images of so many pixels a side."""
+    zeros = np.zeros((8, side, side, 3), np.float32)
+    return settings.Setting("made", zeros, zeros[:2], np.zeros(8), zeros[:1], 0.3, 255, ("made",))

@@ -40,8 +40,3 @@ def test_the_latent_changes_what_is_generated():
     z = jax.random.normal(jax.random.key(1), (2, config.latent))
     first, second = jax.jit(generate)(params, x, jnp.ones(2), z)
     assert not np.allclose(first, second, atol=1e-4)
-
-
-@pytest.mark.parametrize("steps", [1, 4])
-def test_a_denoising_step_is_one_evaluation(steps):
-    assert ddgan.evaluations(ddgan.Config(denoising_steps=steps)) == {f"T = {steps}": steps}

@@ -2,14 +2,11 @@
 
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.families import ddpm
-from experiments.families import setting as settings
-from jaxscore import noise
 from tests.experiments.families import small
 
 
@@ -24,12 +21,7 @@ def test_the_right_prediction_samples_a_gaussian_like_the_data(label, monkeypatc
     network = SimpleNamespace(init=lambda *a: {}, apply=predicted)
     monkeypatch.setattr(ddpm.family, "score_network", lambda *a: network)
     experiment = ddpm.build(small.config("ddpm", ancestral_steps=200, ddim_steps=50))
-    (x,) = jax.jit(experiment.samplers[label])({}, noise.row_keys(jax.random.key(1), 4000)).values()
-    x = settings.of("25gaussians").scaled(np.asarray(x))
+    x = small.scaled_samples(experiment, label, {})
     # 8,000 numbers: 4 standard errors; the few steps make an error of up to 4 %.
     np.testing.assert_allclose(np.mean(x), 0, atol=4 / np.sqrt(8000))
     np.testing.assert_allclose(np.std(x), 1, atol=0.04 + 4 / np.sqrt(16_000))
-
-
-def test_a_step_is_an_evaluation():
-    assert ddpm.evaluations(ddpm.Config()) == {"ancestral": 1000, "DDIM": 10}

@@ -1,18 +1,15 @@
 """Common parts of the families."""
 
 import jax
-import numpy as np
 import pytest
 
 from experiments.families import family
 from experiments.families import setting as settings
 from jaxscore.networks import MLP, UNet
-
-IMAGES = np.zeros((4, 16, 16, 3), np.float32)
-LARGE = settings.Setting("made", IMAGES, IMAGES, np.zeros(4), IMAGES[:1], 1.0, 255, ("made",))
+from tests.experiments.families import small
 
 
-@pytest.mark.parametrize(("setting", "kind"), [(settings.of("digits"), MLP), (LARGE, UNet)])
+@pytest.mark.parametrize(("setting", "kind"), [(settings.of("digits"), MLP), (small.images(16), UNet)])
 def test_small_examples_have_dense_layers_and_large_ones_a_u_net(setting, kind):
     network = family.score_network(family.Config(convolutions=family.Convolutions(channels=4)), setting)
     assert isinstance(network, kind)

@@ -22,7 +22,3 @@ def test_what_a_coupling_does_its_inverse_undoes(knots):
     x, back = there_and_back(make(jax.random.key(0)))
     assert np.abs(x - z).max() > 0.01
     np.testing.assert_allclose(back, z, atol=1e-4)  # float32, two couplings
-
-
-def test_a_sample_is_one_evaluation():
-    assert flow.evaluations(flow.Config()) == {"one pass": 1}

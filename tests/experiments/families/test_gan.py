@@ -8,18 +8,13 @@ from experiments.families import gan
 from experiments.families import setting as settings
 from jaxscore.networks import Decoder, DenseGenerator
 from tests.experiments.families import small
-from tests.experiments.families.test_family import LARGE
 
 
 @pytest.mark.parametrize(
-    ("setting", "kind"), [(settings.of("25gaussians"), DenseGenerator), (LARGE, Decoder)]
+    ("setting", "kind"), [(settings.of("25gaussians"), DenseGenerator), (small.images(16), Decoder)]
 )
 def test_the_generator_makes_an_example_of_a_latent(setting, kind):
     network = gan.generator_of(small.config("gan"), setting)
     assert isinstance(network, kind)
     x, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.zeros((3, 4)))
     assert x.shape == (3, *setting.event)
-
-
-def test_a_sample_is_one_evaluation():
-    assert gan.evaluations(gan.Config()) == {"one pass": 1}

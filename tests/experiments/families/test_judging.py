@@ -8,8 +8,11 @@ from jaxscore import metrics, mixtures
 POINTS = settings.of("25gaussians")
 
 
+DRAW = jax.jit(mixtures.draw, static_argnums=2)
+
+
 def draw(seed, n=400):
-    return np.asarray(mixtures.draw(jax.random.key(seed), settings.GRID(), n))
+    return np.asarray(DRAW(jax.random.key(seed), settings.GRID(), n))
 
 
 def test_how_far_other_samples_would_move_a_metric():

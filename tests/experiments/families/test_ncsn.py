@@ -4,8 +4,6 @@ import jax
 import numpy as np
 
 from experiments.families import ncsn
-from experiments.families import setting as settings
-from jaxscore import noise
 from tests.experiments.families import small
 
 
@@ -16,9 +14,7 @@ def test_an_untrained_network_samples_a_gaussian_like_the_data():
     """
     experiment = ncsn.build(small.config("ncsn", levels=200))
     params = jax.jit(experiment.init)(jax.random.key(0))
-    draw = jax.jit(experiment.samplers["annealed Langevin"])
-    (x,) = draw(params, noise.row_keys(jax.random.key(1), 4000)).values()
-    x = settings.of("25gaussians").scaled(np.asarray(x))
+    x = small.scaled_samples(experiment, "annealed Langevin", params)
     variance = 10.0**2
     for sigma in np.repeat(np.geomspace(10.0, 0.05, 200), 2):
         size = 0.065 * sigma**2
@@ -27,7 +23,3 @@ def test_an_untrained_network_samples_a_gaussian_like_the_data():
     # 8,000 numbers: 4 standard errors.
     np.testing.assert_allclose(np.mean(x), 0, atol=4 * deviation / np.sqrt(8000))
     np.testing.assert_allclose(np.std(x), deviation, rtol=4 / np.sqrt(16_000))
-
-
-def test_evaluations_are_steps_and_the_denoising_at_the_end():
-    assert ncsn.evaluations(ncsn.Config()) == {"annealed Langevin": 401}

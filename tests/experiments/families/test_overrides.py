@@ -1,12 +1,8 @@
 """Recipes by data set change only flags that the family has, and differ between data sets."""
 
-import jax
-import numpy as np
 import pytest
 
-from experiments.families import adversaries
 from experiments.families import overrides as recipes
-from experiments.families import setting as settings
 from experiments.trilemma import run as trilemma
 from tests.experiments.families import small
 
@@ -29,12 +25,3 @@ def test_only_known_families_have_changes():
 def test_vanilla_recipes_differ_in_the_two_aids_alone(name, data):
     ours, theirs = (vars(recipes.recipe(kind, data)) for kind in (name, f"vanilla_{name}"))
     assert {name for name in ours if ours[name] != theirs[name]} == {"penalty", "group"}
-
-
-@pytest.mark.parametrize("name", ["gan", "vanilla_gan"])
-def test_the_vanilla_gan_sees_one_example_at_a_time(name):
-    network = adversaries.discriminator(small.config(name), settings.of("25gaussians"))
-    x = jax.random.normal(jax.random.key(0), (8, 2))
-    params = network.init(jax.random.key(1), x)
-    alone, beside = network.apply(params, x[:1]), network.apply(params, x)[:1]
-    assert np.allclose(alone, beside, atol=1e-5) == (name == "vanilla_gan")

@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from experiments.families import setting as settings
 from experiments.families import vae
 from jaxscore import noise
 from tests.experiments.families import small
-from tests.experiments.families.test_family import LARGE
 
 
 def test_drawn_samples_are_the_mean_and_learned_noise():
@@ -22,18 +20,3 @@ def test_drawn_samples_are_the_mean_and_learned_noise():
     spread = np.std(np.asarray(drawn - mean), axis=0) / setting.std
     # 2,000 draws: 4 standard errors of a standard deviation.
     np.testing.assert_allclose(spread, np.exp([-1.0, -4.0]), rtol=4 / np.sqrt(4000))
-
-
-@pytest.mark.parametrize("setting", [settings.of("25gaussians"), LARGE], ids=["points", "images"])
-def test_the_encoder_has_a_mean_and_a_scale_for_each_number(setting):
-    config = small.config("vae", latent=3)
-    encoder, decoder = vae.networks(config, setting)
-    x = jnp.zeros((2, *setting.event))
-    code, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), x)
-    assert code.shape == (2, 6)
-    again, _ = jax.eval_shape(decoder.init_with_output, jax.random.key(0), jnp.zeros((2, 3)))
-    assert again.shape == x.shape
-
-
-def test_a_sample_is_one_evaluation():
-    assert vae.evaluations(vae.Config()) == {"mean": 1, "drawn": 1}

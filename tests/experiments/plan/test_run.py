@@ -1,9 +1,7 @@
 import dataclasses
 import importlib.util
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -24,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu (extra [plan]) is not installed"
 )
+on_tpu = partial(pytest.param, marks=needs_libtpu)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +51,11 @@ def test_the_figures_of_a_step_are_those_of_its_closed_form(planned):
     for row in (whole, split):
         # Two products forward and their weights' gradients, and back through the second; 16 rows a chip.
         assert sum(row["flops"].values()) == 2 * 16 * 512 * (2 * (3 + 2) + 2)
-        assert row["donations"] == 15  # three leaves in four copies, the step, and Adam's two counts
-        assert 0 < row["utilisation"] < 1
         assert row["images_per_second"] == pytest.approx(64 / max(row["seconds"].values()))
-        assert row["memory"]["total"] < row["chip_memory"]
-    size = 4 * whole["parameters"]
     (reduced,) = whole["collectives"]
     assert (reduced["kind"], reduced["group"], reduced["overlapped"]) == ("all-reduce", 4, False)
-    assert size <= reduced["bytes"] <= size + 64  # the gradient, and with it the metrics
-    kinds = {found["kind"] for found in split["collectives"]}
-    assert "all-gather" in kinds
-    assert split["memory"]["arguments"] < whole["memory"]["arguments"]
+    assert "all-gather" in {found["kind"] for found in split["collectives"]}
+    assert split["memory"]["arguments"] < whole["memory"]["arguments"] < whole["chip_memory"]
 
 
 @needs_libtpu
@@ -150,34 +143,12 @@ def test_flags_are_split_between_the_plan_and_the_experiment():
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("words", "said"),
     [
-        ({"effort": 2.0}, "--effort 2.0: must be at most 1"),
-        ({"batch_size": (0,)}, "--batch-size 0: must be at least 1"),
-        ({"fsdp": (0,)}, "--fsdp 0: must be -1, or at least 1"),
-        ({"topology": ()}, "--topology: needs a value"),
+        on_tpu("--topology v5e:3x7", "--topology v5e:3x7: no TPU topology 'v5e:3x7': "),
+        on_tpu("--batch-size 10 --topology v5e:2x4", "--batch 10: must be divisible by the 8 devices"),
+        ("--chanels 3", "Unrecognized options: --chanels"),
     ],
 )
-def test_impossible_values_are_refused(changes, text):
-    with pytest.raises(FlagError, match=text):
-        plan.Config(**changes)
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        ("--topology v5e:3x7", "--topology v5e:3x7: no TPU topology 'v5e:3x7': "),
-        ("--batch-size 10 --topology v5e:2x4", "--batch 10: must be divisible by the 8 devices"),
-        ("--chanels 3", "--chanels"),
-    ],
-)
-def test_bad_flags_are_one_line_and_exit_2(line, text):
-    command = [sys.executable, "-m", "experiments.plan", *line.split()]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if "topology" in line and importlib.util.find_spec("libtpu") is None:
-        text = "pip install 'jaxscore[plan]'"
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert text in result.stderr
+def test_bad_flags_are_one_line_and_exit_2(refused, words, said):
+    assert refused("plan.run", words).startswith(said)

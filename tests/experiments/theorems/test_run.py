@@ -1,37 +1,27 @@
-import dataclasses
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
-import matplotlib.image
 import numpy as np
 import pytest
 
 from experiments.theorems import rows
 from experiments.theorems import run as theorems
+from tests.experiments.pictures import aspect, ink
+from tests.experiments.theorems.test_rows import gaussian
 
 BLOCKS, THETAS = 4000, 3
 
 
-@dataclasses.dataclass
-class Run:
-    """A run of linear fields on a Gaussian: its rows, its folder, what it printed."""
-
-    rows: list
-    folder: object
-    output: str
-    config: theorems.Config
-    key: jax.Array
-    """The key of its blocks."""
-    values: dict
-    """Each objective in every block at every theta, [BLOCKS, THETAS]."""
-    slopes: dict
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Many blocks, to be divided into runs of few; linear fields, which compile faster than networks."""
+    """Rows, folder and output of a run of linear fields, which compile faster than networks, on a Gaussian.
+
+    And each objective and its slope in every block at every theta, [BLOCKS, THETAS], with the key of the
+    blocks. There are many blocks, to be divided into runs of few.
+    """
     config = theorems.Config(
         workdir=tmp_path_factory.mktemp("theorems") / "run", blocks=BLOCKS, draws=100, thetas=THETAS
     )
@@ -49,12 +39,8 @@ def run(tmp_path_factory):
         patch.setattr(rows, "along", along)
         patch.setattr(theorems.console, "say", said.append)
         found = theorems.run(config)
-    return Run(found, config.workdir, "\n".join(said), config, **caught)
-
-
-def gaussian():
-    """The density and the models of the run."""
-    return rows.densities()["Gaussian"], rows.families(2)["linear"]
+    told = {"folder": config.workdir, "output": "\n".join(said), "config": config}
+    return SimpleNamespace(rows=found, **told, **caught)
 
 
 def chosen(found: list, **labels) -> list:
@@ -186,9 +172,8 @@ def test_a_run_writes_its_rows_its_flags_and_a_picture(run):
     assert json.loads((run.folder / "theorems.json").read_text()) == run.rows
     written = json.loads((run.folder / "config.json").read_text())
     assert (written["experiment"], written["blocks"], written["sigma"]) == ("theorems", BLOCKS, 0.6)
-    picture = matplotlib.image.imread(run.folder / "theorems.png")[..., :3]
-    assert picture.shape[1] > 3 * picture.shape[0]  # four panels
-    assert np.mean(np.any(picture != 1, axis=-1)) > 0.02  # the frames alone are less than 1 %
+    assert ink(run.folder / "theorems.png") > 0.02
+    assert aspect(run.folder / "theorems.png") > 3  # four panels
 
 
 def test_a_run_prints_the_furthest_rows_and_the_summary(run):

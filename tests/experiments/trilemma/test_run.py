@@ -9,31 +9,50 @@ from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 from tests.experiments.families import small
 
+SMALL = {"data": "25gaussians", "families": "gan", "seeds": 2, "samples": 16, "tflops": 1e-6}
 
-@pytest.fixture
-def tiny(monkeypatch):
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
     """Every family in a small size, and a budget of five steps, whatever the family."""
-    monkeypatch.setattr(trilemma.overrides, "recipe", lambda family, data: small.config(family, data=data))
-    monkeypatch.setattr(trilemma.budget, "cost", lambda build, config: 2e5)
-    return {"data": "25gaussians", "families": "gan,edm", "seeds": 2, "samples": 16, "tflops": 1e-6}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trilemma.overrides, "recipe", lambda family, data: small.config(family, data=data))
+        patch.setattr(trilemma.budget, "cost", lambda build, config: 2e5)
+        yield
 
 
-def test_seeds_make_a_table_and_pictures_once(tiny, tmp_path, monkeypatch, capsys):
-    config = trilemma.Config(workdir=tmp_path, **tiny | {"families": "gan"})
-    result = trilemma.run(config)
-    assert "2/2" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two seeds of the GAN: the configuration, and what was found."""
+    config = trilemma.Config(workdir=tmp_path_factory.mktemp("trilemma"), **SMALL)
+    return config, trilemma.run(config)
+
+
+def test_seeds_make_a_table_and_pictures_once(finished, monkeypatch):
+    config, result = finished
     (row,) = result["rows"]
     assert (row["family"], row["sampler"], row["evaluations"], row["diverged"]) == ("gan", "one pass", 1, 0)
     assert len(row["metrics"]["frechet"]) == len(row["seconds_per_1000"]) == 2
     assert row["intervals"]["frechet"]["mean"] == pytest.approx(np.mean(row["metrics"]["frechet"]))
     assert result["settings"]["reference_n"] == 2000
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["samples.png", "trilemma.png"]
-    assert json.loads((tmp_path / "trilemma.json").read_text()) == json.loads(json.dumps(result))
+    names = ["samples.png", "trilemma.png"]
+    assert sorted(path.name for path in (config.workdir / "report").iterdir()) == names
+    assert json.loads((config.workdir / "trilemma.json").read_text()) == json.loads(json.dumps(result))
     monkeypatch.setattr(trilemma.launch, "run", lambda *a, **k: pytest.fail("trained again"))
     assert json.loads(json.dumps(trilemma.run(config))) == json.loads(json.dumps(result))
 
 
-def test_a_family_that_diverges_is_reported_and_the_others_go_on(tiny, tmp_path, monkeypatch, capsys):
+def test_runs_of_another_budget_are_not_gone_on_with(finished, capsys):
+    config, _ = finished
+    with pytest.raises(Refusal, match=r"gan-0 is of another recipe \(steps: 5 -> 50\); move it away"):
+        trilemma.run(dataclasses.replace(config, tflops=1e-5))
+    # Other samples are drawn from the same training.
+    more = trilemma.run(dataclasses.replace(config, samples=20))
+    assert more["settings"]["n"] == 20
+    assert "2/2" in capsys.readouterr().out
+
+
+def test_a_family_that_diverges_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     real = trilemma.launch.run
 
     def run(experiment, folder, **options):
@@ -42,7 +61,7 @@ def test_a_family_that_diverges_is_reported_and_the_others_go_on(tiny, tmp_path,
         return real(experiment, folder, **options)
 
     monkeypatch.setattr(trilemma.launch, "run", run)
-    result = trilemma.run(trilemma.Config(workdir=tmp_path, **tiny | {"seeds": 1}))
+    result = trilemma.run(trilemma.Config(workdir=tmp_path, **SMALL | {"families": "gan,edm", "seeds": 1}))
     assert [row["diverged"] for row in result["rows"]] == [1, 0, 0]
     assert result["rows"][0]["metrics"] == {}
     assert "diverged" in capsys.readouterr().out
@@ -64,13 +83,3 @@ def test_each_t_is_a_family_of_its_own(tmp_path):
     config = trilemma.Config(families="vanilla_ddgan", denoising_steps=(1, 4))
     names = [member.name for member in trilemma.members(config, tmp_path, 0)]
     assert names == ["vanilla_ddgan1", "vanilla_ddgan"]
-
-
-def test_runs_of_another_budget_are_not_gone_on_with(tiny, tmp_path):
-    config = trilemma.Config(workdir=tmp_path, **tiny | {"families": "gan", "seeds": 1})
-    trilemma.run(config)
-    with pytest.raises(Refusal, match=r"gan-0 is of another recipe \(steps: 5 -> 50\); move it away"):
-        trilemma.run(dataclasses.replace(config, tflops=1e-5))
-    # Other samples are drawn from the same training.
-    more = trilemma.run(dataclasses.replace(config, samples=20))
-    assert more["settings"]["n"] == 20
