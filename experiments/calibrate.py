@@ -68,11 +68,6 @@ class Measured(NamedTuple):
     sigma_data: float
 
 
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())
-
-
 def run(config: Config) -> Recipe:
     """Returns the recipe; prints it and writes recipe.json and calibrate.png into the workdir.
 
@@ -240,4 +235,4 @@ def draw_error(axes, recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.program(run, Config())

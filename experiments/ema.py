@@ -152,10 +152,5 @@ def picture(found: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{found['experiment']} after {found['step']} steps, by the width", fontsize=10)
 
 
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())
-
-
 if __name__ == "__main__":
-    main()
+    launch.program(run, Config())

@@ -139,10 +139,5 @@ def command(made: NcsnConfig) -> str:
     return " ".join([*words, *(["--no-ablate"] if preset.ablate else [])])
 
 
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config)
-
-
 if __name__ == "__main__":
-    main()
+    launch.program(run, Config)

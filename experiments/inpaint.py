@@ -176,10 +176,5 @@ def picture(config: Config, images: np.ndarray, found: np.ndarray, mask: np.ndar
         plots.images(axes, flat, rows=len(rows), title=title)
 
 
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())
-
-
 if __name__ == "__main__":
-    main()
+    launch.program(run, Config())

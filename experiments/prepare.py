@@ -161,10 +161,5 @@ def _renamed_when_done(place: Path) -> Iterator[Path]:
         raise
 
 
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config, folder="out")
-
-
 if __name__ == "__main__":
-    main()
+    launch.program(run, Config, folder="out")

@@ -1,5 +1,6 @@
 """python -m experiments.bench"""
 
-from experiments.bench.run import main
+from experiments.bench.run import Config, measure
+from jaxscore.launch import program
 
-main()
+program(measure, Config(), folder="out")

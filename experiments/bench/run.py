@@ -15,7 +15,6 @@ import jax
 
 from experiments.bench import sampling, scaling, training, workloads
 from experiments.common.timing import Spread
-from jaxscore import launch
 from jaxscore.launch import console, flags, workdir
 from jaxscore.launch.flags import Count
 
@@ -45,11 +44,6 @@ class Config:
         for name in ("workloads", "scaling"):
             for value in getattr(self, name):
                 flags.require(value in known, name, value, f"is not known; use {', '.join(known)}")
-
-
-def main() -> None:
-    """Parses flags and measures."""
-    launch.program(measure, Config(), folder="out")
 
 
 def measure(config: Config) -> Results:

@@ -1,5 +1,6 @@
 """python -m experiments.cost"""
 
-from experiments.cost.run import main
+from experiments.cost.run import Config, run
+from jaxscore.launch import program
 
-main()
+program(run, Config())

@@ -19,7 +19,6 @@ import numpy as np
 from experiments.common import timing
 from experiments.cost import steps
 from experiments.cost.steps import AT_ONCE, DENOISING, FINITE_DIFFERENCE, IMPLICIT, SLICED
-from jaxscore import launch
 from jaxscore.launch import console, flags, plots, workdir
 from jaxscore.launch.flags import Count, Positive
 
@@ -164,11 +163,6 @@ def picture(
             "in chunks the trace has bounded memory;\nabove the dotted line: not run", fontsize=10
         )
         memory.axhline(1e3 * limit_gb, color=plots.GREY, linewidth=0.8, linestyle=":")
-
-
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())
 
 
 def run(config: Config) -> dict[str, Any]:

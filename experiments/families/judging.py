@@ -151,13 +151,5 @@ def report(setting: Setting, params, samples, history, folder: Path) -> list[Pat
     """Draws a grid of samples for each sampler, and returns the path of the picture."""
     with plots.page(folder / "samples.png", columns=len(samples), size=4.0) as axes:
         for place, (name, x) in zip(axes, samples.items(), strict=True):
-            draw(place, x, name)
+            plots.examples(place, x, name)
     return [folder / "samples.png"]
-
-
-def draw(axes, x: np.ndarray, title: str) -> None:
-    """Draws the first 64 images, or all points."""
-    if x.ndim == 2:
-        plots.points(axes, x, title)
-    else:
-        plots.images(axes, x[:64], rows=8, title=title)

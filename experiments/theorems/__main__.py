@@ -1,5 +1,6 @@
 """python -m experiments.theorems"""
 
-from experiments.theorems.run import main
+from experiments.theorems.run import Config, run
+from jaxscore.launch import program
 
-main()
+program(run, Config())

@@ -23,7 +23,6 @@ from msgspec import Meta
 
 from experiments.theorems import rows
 from experiments.theorems.rows import Row
-from jaxscore import launch
 from jaxscore.launch import console, flags, plots, workdir
 
 
@@ -155,11 +154,6 @@ def _chosen(found: Sequence[Row], **labels: str) -> list[Row]:
 
 def _columns(found: Sequence[Row], *names: str) -> np.ndarray:
     return np.asarray([[row[name] for name in names] for row in found], float).T
-
-
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())
 
 
 def run(config: Config) -> list[Row]:

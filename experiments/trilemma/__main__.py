@@ -1,5 +1,6 @@
 """python -m experiments.trilemma"""
 
-from experiments.trilemma.run import main
+from experiments.trilemma.run import Config, run
+from jaxscore.launch import program
 
-main()
+program(run, Config())

@@ -239,10 +239,7 @@ def pictures(rows: Sequence[Row], samples: dict[str, np.ndarray], folder: Path) 
         columns = min(4, len(samples))
         with plots.page(made[-1], columns=columns, rows=-(-len(samples) // columns), size=3.2) as axes:
             for place, (title, x) in zip(axes, samples.items(), strict=False):
-                if x.ndim == 2:
-                    plots.points(place, x, title)
-                else:
-                    plots.images(place, x[:64], rows=8, title=title)
+                plots.examples(place, x, title)
             for place in axes[len(samples) :]:
                 place.set_axis_off()
     return made

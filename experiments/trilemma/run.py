@@ -238,8 +238,3 @@ def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, 
             if sampler in runs[0]["samplers"]:
                 found[f"{name}, {sampler}"] = few(x)
     return found
-
-
-def main() -> None:
-    """Parses flags and runs."""
-    launch.program(run, Config())

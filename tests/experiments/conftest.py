@@ -1,11 +1,10 @@
 """Programs that are given bad input."""
 
-import importlib
+import runpy
 from collections.abc import Set
 
 import pytest
 
-from jaxscore import launch
 from tests.launch.tiny import snapshot
 
 
@@ -14,14 +13,12 @@ def refused(tmp_path, monkeypatch, capsys):
     """refused(module, words): the program's one line of error; in its folder only what is `made` is new."""
 
     def line(module: str, words: str, made: Set[str] = frozenset()) -> str:
-        program = importlib.import_module(f"experiments.{module}")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", [module, *words.split()])
-        main = getattr(program, "main", launch.main)
-        given = (program.build, program.Config()) if main is launch.main else ()
+        name = module.removesuffix(".run").removesuffix(".experiment")
         before = snapshot(tmp_path)
         with pytest.raises(SystemExit) as stop:
-            main(*given)
+            runpy.run_module(f"experiments.{name}", run_name="__main__")
         assert stop.value.code == 2
         after = snapshot(tmp_path)
         assert after.keys() - before.keys() == made
