@@ -16,6 +16,7 @@ from tests.experiments.pictures import ink
 from tests.launch.tiny import snapshot
 
 DIGITS = PRESETS["digits"]
+VARIANTS = ncsn_ablation.variants(DIGITS)
 
 
 # The variants ---------------------------------------------------------------------------------
@@ -27,7 +28,7 @@ def changes(a, b):
 
 
 def test_the_first_variant_is_ncsn():
-    first = ncsn_ablation.variants(DIGITS)["NCSN"]
+    first = VARIANTS["NCSN"]
     assert (first.network, first.ema_decay) == ("ncsn", 0.0)
     # Of 2019: its levels and its step, and as many Langevin steps as the recipe has.
     published = PRESETS["ncsn_v1"]
@@ -37,18 +38,17 @@ def test_the_first_variant_is_ncsn():
 
 
 def test_the_last_variant_is_the_recipe():
-    last = list(ncsn_ablation.variants(DIGITS).values())[-1]
+    last = list(VARIANTS.values())[-1]
     assert dataclasses.replace(last, workdir=DIGITS.workdir, ablate=True) == DIGITS
     assert last.workdir == DIGITS.workdir / "all"
 
 
 def test_each_variant_adds_one_technique():
-    variants = list(ncsn_ablation.variants(DIGITS).values())
-    added = [changes(a, b) for a, b in itertools.pairwise(variants)]
+    added = [changes(a, b) for a, b in itertools.pairwise(VARIANTS.values())]
     levels = {"levels", "langevin_steps"}
     assert added == [{"sigma_max"}, levels, {"network"}, {"epsilon"}, {"ema_decay"}]
-    assert len({variant.workdir for variant in variants}) == 6
-    assert not any(variant.ablate for variant in variants)
+    assert len({variant.workdir for variant in VARIANTS.values()}) == 6
+    assert not any(variant.ablate for variant in VARIANTS.values())
 
 
 def test_no_variant_is_dearer_than_the_recipe():

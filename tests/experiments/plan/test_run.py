@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import matplotlib.image
 import pytest
 
 from experiments.plan import programs as plan_programs
@@ -14,6 +13,7 @@ from experiments.plan import report as plan_report
 from experiments.plan import run as plan
 from jaxscore.launch.config import Mesh
 from jaxscore.launch.flags import FlagError
+from tests.experiments.pictures import ink
 from tests.launch import tiny
 
 RECIPE = plan_recipes.Recipe(tiny.build, {"tiny": tiny.Config()})
@@ -41,8 +41,8 @@ def test_step_and_samplers_are_planned_on_both_meshes(planned):
     assert [(row["data"], row["fsdp"], row["images"]) for row in steps] == [(4, 1, 64), (1, 4, 64)]
     assert {row["program"] for row in rows} == {"training step", "sampler one", "sampler two"}
     assert len(rows) == 6
-    assert {row["chip"] for row in rows} == {"TPU v5e"}
-    assert {row["parameters"] for row in rows} == {3 * 512 + 512 + 2 * 512}
+    size = 3 * 512 + 512 + 2 * 512
+    assert {(row["chip"], row["parameters"]) for row in rows} == {("TPU v5e", size)}
 
 
 @needs_libtpu
@@ -86,11 +86,11 @@ def test_the_table_has_a_column_for_each_program(planned):
     (speed,) = (line for line in lines if line.startswith("images/s, at most"))
     assert f"{rows[0]['images_per_second']:,.0f}" in speed
     exchanges = plan_report.exchanges(rows)
-    assert "all-reduce" in exchanges
-    assert "synchronous" in exchanges
     told = "\n".join(plan_report.notes(plan_programs.target("v5e:2x2", effort=-1).chip, rows, effort=-1))
-    assert "Google Cloud" in told
-    assert "one pass of bfloat16" in told
+    for words in ("all-reduce", "synchronous"):
+        assert words in exchanges
+    for words in ("Google Cloud", "one pass of bfloat16"):
+        assert words in told
 
 
 @needs_libtpu
@@ -99,16 +99,12 @@ def test_a_sweep_is_a_table_and_a_figure(tmp_path, capsys):
     out = tmp_path / "sweep.json"
     config = plan.Config(topology=("v5e:2x2", "v5e:2x4"), batch_size=(16, 20), fsdp=(1,), out=out)
     rows = plan.run(config, RECIPE, tiny.Config())
-    assert [(row["topology"], row["images"]) for row in rows] == [
-        ("v5e:2x2", 16),
-        ("v5e:2x2", 20),
-        ("v5e:2x4", 16),
-    ]
+    possible = [("v5e:2x2", 16), ("v5e:2x2", 20), ("v5e:2x4", 16)]
+    assert [(row["topology"], row["images"]) for row in rows] == possible
     printed = capsys.readouterr().out
     assert "v5e:2x4, batch 20: --batch 20: must be divisible by the 8 devices; left out" in printed
     assert len(plan_report.sweep_table(rows).splitlines()) == 2 + len(rows)
-    drawn = matplotlib.image.imread(out.with_suffix(".png"))
-    assert drawn.shape[1] > 1000
+    assert ink(out.with_suffix(".png")) > 0.02
     assert len(json.loads(out.read_text())["programs"]) == len(rows)
 
 
