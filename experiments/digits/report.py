@@ -13,7 +13,7 @@ from experiments.common import report as common
 from experiments.common.features import classifier
 from jaxscore import keys, samplers
 from jaxscore.keys import Stream
-from jaxscore.launch import plots
+from jaxscore.launch import balanced, plots
 from jaxscore.score import denoise
 from jaxscore.types import Array, Params, ScoreFn, right
 
@@ -55,7 +55,7 @@ def agreement(config, digits, x: np.ndarray, judge: common.Judge) -> dict[str, f
 
 def wanted(config, digits, n: int) -> np.ndarray:
     """Returns the classes of n samples that were asked for."""
-    return np.arange(n) % digits.classes if config.label is None else np.full(n, config.label)
+    return np.asarray(balanced(digits.classes, config.label)(np.arange(n)))
 
 
 def report(

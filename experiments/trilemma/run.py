@@ -104,6 +104,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises FlagError, Refusal, data.DataError, CheckpointError, and Interrupted after a signal.
     """
     folder = config.workdir or Path("runs") / "trilemma" / config.data.replace("/", "-").replace(":", "-")
+    settings.of(config.data, config.data_dir, None)  # absent data are refused before anything is written
     with workdir.owned(folder, {"experiment": "trilemma", "data": config.data}):
         jobs = [member for seed in range(config.seeds) for member in members(config, folder, seed)]
         outcomes: dict[str, list] = {}
@@ -230,7 +231,9 @@ def row_of(name: str, sampler: str, first: dict[str, Any], trained: list[dict], 
 def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
     """Examples of the data, and the first samples of each sampler from each family's first training."""
     few = lambda x: x[: 2000 if x.ndim == 2 else SHOWN]
-    found = {"data": few(data.pixels.unit(np.asarray(settings.of(config.data, config.data_dir).held_out)))}
+    found = {
+        "data": few(data.pixels.unit(np.asarray(settings.of(config.data, config.data_dir, None).held_out)))
+    }
     for name, runs in outcomes.items():
         if "diverged" in runs[0]:
             continue

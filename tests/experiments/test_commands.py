@@ -149,12 +149,8 @@ def test_the_folder_of_another_run_is_refused(module, words, tmp_path, refused):
         ("calibrate", "--data mnist --data-dir nowhere", "no data set 'mnist' in nowhere"),
         ("digits", "--data npz:/nowhere.npz", "no data at /nowhere.npz"),
         ("families.gan", "--data nonsense", "--data nonsense: "),
+        ("trilemma", "--data nonsense --workdir x", "--data nonsense: "),
     ],
 )
 def test_data_that_are_not_there_are_named(module, words, said, refused):
     assert refused(module, words).startswith(said)
-
-
-def test_the_trilemma_names_data_that_are_not_there(refused):
-    said = refused("trilemma.run", "--data nonsense --workdir x", made={"x", "x/config.json"})
-    assert said.startswith("--data nonsense: ")
