@@ -92,13 +92,6 @@ def test_the_density_is_that_of_log_density_whatever_the_score(right, wrong):
     )
 
 
-def test_it_gets_there_from_elsewhere():
-    # At a sigma where the two modes are one, so that 40 steps are enough.
-    x = 3 * noise.normal(jax.random.key(0), (N, 2))
-    x, _ = stay(x, 1.5, 1.0, 0.0)
-    oracle.assert_moments(x, 1.5)
-
-
 def test_it_follows_the_levels_of_a_mixture():
     # Exact at each level; what is left is that 10 steps do not quite forget the level before.
     sampler = samplers.repeat(samplers.metropolis(oracle.LOG_DENSITY, lambda sigma: 0.5 * sigma**2), 10)
