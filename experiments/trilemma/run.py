@@ -231,9 +231,8 @@ def row_of(name: str, sampler: str, first: dict[str, Any], trained: list[dict], 
 def shown(config: Config, folder: Path, outcomes: dict[str, list]) -> dict[str, np.ndarray]:
     """Examples of the data, and the first samples of each sampler from each family's first training."""
     few = lambda x: x[: 2000 if x.ndim == 2 else SHOWN]
-    found = {
-        "data": few(data.pixels.unit(np.asarray(settings.of(config.data, config.data_dir, None).held_out)))
-    }
+    held_out = settings.of(config.data, config.data_dir, None).held_out
+    found = {"data": few(data.pixels.unit(np.asarray(held_out)))}
     for name, runs in outcomes.items():
         if "diverged" in runs[0]:
             continue
