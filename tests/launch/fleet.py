@@ -20,9 +20,9 @@ HEARTBEAT = 10
 
 
 def start(
-    *flags: str, processes: int = 1, devices: int = 1, env: dict | None = None
+    *flags: str, module: str = __name__, processes: int = 1, devices: int = 1, env: dict | None = None
 ) -> list[subprocess.Popen]:
-    """The processes, running; with their output in pipes."""
+    """The processes of the module, by default this one, running; with their output in pipes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -41,17 +41,9 @@ def start(
             "JAX_NUM_PROCESSES": str(processes),
             "JAX_PROCESS_ID": str(number),
         }
-        begun.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.launch.fleet", "--heartbeat", str(HEARTBEAT), *flags],
-                cwd=ROOT,
-                env=shared | (several if processes > 1 else {}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
+        options = {"cwd": ROOT, "env": shared | (several if processes > 1 else {}), "start_new_session": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun.append(subprocess.Popen([sys.executable, "-m", module, *flags], **options, **pipes))
     return begun
 
 
@@ -106,7 +98,7 @@ def main() -> None:
     from jaxscore import launch
     from tests.launch import tiny
 
-    launch.main(build, tiny.Config())
+    launch.main(build, tiny.Config(heartbeat=HEARTBEAT))
 
 
 if __name__ == "__main__":
