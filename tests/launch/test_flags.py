@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -32,20 +33,14 @@ class Config(config.Config):
     levels: Levels = dataclasses.field(default_factory=Levels)
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, defaults=None) -> str:
     """The text of the error; one line, whatever the arguments."""
     with pytest.raises(FlagError) as caught:
-        flags.parse(Config(), list(arguments))
+        flags.parse(defaults or Config(), list(arguments))
     text = str(caught.value)
-    assert "\n" not in text
-    assert "\x1b" not in text
-    assert not set("╭╮╰╯│─") & set(text)
+    assert not set("╭╮╰╯│─\n\x1b") & set(text)
     assert text == text.strip()
     return text
-
-
-def test_no_flags_are_the_defaults():
-    assert flags.parse(Config(), []) == Config()
 
 
 def test_flags_replace_the_defaults_and_nothing_else():
@@ -60,11 +55,12 @@ def test_flags_replace_the_defaults_and_nothing_else():
     assert flags.parse(Config(), arguments.split()) == expected
 
 
-def test_flags_keep_nested_defaults_of_their_own():
-    """The nested defaults differ from the defaults of their class."""
+def test_flags_keep_other_defaults():
+    """These differ from the defaults of their class."""
     defaults = Config(optimizer=config.Optimizer(learning_rate=0.5, warm_up=3))
-    parsed = flags.parse(defaults, ["--optimizer.warm-up", "4"])
-    assert parsed.optimizer == config.Optimizer(learning_rate=0.5, warm_up=4)
+    assert flags.parse(defaults, []) == defaults
+    expected = config.Optimizer(learning_rate=0.5, warm_up=4)
+    assert flags.parse(defaults, ["--optimizer.warm-up", "4"]) == Config(optimizer=expected)
 
 
 @pytest.mark.parametrize(
@@ -96,27 +92,20 @@ def test_a_mistake_is_named_with_its_flag(words, said):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"),
+    "words",
     [
-        ("--steps", "0"),
-        ("--batch", "-8"),
-        ("--samples", "0"),
-        ("--seed", "-1"),
-        ("--seed", str(2**32)),
-        ("--ema-decay", "1.0"),
-        ("--optimizer.learning-rate", "-0.001"),
-        ("--optimizer.learning-rate", "nan"),
-        ("--optimizer.decay", "1.5"),
-        ("--optimizer.b2", "1.0"),
-        ("--levels.sigma-min", "-1.0"),
-        ("--levels.sigma-min", "0.0"),
-        ("--levels.sigma-min", "nan"),
-        ("--levels.sigma-max", "nan"),
-        ("--levels.sigma-max", "0.01"),
+        "--steps 0",
+        "--optimizer.learning-rate nan",
+        "--levels.sigma-min -1.0",
+        "--levels.sigma-min 0.0",
+        "--levels.sigma-min nan",
+        "--levels.sigma-max nan",
+        "--levels.sigma-max 0.01",
     ],
 )
-def test_a_value_out_of_range_is_named_with_flag_and_remedy(flag, value):
-    assert refused(flag, value).startswith(f"{flag} {value}: must ")
+def test_a_value_out_of_range_is_named_with_flag_and_remedy(words):
+    """Which values are out of range: see test_config.py."""
+    assert refused(*words.split()).startswith(f"{words}: must ")
 
 
 def test_sigmas_out_of_order_name_both():
@@ -138,10 +127,9 @@ def test_where_the_output_is_not_utf_8_the_line_is_the_same(words, monkeypatch):
 
 def test_require_names_the_flag_as_it_is_typed():
     flags.require(True, "log_every", 0, "unused")
-    with pytest.raises(FlagError, match=r"^--log-every 0: must be at least 1$"):
-        flags.require(False, "log_every", 0, "must be at least 1")
-    with pytest.raises(FlagError, match=r"^--log-every: needs a value$"):
-        flags.require(False, "log_every", "", "needs a value")
+    for value, text in ((0, "--log-every 0: needs more"), ("", "--log-every: needs more")):
+        with pytest.raises(FlagError, match=f"^{text}$"):
+            flags.require(False, "log_every", value, "needs more")
 
 
 # Flags that must be given ---------------------------------------------------------------------
@@ -171,18 +159,17 @@ def test_a_class_has_flags_that_must_be_given():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], r"^missing: --source PATH .*--count INT "),
-        (["--source", "x"], r"^missing: --count INT "),
-        (["--source", "x", "--cuont", "3"], r"^missing: --count INT .*--cuont"),
-        (["--source", "x", "--count", "many"], r"--count.*many"),
-        (["--source", "x", "--count", "0"], r"^--count 0: must be positive$"),
+        ("", r"^missing: --source PATH .*--count INT "),
+        ("--source x", r"^missing: --count INT "),
+        ("--source x --cuont 3", r"^missing: --count INT .*--cuont"),
+        ("--source x --count many", r"--count.*many"),
+        ("--source x --count 0", r"^--count 0: must be positive$"),
     ],
 )
 def test_what_is_missing_or_wrong_of_a_class_is_one_line(words, said):
-    with pytest.raises(FlagError, match=said) as caught:
-        flags.parse(Required, words)
-    assert not set("╭╮╰╯│─\n") & set(str(caught.value))
-    assert str(Path.cwd()) not in str(caught.value)
+    text = refused(*words.split(), defaults=Required)
+    assert re.search(said, text)
+    assert str(Path.cwd()) not in text
 
 
 # The flag that is looked at first -------------------------------------------------------------
@@ -210,17 +197,16 @@ def test_choose_looks_at_one_flag(words, chosen):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--preset huge", "--preset huge: is not known; use small, large"),
-        ("--preset=huge --seed 1", "--preset huge: is not known; use small, large"),
-        ("--preset", "--preset: needs a value; use small, large"),
-        ("--preset=", "--preset: needs a value; use small, large"),
-        ("--preset --seed 1", "--preset: needs a value; use small, large"),
+        ("--preset huge", "--preset huge: is not known"),
+        ("--preset=huge --seed 1", "--preset huge: is not known"),
+        ("--preset", "--preset: needs a value"),
+        ("--preset=", "--preset: needs a value"),
+        ("--preset --seed 1", "--preset: needs a value"),
     ],
 )
 def test_choose_names_the_choices(words, said):
-    with pytest.raises(FlagError) as caught:
+    with pytest.raises(FlagError, match=f"^{said}; use small, large$"):
         flags.choose("preset", {"small": 1, "large": 2}, "small", words.split())
-    assert str(caught.value) == said
 
 
 def test_choose_reads_the_command_line(monkeypatch):
