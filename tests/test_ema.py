@@ -38,12 +38,6 @@ def test_a_decay_of_zero_is_the_parameters_themselves():
     assert float(ema.update(jnp.ones(()), jnp.full((), 3.0), ema.constant(0.0)(jnp.asarray(5)))) == 3.0
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
-def test_decays_outside_zero_to_one_are_refused(decay):
-    with pytest.raises(ValueError, match="decay"):
-        ema.constant(decay)
-
-
 @pytest.mark.parametrize("ramp", [0.05, None])
 @pytest.mark.parametrize(("images", "batch"), [(5e5, 512), (3e3, 64), (10.0, 64)])
 def test_half_lives_are_edm_s(images, batch, ramp):
@@ -57,20 +51,25 @@ def test_half_lives_are_edm_s(images, batch, ramp):
         seen += batch
 
 
-def test_half_of_the_past_is_forgotten_after_the_half_life():
-    decay = ema.halflife(6400.0, batch=64, ramp=None)
-    weights = np.cumprod([float(decay(jnp.asarray(n))) for n in range(100)])
-    assert weights[-1] == pytest.approx(0.5, abs=1e-5)
-
-
 def test_images_may_be_more_than_an_int32_counts():
     assert float(ema.halflife(5e9, batch=2048)(jnp.asarray(2**31 - 1))) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"images": 0.0}, {"batch": 0}, {"ramp": 0.0}, {"images": float("nan")}])
-def test_half_lives_that_are_not_positive_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be positive"):
-        ema.halflife(**{"images": 100.0, "batch": 2, "ramp": 0.05} | wrong)
+WRONG = [
+    (lambda: ema.constant(-0.1), "decay"),
+    (lambda: ema.constant(1.0), "decay"),
+    (lambda: ema.halflife(0.0, batch=2), "must be positive"),
+    (lambda: ema.halflife(float("nan"), batch=2), "must be positive"),
+    (lambda: ema.halflife(100.0, batch=0), "must be positive"),
+    (lambda: ema.halflife(100.0, batch=2, ramp=0.0), "must be positive"),
+    (lambda: ema.power(-0.1), "gamma"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), WRONG)
+def test_decays_that_cannot_be_are_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 # Precision ------------------------------------------------------------------------------------
@@ -126,19 +125,9 @@ def test_widths_that_no_profile_has_are_refused(sigma_rel):
         ema.gamma(sigma_rel)
 
 
-def test_a_negative_exponent_is_refused():
-    with pytest.raises(ValueError, match="gamma"):
-        ema.power(-0.1)
-
-
-def weights_of_all(gamma, t):
-    """The weight of every one of t parameters in their average, in float64."""
-    s = np.arange(t + 1) / t
-    return np.diff(s ** (gamma + 1))
-
-
 def averaged(trajectory, gamma, t):
-    return weights_of_all(gamma, t) @ trajectory[:t]
+    """The weight of every one of t parameters in their average is a difference of powers, in float64."""
+    return np.diff((np.arange(t + 1) / t) ** (gamma + 1)) @ trajectory[:t]
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.84, 16.97])
