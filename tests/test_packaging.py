@@ -76,8 +76,9 @@ def test_the_core_is_small_and_the_extras_are_named(wheel):
 # Environments that lack a package -----------------------------------------------------------------
 
 
-PREPARED = ROOT / "tests" / "data" / "prepared"
-DIGITS = data.Dataset(np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32))
+LAUNCH, TFDS, PREPARED = "jaxscore.launch", "tfds:digits8x8", ROOT / "tests" / "data" / "prepared"
+IMAGES, LABELS = np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32)
+SPLITS = {"train": data.Dataset(IMAGES, LABELS)}
 
 
 def import_checkpoint(path):
@@ -85,35 +86,19 @@ def import_checkpoint(path):
     import_weights.Config(checkpoint=path / "file.pth", workdir=path)
 
 
-CALLS = {
-    "launch": lambda _: importlib.import_module("jaxscore.launch"),
-    "digits": lambda _: data.load("digits"),
-    "folder": lambda path: data.load(f"folder:{path}"),
-    "tfds": lambda _: data.load("tfds:digits8x8", PREPARED),
-    "prepare": lambda path: prepare.write(path, "zeros", {"train": DIGITS}),
-    "classifier": lambda _: features.classifier(DIGITS.examples, DIGITS.labels),
-    "flow": lambda _: flow.flow(flow.Config(), 2),
-    "tensorboard": lambda path: Config(workdir=path, tensorboard=True),
-    "weights": import_checkpoint,
-    "plan": lambda _: plan.topology("v5e:1x1"),
-}
-ABSENT = [
-    ("tyro", "launch", ImportError, "launch"),
-    ("msgspec", "launch", ImportError, "launch"),
-    ("rich", "launch", ImportError, "launch"),
-    ("matplotlib", "launch", ImportError, "launch"),
-    ("sklearn", "data", DataError, "digits"),
-    ("PIL", "data", DataError, "folder"),
-    ("PIL", "data", DataError, "tfds"),
-    ("tensorflow_datasets", "data", DataError, "tfds"),
-    ("google_crc32c", "data", DataError, "tfds"),
-    ("tensorflow_datasets", "data", DataError, "prepare"),
-    ("sklearn", "experiments", ImportError, "classifier"),
-    ("flowjax", "experiments", FlagError, "flow"),
-    ("tensorboardX", "tensorboard", FlagError, "tensorboard"),
-    ("torch", "torch", FlagError, "weights"),
-    ("libtpu", "plan", ImportError, "plan"),
+NEEDED = [
+    ("tyro msgspec rich matplotlib", "launch", ImportError, lambda _: importlib.import_module(LAUNCH)),
+    ("sklearn", "data", DataError, lambda _: data.load("digits")),
+    ("PIL", "data", DataError, lambda path: data.load(f"folder:{path}")),
+    ("PIL tensorflow_datasets google_crc32c", "data", DataError, lambda _: data.load(TFDS, PREPARED)),
+    ("tensorflow_datasets", "data", DataError, lambda path: prepare.write(path, "zeros", SPLITS)),
+    ("sklearn", "experiments", ImportError, lambda _: features.classifier(IMAGES, LABELS)),
+    ("flowjax", "experiments", FlagError, lambda _: flow.flow(flow.Config(), 2)),
+    ("tensorboardX", "tensorboard", FlagError, lambda path: Config(workdir=path, tensorboard=True)),
+    ("torch", "torch", FlagError, import_checkpoint),
+    ("libtpu", "plan", ImportError, lambda _: plan.topology("v5e:1x1")),
 ]
+ABSENT = [(package, *needed) for packages, *needed in NEEDED for package in packages.split()]
 
 
 @pytest.mark.parametrize(("package", "extra", "error", "call"), ABSENT)
@@ -121,9 +106,9 @@ def test_what_needs_an_extra_says_which_in_one_line(monkeypatch, tmp_path, packa
     for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
         monkeypatch.setitem(sys.modules, name, None)  # else a submodule that is loaded would be found
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "jaxscore.launch")
+    monkeypatch.delitem(sys.modules, LAUNCH)
     with pytest.raises(error, match=rf"^[^\n]*[:;] pip install 'jaxscore\[{extra}\]'$"):
-        CALLS[call](tmp_path)
+        call(tmp_path)
 
 
 def test_no_other_package_is_imported_by_the_library():

@@ -1,6 +1,5 @@
 """Sampling: the samples of a seed, in parts of any size, and when they are drawn again."""
 
-import json
 import signal
 
 import chex
@@ -47,15 +46,6 @@ def test_damaged_samples_are_drawn_again(finished, copy):
     path.write_bytes(path.read_bytes()[:300])
     launch.run(tiny.build(Config()), copy)
     assert_identical(workdir.read_samples(path)[0], whole)
-
-
-def test_samples_of_other_settings_are_drawn_again(copy, capsys):
-    hooks = tiny.hooks()
-    metrics = launch.run(tiny.build(Config(samples=24), hooks), copy)
-    assert metrics["n"] == 24
-    assert hooks.calls == {"init": hooks.calls["init"], "sampler": 2, "evaluate": 1, "report": 1}
-    assert "the configuration has changed: samples: 20 -> 24\n" in capsys.readouterr().out
-    assert json.loads((copy / "config.json").read_text())["samples"] == 24
 
 
 def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypatch):
