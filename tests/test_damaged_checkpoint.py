@@ -114,20 +114,3 @@ def test_damage_to_all_is_one_line_and_nothing_is_moved(saved, expected, damage)
             checkpoint.restore_latest(checkpoints, expected[0], tell=pytest.fail)
         assert contents(folder) == before
         assert not folder.with_name("checkpoints-damaged").exists()
-
-
-@given(junk=st.dictionaries(st.sampled_from(["state", "x/y", "7", "2.5", ".hidden", "9.json"]), st.binary()))
-@settings(SETTINGS, max_examples=6)
-def test_files_that_are_no_checkpoint_do_not_matter(saved, expected, junk):
-    """A file that is named like a checkpoint counts as a damaged one."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, told = shutil.copytree(saved, Path(temporary) / "checkpoints"), []
-        for name, content in junk.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-        with checkpoint.manager(folder, keep=3) as checkpoints:
-            assert checkpoint.newest_good(checkpoints, tell=told.append) == 3
-            checkpoint.save(checkpoints, make_state(8), wait=True)
-        assert len(told) == ("7" in junk)
-        with checkpoint.manager(folder, keep=3, read_only=True) as checkpoints:
-            assert int(checkpoint.restore_latest(checkpoints, expected[0]).step) == 8

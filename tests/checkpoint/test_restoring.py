@@ -34,7 +34,7 @@ def test_an_absent_folder_restores_nothing(folder, read_only):
     assert folder.is_dir() is not read_only
 
 
-def test_any_step_is_restored_with_what_is_said_about_it(three):
+def test_any_step_is_restored_bit_by_bit_with_what_is_said(three):
     with checkpoint.manager(three, read_only=True) as checkpoints:
         for step in (1, 3):
             restored = checkpoint.restore(checkpoints, step, abstract(make_state()))
@@ -185,6 +185,19 @@ def test_if_none_is_good_training_does_not_start_anew(copy):
             checkpoint.newest_good(checkpoints, tell=pytest.fail)
         assert re.fullmatch(r"no checkpoint in .* is good: 3: .*2 more.*", str(caught.value))
         assert contents(copy) == before
+
+
+def test_files_that_are_no_checkpoint_do_not_matter(copy):
+    """A file that is named like a checkpoint counts as a damaged one."""
+    told = []
+    for name in ("state", "x/y", "7", "2.5", ".hidden", "9.json"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_bytes(b"junk")
+    with checkpoint.manager(copy, keep=3) as checkpoints:
+        assert checkpoint.newest_good(checkpoints, tell=told.append) == 3
+        checkpoint.save(checkpoints, make_state(8), wait=True)
+        assert int(checkpoint.restore_latest(checkpoints, abstract(make_state())).step) == 8
+    assert [line.split(":")[0] for line in told] == [f"checkpoint {copy / '7'} is damaged"]
 
 
 def test_an_unreadable_state_of_right_checksums_is_named(copy, capfd):

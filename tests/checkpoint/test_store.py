@@ -17,16 +17,6 @@ from tests.checkpoint.states import abstract, assert_identical, make_state
 from tests.grids import rest
 
 
-def test_what_is_restored_is_what_was_saved_bit_by_bit(folder):
-    state = make_state(step=3, scale=1.1)
-    with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, state)
-    with checkpoint.manager(folder) as checkpoints:
-        restored = checkpoint.restore_latest(checkpoints, abstract(state))
-    assert_identical(restored, state)
-    assert restored.params["half"].dtype == jnp.bfloat16
-
-
 def test_a_step_is_not_written_twice_and_an_older_one_refused(folder):
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(5), wait=True)
@@ -54,16 +44,6 @@ def test_the_state_may_be_donated_as_soon_as_save_returns(folder):
 
 
 # Retention ------------------------------------------------------------------------------------
-
-
-def test_the_newest_are_kept_and_their_sidecars(folder):
-    with checkpoint.manager(folder, keep=2) as checkpoints:
-        for step in (1, 2, 3, 4):
-            checkpoint.save(checkpoints, make_state(step, scale=step))
-        checkpoint.wait_until_saved(checkpoints)
-        restored = checkpoint.restore_latest(checkpoints, abstract(make_state()))
-    assert_identical(restored, make_state(4, scale=4))
-    assert names_in(folder) == with_sidecars(3, 4)
 
 
 def test_the_best_and_every_so_many_are_kept_too(folder):
@@ -99,18 +79,12 @@ def test_a_metric_that_is_not_finite_is_refused(folder, metric):
 # What is stored -------------------------------------------------------------------------------
 
 
-def test_every_file_is_in_the_sidecar(folder):
+def test_every_file_is_in_the_sidecar_and_none_is_code(folder):
     with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, make_state(1), metric=0.5, about={"a": 1})
-    sums = {name: integrity._sum(folder / "1" / name) for name in contents(folder / "1")}
+        checkpoint.save(checkpoints, make_state(1), metric=0.5, about={"experiment": "digits"})
+    files = contents(folder / "1")
+    sums = {name: integrity._sum(folder / "1" / name) for name in files}
     assert integrity._read(folder, 1) == {"metric": 0.5, "files": sums}
-
-
-def test_no_code_is_stored(folder):
-    with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, make_state(1), about={"experiment": "digits"}, wait=True)
-    files = contents(folder)
-    assert files
     for name, content in files.items():
         assert not name.endswith((".pkl", ".pickle", ".pt"))
         # A pickle starts with its protocol, \x80 and a number, and ends with a dot.

@@ -5,7 +5,6 @@
 A planted fault is an environment variable: see `build`.
 """
 
-import itertools
 import os
 import signal
 import socket
@@ -89,8 +88,8 @@ def build(config):
     from tests.launch import tiny
 
     slow = float(os.environ.get("JAXSCORE_TEST_SLOW", 0))
-    pause = dict(zip(range(config.steps), itertools.repeat(lambda: time.sleep(slow)), strict=False))
-    return tiny.build(config, tiny.hooks(before=pause if slow else {}))
+    pause = dict.fromkeys(range(config.steps), lambda: time.sleep(slow))
+    return tiny.build(config, tiny.hooks(before=pause))
 
 
 def main() -> None:

@@ -124,8 +124,3 @@ def test_what_memory_cannot_hold_is_refused_with_the_remedy(tmp_path, monkeypatc
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(DataError, match=r"a\.npz would be read into memory.*uncompressed"):
         numpy_files.load(tmp_path / "a.npz")
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.npz cannot be read: .*No such file"):
-        numpy_files.load(tmp_path / "absent.npz")
