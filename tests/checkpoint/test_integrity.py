@@ -53,23 +53,24 @@ def test_good_files_have_no_flaw(directory):
     assert (directory / "7.sums.json").read_bytes() == before
 
 
+def resize(size):
+    return lambda path: os.truncate(path, size)
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 FLAWS = {
     "a flipped bit": (flip, "state/d/weights", "is not what was written (its checksum differs)"),
-    "cut off": (
-        lambda path: os.truncate(path, 17),
-        "state/d/weights",
-        "has 17 bytes, and was written with 5120",
-    ),
-    "longer": (lambda path: os.truncate(path, 1), "state/nothing", "has 1 bytes, and was written with 0"),
+    "cut off": (resize(17), "state/d/weights", "has 17 bytes, and was written with 5120"),
+    "longer": (resize(1), "state/nothing", "has 1 bytes, and was written with 0"),
     "missing": (Path.unlink, "state/d/weights", "is missing"),
     "left over": (Path.touch, "state/more", "is left over"),
     "a commit file": (flip, "commit_success.txt", "is not what was written (its checksum differs)"),
     "no commit file": (Path.unlink, "commit_success.txt", "is missing"),
-    "a pipe": (
-        lambda path: (path.unlink(), os.mkfifo(path)),
-        "state/nothing",
-        "cannot be read (it is no regular file)",
-    ),
+    "a pipe": (pipe, "state/nothing", "cannot be read (it is no regular file)"),
 }
 
 

@@ -32,10 +32,9 @@ def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path, monkeypatch):
 
 def test_a_prepared_directory_is_the_next_place(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "FASHION_MNIST", tmp_path / "absent")
-    for name in ("mnist", "fashion_mnist", "cifar10"):
-        (tmp_path / name).symlink_to(PREPARED / "digits8x8")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     for name in ("mnist", "fashion_mnist", "cifar10"):
+        (tmp_path / name).symlink_to(PREPARED / "digits8x8")
         assert data.load(name).examples.shape == (240, 8, 8, 1)
         assert data.load(name, tmp_path, split="test").examples.shape == (60, 8, 8, 1)
     # Its own files come first.

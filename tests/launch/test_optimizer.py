@@ -31,13 +31,8 @@ RTOL = 1e-5
 RATE, DECAY, CLIP = 0.1, 0.5, 3.0
 DECAYS = {"w": DECAY, "b": 0.0}
 PARAMS = {"w": np.linspace(-1, 1, 6).reshape(2, 3), "b": np.array([0.5, -2.0, 1.0])}
-GRADIENTS = [
-    {
-        "w": np.random.default_rng(n).standard_normal((2, 3)),
-        "b": np.random.default_rng(9 - n).standard_normal(3),
-    }
-    for n in range(3)
-]
+GENERATOR = np.random.default_rng(0)
+GRADIENTS = [{name: GENERATOR.standard_normal(p.shape) for name, p in PARAMS.items()} for _ in range(3)]
 
 
 def test_there_is_a_recipe_for_every_kind():

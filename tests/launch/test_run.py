@@ -71,8 +71,7 @@ def test_a_second_run_does_nothing_and_returns_the_same(finished, copy, capsys, 
 
 
 def test_more_steps_go_on_from_those_done(finished, copy, capsys):
-    asked_for = []
-    hooks = tiny.hooks(before={n: lambda n=n: asked_for.append(n) for n in range(30)})
+    hooks, asked_for = tiny.asked_for()
     config = Config(steps=18, optimizer=Optimizer(warm_up=2, b2=0.98))
     experiment = tiny.build(config, hooks)
     launch.run(experiment, copy)

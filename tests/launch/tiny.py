@@ -58,6 +58,12 @@ def hooks(*, before=None, plant=None) -> Hooks:
     return Hooks(Counter(), before or {}, plant or {})
 
 
+def asked_for() -> tuple[Hooks, list[int]]:
+    """Hooks that list the steps whose batches are asked for."""
+    steps = []
+    return hooks(before={step: partial(steps.append, step) for step in range(30)}), steps
+
+
 def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> Experiment:
     hooks = hooks or Hooks(Counter(), {}, {})
     score = preconditioned(network, sigma_data=1.0)
