@@ -146,7 +146,7 @@ def test_a_step_that_is_not_finite_may_be_skipped(kind):
 # The loop -----------------------------------------------------------------------------------------
 
 
-def test_fit_stops_at_steps_and_draws_no_batch_too_many():
+def test_the_loop_stops_at_steps_and_draws_no_batch_too_many():
     tx, key = optax.sgd(0.1), jax.random.key(1)
     step, stream = jax.jit(trainer.make_step(descent(loss, tx))), batches()
     states = [state for state, _ in trainer.loop(key, start(tx), step, stream, steps=5)]
@@ -186,21 +186,17 @@ class Pending:
 @pytest.mark.parametrize("in_flight", [1, 3, 8])
 def test_the_host_runs_ahead_by_a_bounded_number_of_steps(in_flight):
     Pending.running = 0
-    state = start(optax.sgd(0.1))
     step = lambda key, state, batch: (state._replace(step=state.step + 1), {"loss": Pending()})
-    unfinished = [
-        Pending.running
-        for _ in trainer.loop(
-            jax.random.key(0), state, step, itertools.repeat({}), steps=20, in_flight=in_flight
-        )
-    ]
+    state, options = start(optax.sgd(0.1)), {"steps": 20, "in_flight": in_flight}
+    fit = trainer.loop(jax.random.key(0), state, step, itertools.repeat({}), **options)
+    unfinished = [Pending.running for _ in fit]
     # It runs ahead as far as it may, and no further.
     assert max(unfinished) == in_flight
     assert unfinished[: in_flight + 1] == [*range(1, in_flight + 1), in_flight]
 
 
 def test_no_step_in_flight_is_refused():
-    step = trainer.make_step(descent(loss, optax.sgd(0.1)))
+    step = lambda key, state, batch: (state, {})
     fit = trainer.loop(jax.random.key(0), start(optax.sgd(0.1)), step, [], steps=1, in_flight=0)
     with pytest.raises(ValueError, match="in_flight"):
         next(fit)

@@ -42,13 +42,6 @@ def test_any_step_is_restored_bit_by_bit_with_what_is_said(three):
             assert checkpoint.about(checkpoints, step) == {"step": step}
 
 
-def test_nothing_need_be_said(folder):
-    with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, make_state(1), wait=True)
-        assert checkpoint.about(checkpoints, 1) is None
-        assert checkpoint.about(checkpoints, 2) is None
-
-
 # Shardings ------------------------------------------------------------------------------------
 
 
@@ -72,7 +65,6 @@ def test_it_is_restored_onto_any_mesh_bit_by_bit(folder, saved_on):
             restored = checkpoint.restore_latest(checkpoints, placed(state, wanted))
             assert_identical(restored, state)
             assert jax.tree.map(lambda leaf: leaf.sharding, restored) == shardings(state, wanted)
-            assert len(restored.params["kernel"].sharding.device_set) == wanted[0] * wanted[1]
             shard = restored.params["kernel"].addressable_shards[0].data
             assert shard.size * wanted[1] == 16 * 24
 
@@ -111,19 +103,17 @@ SMALL = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "half": jnp
 )
 def test_a_state_of_another_network_is_refused_by_name(copy, params, message):
     """The checkpoint is left where it is."""
-    before = contents(copy)
-    with checkpoint.manager(copy, keep=3) as checkpoints, pytest.raises(CheckpointError) as caught:
-        checkpoint.restore_latest(checkpoints, abstract(make_state(params=params)))
-    assert re.search(message, str(caught.value))
-    assert "\n" not in str(caught.value)
+    before, wanted = contents(copy), abstract(make_state(params=params))
+    refused = pytest.raises(CheckpointError, match=rf"\A.*{message}.*\Z")
+    with checkpoint.manager(copy, keep=3) as checkpoints, refused:
+        checkpoint.restore_latest(checkpoints, wanted)
     assert contents(copy) == before
 
 
-@pytest.mark.parametrize(("saved", "wanted"), [(0, 2), (2, 0), (2, 1)])
-def test_averages_that_are_missing_or_left_over_are_named(folder, saved, wanted):
+@pytest.mark.parametrize(("saved", "wanted", "said"), [(0, 2, "is missing"), (2, 1, "is left over")])
+def test_averages_that_are_missing_or_left_over_are_named(folder, saved, wanted, said):
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(1, profiles=saved), wait=True)
-        said = "is missing" if wanted > saved else "is left over"
         with pytest.raises(CheckpointError, match=f"profiles/[01]/.* {said}"):
             checkpoint.restore_latest(checkpoints, abstract(make_state(profiles=wanted)))
 
@@ -156,10 +146,8 @@ def test_the_newest_good_one_is_restored(copy):
 
 def test_damage_is_a_warning_when_nobody_listens(copy):
     flip(array_file(copy / "3"))
-    with (
-        checkpoint.manager(copy, keep=3) as checkpoints,
-        pytest.warns(UserWarning, match="checkpoints/3 is damaged: .*; moved to .*checkpoints-damaged/3"),
-    ):
+    told = pytest.warns(UserWarning, match="checkpoints/3 is damaged: .*; moved to .*checkpoints-damaged/3")
+    with checkpoint.manager(copy, keep=3) as checkpoints, told:
         assert checkpoint.newest_good(checkpoints) == 2
 
 

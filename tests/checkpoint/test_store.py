@@ -24,6 +24,7 @@ def test_a_step_is_not_written_twice_and_an_older_one_refused(folder):
         with pytest.raises(CheckpointError, match=r"step 4 .* step 5"):
             checkpoint.save(checkpoints, make_state(4))
         assert checkpoint.newest_step(checkpoints) == 5
+        assert checkpoint.about(checkpoints, 5) is None  # nothing was said
         restored = checkpoint.restore_latest(checkpoints, abstract(make_state()))
     assert_identical(restored, make_state(5))
 
@@ -143,12 +144,7 @@ def test_a_folder_that_becomes_a_file_is_an_error_at_once(folder):
         folder.write_text("mine")
         with pytest.raises(CheckpointError, match=r"cannot save in .*: .*Not a directory"):
             checkpoint.save(checkpoints, make_state(2), wait=True)
-    assert folder.read_text() == "mine"
     assert time.monotonic() - begin < 20  # Orbax's own threads would wait for it for minutes
-
-
-def test_a_directory_that_cannot_be_made_is_a_checkpoint_error(folder):
-    folder.write_text("mine")
     with pytest.raises(CheckpointError, match="is a file, not a folder"), checkpoint.manager(folder):
         pass
     assert folder.read_text() == "mine"

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,41 +9,26 @@ from experiments.digits import experiment as digits
 from jaxscore.launch.config import Config, Optimizer
 from jaxscore.launch.flags import FlagError
 
-WRONG = {
-    **dict.fromkeys(["steps", "batch", "samples", "sample_batch", "log_every", "save_every"], (0, -1)),
-    "ema_decay": (-0.1, 1.0, float("nan")),
-    "seed": (-1, 2**32),
-}
-WRONG_OPTIMIZER = {
-    "learning_rate": (0.0, -1.0, float("nan")),
-    "warm_up": (-1,),
-    "decay": (-0.1, 1.1, float("nan")),
-    "b2": (-0.1, 1.0, float("nan")),
-}
+COUNTS = ["steps", "batch", "samples", "sample_batch", "log_every", "save_every"]
+NAN = float("nan")
+WRONG = dict.fromkeys(COUNTS, (0, -1)) | {"ema_decay": (-0.1, 1.0, NAN), "seed": (-1, 2**32)}
+WRONG |= {"optimizer.learning_rate": (0.0, -1.0, NAN), "optimizer.warm_up": (-1,)}
+WRONG |= {"optimizer.decay": (-0.1, 1.1, NAN), "optimizer.b2": (-0.1, 1.0, NAN)}
 
 
-def flag(name):
-    return f"--{name.replace('_', '-')}"
-
-
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name]])
-def test_every_field_is_checked(name, value):
-    with pytest.raises(FlagError, match=rf"^{flag(name)} {value}: must "):
-        Config(workdir=Path("unused"), **{name: value})
-
-
-@pytest.mark.parametrize("name", WRONG_OPTIMIZER)
-def test_every_field_of_the_optimizer_is_checked(name):
-    for value in WRONG_OPTIMIZER[name]:
-        with pytest.raises(FlagError, match=rf"^{flag('optimizer.' + name)} {value}: must "):
-            Optimizer(**{name: value})
+@pytest.mark.parametrize("name", WRONG)
+def test_every_field_is_checked(name):
+    *nested, field = name.split(".")
+    kind = Optimizer if nested else partial(Config, workdir=Path("unused"))
+    for value in WRONG[name]:
+        with pytest.raises(FlagError, match=rf"^--{name.replace('_', '-')} {value}: must "):
+            kind(**{field: value})
 
 
 def test_the_ends_of_every_range_are_allowed():
     Optimizer(warm_up=0, decay=0.0, b2=0.0)
     Optimizer(decay=1.0)
-    ones = dict.fromkeys(["steps", "batch", "samples", "sample_batch", "log_every", "save_every"], 1)
-    Config(workdir=Path("unused"), ema_decay=0.0, seed=0, **ones)
+    Config(workdir=Path("unused"), ema_decay=0.0, seed=0, **dict.fromkeys(COUNTS, 1))
     Config(workdir=Path("unused"), seed=2**32 - 1)
 
 
