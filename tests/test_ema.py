@@ -172,15 +172,20 @@ def kept(every, trajectory=None, widths=(0.05, 0.10)):
 
 @pytest.mark.parametrize(
     # The parameter moves by 2; the errors are what was measured, times three to seven.
-    ("sigma_rel", "every", "error"),
-    [(0.07, 20, 2e-6), (0.15, 20, 1e-5), (0.20, 20, 5e-4), (0.07, 100, 2e-4), (0.15, 100, 2e-4)],
+    ("sigma_rel", "every", "until", "error"),
+    [
+        *((sigma_rel, 20, T, error) for sigma_rel, error in ((0.07, 2e-6), (0.15, 1e-5), (0.20, 5e-4))),
+        *((sigma_rel, 100, T, 2e-4) for sigma_rel in (0.07, 0.15)),
+        (0.12, 20, 500, 1e-4),
+    ],
 )
-def test_another_width_is_what_direct_averaging_gives(trajectory, sigma_rel, every, error):
-    steps, gammas, averages = kept(every, trajectory)
+def test_another_width_is_what_direct_averaging_gives(trajectory, sigma_rel, every, until, error):
+    """An earlier step is made of what was kept until then."""
+    steps, gammas, averages = (np.asarray(each)[: until // every * 2] for each in kept(every, trajectory))
     gamma = ema.gamma(sigma_rel)
-    weights = ema.posthoc_weights(steps, gammas, T, gamma)
+    weights = ema.posthoc_weights(steps, gammas, until, gamma)
     found = ema.combine([{"w": np.float32(average)} for average in averages], weights)["w"]
-    direct = averaged(trajectory, gamma, T)
+    direct = averaged(trajectory, gamma, until)
     assert abs(found - direct) < error
     # The two that were kept at the end are far from it.
     assert all(abs(found - direct) < 0.1 * abs(average - direct) for average in averages[-2:])
@@ -194,14 +199,6 @@ def test_what_was_kept_is_found_again():
         expected[number] = 1
         np.testing.assert_allclose(weights, expected, atol=1e-9)
         assert ema.misfit(weights, steps, gammas, T, gammas[number]) < 1e-6
-
-
-def test_an_earlier_step_is_made_of_what_was_kept_until_then(trajectory):
-    steps, gammas, averages = kept(20, trajectory)
-    before = steps <= 500
-    weights = ema.posthoc_weights(steps[before], gammas[before], 500, ema.gamma(0.12))
-    found = weights @ np.asarray(averages)[before]
-    assert found == pytest.approx(averaged(trajectory, ema.gamma(0.12), 500), abs=1e-4)
 
 
 @pytest.mark.parametrize("sigma_rel", [0.03, 0.07, 0.2, 0.28])

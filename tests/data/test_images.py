@@ -59,19 +59,15 @@ def test_floats_stay_what_they_are():
 
 
 def test_small_sets_are_held_in_memory_and_large_ones_are_not(monkeypatch):
-    nbytes = 4 * CONTENT.size
-    monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes)
-    assert images.fits(made())
-    small = images.resident(made())
-    assert small.in_memory
-    assert small.take(np.array([0])).dtype == np.uint8
-    np.testing.assert_array_equal(small[:], made()[:])
-    monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes - 1)
-    large = made()
-    assert not images.fits(large)
-    assert images.fits(large[:])  # an array is there already
-    assert images.resident(large) is large
-    assert not large.in_memory
+    for limit, held in ((4 * CONTENT.size, True), (4 * CONTENT.size - 1, False)):
+        monkeypatch.setattr(images, "RESIDENT_BYTES", limit)
+        lazy = made()
+        assert images.fits(lazy) == held
+        assert images.fits(lazy[:])  # an array is there already
+        found = images.resident(lazy)
+        assert found.in_memory == (found is not lazy) == held
+        assert found.take(np.array([0])).dtype == np.uint8
+        np.testing.assert_array_equal(found[:], lazy[:])
 
 
 def test_more_than_half_of_the_memory_is_refused(monkeypatch):

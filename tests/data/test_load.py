@@ -65,14 +65,10 @@ def test_photographs_have_their_published_sizes_and_any_other(tmp_path, monkeypa
     assert data.load(name, tmp_path, split="test", size=7).examples.shape == (60, 7, 7, 1)
 
 
-def test_any_other_prepared_set_is_read_as_it_is():
-    assert data.load("tfds:digits8x8", PREPARED).examples.shape == (240, 8, 8, 1)
-    assert data.load("tfds:digits8x8", PREPARED, size=4).examples.shape == (240, 4, 4, 1)
-
-
 def test_absent_sets_are_refused_at_once(tmp_path):
-    for name in ("mnist", "cifar10", "celeb_a", "lsun/bedroom", "tfds:imagenet2012"):
-        with pytest.raises(data.DataError, match=r"tfds\.data_source"):
+    names = ("mnist", "cifar10", "celeb_a", "lsun/bedroom", "imagenet_resized/64x64", "tfds:imagenet2012")
+    for name in names:
+        with pytest.raises(data.DataError, match=rf"tfds\.data_source\('{name.removeprefix('tfds:')}'"):
             data.load(name, tmp_path)
 
 
@@ -83,6 +79,7 @@ def test_absent_sets_are_refused_at_once(tmp_path):
         ("digits", {"folder": "somewhere"}, "leave somewhere out"),
         ("digits", {"size": 16}, "one size"),
         ("cifar10", {"size": 16}, "one size"),
+        ("imagenet_resized/64x64", {"size": 32}, "one size"),
         ("npz:a.npz", {"size": 16}, "one size"),
         ("folder:a", {"size": 0}, "at least 1"),
         ("folder:a", {"split": "test"}, "no split 'test'"),
@@ -107,11 +104,9 @@ def test_the_splits_are_those_that_are_there(tmp_path):
         data.splits("cifar10", tmp_path)
 
 
-def test_imagenet_is_found_by_its_resolution(tmp_path):
+def test_imagenet_has_a_resolution_and_any_other_set_any_size(tmp_path):
     (tmp_path / "imagenet_resized").mkdir()
     (tmp_path / "imagenet_resized" / "8x8").symlink_to(PREPARED / "digits8x8")
     assert data.load("imagenet_resized/8x8", tmp_path).examples.shape == (240, 8, 8, 1)
-    with pytest.raises(data.DataError, match=r"tfds\.data_source\('imagenet_resized/64x64'"):
-        data.load("imagenet_resized/64x64", tmp_path)
-    with pytest.raises(data.DataError, match="one size"):
-        data.load("imagenet_resized/64x64", tmp_path, size=32)
+    assert data.load("tfds:digits8x8", PREPARED).examples.shape == (240, 8, 8, 1)
+    assert data.load("tfds:digits8x8", PREPARED, size=4).examples.shape == (240, 4, 4, 1)

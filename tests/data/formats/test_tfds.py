@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets
 from PIL import Image
 
-from jaxscore.data import DataError, Images, digits, images
+from jaxscore.data import DataError, digits, images
 from jaxscore.data.formats import tfds
 
 PREPARED = Path(__file__).parents[1] / "prepared"
@@ -114,18 +114,10 @@ def test_a_directory_of_array_record_is_read(written):
 
 
 def test_large_sets_are_read_when_asked_for(written, monkeypatch):
-    folder, _ = written
-    resident = tfds.load("pets", folder, split="all")
+    """Those in TFRecord are in memory all the same. That both are one: see test_records.py."""
     monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
-    lazy = tfds.load("pets", folder, split="all")
-    assert isinstance(lazy.examples, Images)
-    assert lazy.examples.shape == (12, 30, 20, 3)
-    np.testing.assert_array_equal(lazy.examples[[11, 0, 7, 8]], resident.examples[[11, 0, 7, 8]])
-    np.testing.assert_array_equal(lazy.labels, resident.labels)
-    assert not lazy.examples.in_memory
-    tfrecord = tfds.load("digits8x8", PREPARED).examples
-    assert tfrecord.in_memory
-    assert tfrecord[[3, 4]].shape == (2, 8, 8, 1)
+    assert not tfds.load("pets", written[0]).examples.in_memory
+    assert tfds.load("digits8x8", PREPARED).examples.in_memory
 
 
 def test_crop_and_size_cut_squares(written):
