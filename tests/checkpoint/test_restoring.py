@@ -10,7 +10,6 @@ from jaxscore import checkpoint, sharding
 from jaxscore.checkpoint import CheckpointError
 from tests.checkpoint.folders import array_file, contents, flip, names_in, with_sidecars
 from tests.checkpoint.states import PARAMS, abstract, assert_identical, make_state, save_three
-from tests.launch import fleet
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +66,6 @@ def test_it_is_restored_onto_any_mesh_bit_by_bit(folder, saved_on):
             assert jax.tree.map(lambda leaf: leaf.sharding, restored) == shardings(state, wanted)
             shard = restored.params["kernel"].addressable_shards[0].data
             assert shard.size * wanted[1] == 16 * 24
-
-
-def test_two_processes_save_and_restore_together(folder):
-    """Any number of devices can restore what the processes have saved."""
-    ended = fleet.run(str(folder), module="tests.checkpoint.processes", processes=2, devices=2)
-    assert [status for status, _, _ in ended] == [0, 0], ended
-    outputs = [output for _, output, _ in ended]
-    assert "checkpoints/6 is damaged: commit_success.txt has 0 bytes" in outputs[0]
-    assert "is damaged" not in outputs[1]
-    for number, output in enumerate(outputs):
-        assert f"process {number} restored step 4" in output  # 4 is the best so far, 5 is neither
-    assert names_in(folder) == with_sidecars(7)
-    state = make_state(7, params=PARAMS)
-    with checkpoint.manager(folder) as checkpoints:
-        for shape in ((1, 8), (2, 1)):
-            assert_identical(checkpoint.restore_latest(checkpoints, placed(state, shape)), state)
 
 
 # Another network ------------------------------------------------------------------------------

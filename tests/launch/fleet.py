@@ -19,9 +19,9 @@ HEARTBEAT = 10
 
 
 def start(
-    *flags: str, module: str = __name__, processes: int = 1, devices: int = 1, env: dict | None = None
+    *flags: str, processes: int = 1, devices: int = 1, env: dict | None = None
 ) -> list[subprocess.Popen]:
-    """The processes of the module, by default this one, running; with their output in pipes."""
+    """The processes, running; with their output in pipes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -42,7 +42,7 @@ def start(
         }
         options = {"cwd": ROOT, "env": shared | (several if processes > 1 else {}), "start_new_session": True}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        begun.append(subprocess.Popen([sys.executable, "-m", module, *flags], **options, **pipes))
+        begun.append(subprocess.Popen([sys.executable, "-m", __name__, *flags], **options, **pipes))
     return begun
 
 
@@ -73,12 +73,17 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def wait_for_step(folder: Path, step: int, *, seconds: float = 60) -> None:
-    """Until the run in the folder has logged that step."""
+def newest_step(folder: Path) -> int:
+    """The last step that the run in the folder has logged; 0 if there is none."""
     from jaxscore.launch import metrics_log
 
+    return max([0, *(row["step"] for row in metrics_log.read(folder / "metrics.jsonl"))])
+
+
+def wait_for_step(folder: Path, step: int, *, seconds: float = 60) -> None:
+    """Until the run in the folder has logged that step."""
     deadline = time.monotonic() + seconds
-    while not any(row["step"] >= step for row in metrics_log.read(folder / "metrics.jsonl")):
+    while newest_step(folder) < step:
         assert time.monotonic() < deadline, f"no step {step} in {folder}"
         time.sleep(0.02)
 

@@ -66,10 +66,6 @@ def files(folder) -> set[str]:
     return {path.name for path in (folder / "checkpoints").glob("*")}
 
 
-def newest_step(folder) -> int:
-    return max([0, *(row["step"] for row in metrics_log.read(folder / "metrics.jsonl"))])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [4, rest(20)])
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, children, tmp_path, kills):
@@ -77,7 +73,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, chi
     for number in range(kills):
         child = children.Process(target=work, args=(folder,))
         child.start()
-        begun = newest_step(folder)
+        begun = fleet.newest_step(folder)
         if number % 2:  # as soon as a save is seen to be under way
             known, deadline = files(folder), time.monotonic() + 60
             while not any("tmp" in name for name in files(folder) - known) and child.is_alive():
@@ -91,7 +87,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, chi
         inside_a_save += any("tmp" in name for name in files(folder))
         after = shutil.copytree(folder, tmp_path / f"{number}-resumed")
         ends_as(undisturbed, after)
-        if newest_step(folder) >= 12:  # nearly done: begin another one
+        if fleet.newest_step(folder) >= 12:  # nearly done: begin another one
             folder = tmp_path / str(number + 1)
     assert inside_a_save >= max(1, kills // 6)
 

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import chex
 import jax
@@ -16,6 +17,7 @@ from jaxscore.launch import metrics_log, processes, programs, workdir
 from jaxscore.launch.config import Mesh
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
+from tests.checkpoint.folders import array_file, flip, steps_in
 from tests.grids import rest
 from tests.launch import fleet, tiny
 from tests.launch.fleet import HEARTBEAT
@@ -58,9 +60,9 @@ def laid_out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """The folder of the same run, of two processes with two devices each, and what they said."""
+    """The folder of the same run, of two processes that split the state, and what they said."""
     folder = tmp_path_factory.mktemp("shared") / "run"
-    return folder, fleet.run("--workdir", str(folder), *FLAGS, processes=2, devices=2)
+    return folder, fleet.run("--workdir", str(folder), *FLAGS, "--mesh.fsdp=4", processes=2, devices=2)
 
 
 # The same numbers -----------------------------------------------------------------------------
@@ -85,6 +87,7 @@ def test_one_process_speaks(shared):
     _, (first, second) = shared
     assert "step 40/40" in first[1]
     assert "picture: " in first[1]
+    assert "\x1b" not in first[1]  # in a pipe there is no bar
     assert not [line for line in second[1].splitlines() if "[Gloo]" not in line]
 
 
@@ -121,8 +124,13 @@ def test_a_notice_to_one_process_stops_all_after_the_same_step(laid_out, tmp_pat
 
 
 def go_on_in_two_processes(*flags):
+    """From the checkpoint before the newest one, which is damaged by hand."""
+    checkpoints = Path(flags[1]) / "checkpoints"
+    damaged = checkpoints / str(max(steps_in(checkpoints)))
+    flip(array_file(damaged))
     ended = fleet.run(*flags, processes=2, devices=2)
     assert [status for status, _, _ in ended] == [0, 0], ended
+    assert [f"checkpoint {damaged} is damaged" in output for _, output, _ in ended] == [True, False]
 
 
 def go_on_in_one_with_eight_devices(_, folder, *flags):
@@ -133,11 +141,11 @@ def go_on_in_one_with_eight_devices(_, folder, *flags):
     ("victim", "go_on"), [(0, go_on_in_two_processes), (1, go_on_in_one_with_eight_devices)]
 )
 def test_a_process_that_dies_ends_the_others_with_a_line(laid_out, tmp_path, victim, go_on):
-    """The run goes on from the last checkpoint."""
+    """The run goes on from the last checkpoint that is good."""
     folder = tmp_path / "run"
-    flags = ["--workdir", str(folder), *FLAGS, "--save-every", "4"]
+    flags = ["--workdir", str(folder), *FLAGS, "--save-every=4", "--mesh.fsdp=4"]
     begun = fleet.start(*flags, **SLOWLY)
-    fleet.wait_for_step(folder, 9)
+    fleet.wait_for_step(folder, 13)  # the saves of steps 4 and 8 are complete when that of 12 has begun
     fleet.kill(begun[victim])
     died = time.monotonic()
     ((status, _, errors),) = fleet.finish([begun[1 - victim]], seconds=4 * HEARTBEAT)
