@@ -142,11 +142,7 @@ def test_the_core_is_enough_for_all_but_the_launcher():
 
 # An experiment of one's own, with the wheel alone --------------------------------------------------
 
-FAST = {
-    "JAX_COMPILATION_CACHE_DIR": ".cache",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
+FAST = {"JAX_COMPILATION_CACHE_DIR": ".cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 @pytest.mark.slow

@@ -101,20 +101,15 @@ def test_a_turn_sees_what_the_turn_before_it_has_left():
         before_up, before_down = up, down
         up += RATES["up"] * 2.0 * down
         down -= RATES["down"] * 2.0 * up  # the new one
-    losses = -(2 * before_up * before_down + 2), 2 * up * before_down + 2
-    norms = abs(2 * before_down), abs(2 * up)
-    expected = {
-        "up_loss": losses[0],
-        "down_loss": losses[1],
-        "loss": sum(losses),
-        "up_grad_norm": norms[0],
-        "down_grad_norm": norms[1],
-        "grad_norm": np.hypot(*norms),
-        "seen-1": before_up,
-        "seen1": up,
+    turns = {
+        "up": (-(2 * before_up * before_down + 2), abs(2 * before_down)),
+        "down": (2 * up * before_down + 2, abs(2 * up)),
     }
-    found = state.params, {name: metrics[name] for name in expected}
-    chex.assert_trees_all_close(found, ({"up": up, "down": down}, expected), rtol=1e-6)
+    losses, norms = zip(*turns.values(), strict=True)
+    expected = {"loss": sum(losses), "grad_norm": np.hypot(*norms), "seen-1": before_up, "seen1": up}
+    for name, (loss, norm) in turns.items():
+        expected |= {f"{name}_loss": loss, f"{name}_grad_norm": norm}
+    chex.assert_trees_all_close((state.params, metrics), ({"up": up, "down": down}, expected), rtol=1e-6)
 
 
 def test_each_player_has_its_own_optimiser():

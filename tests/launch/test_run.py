@@ -31,12 +31,9 @@ TRAINED = {"config.json", "metrics.jsonl", "checkpoints"}
 DOCUMENTED = TRAINED | {"samples.npz", "sampling.json", "metrics.json", "report"}
 
 
-def test_the_folder_holds_what_is_documented(finished):
+def test_the_folder_and_its_checkpoints_hold_what_is_documented(finished):
     assert names_in(finished.folder) == DOCUMENTED
     assert saved_steps(finished.folder) == [6, 12]
-
-
-def test_the_configuration_is_in_folder_and_checkpoint(finished):
     expected = workdir.describe("tiny", Config())
     assert json.loads((finished.folder / "config.json").read_text()) == expected
     with checkpoint.manager(finished.folder / "checkpoints", read_only=True) as checkpoints:
