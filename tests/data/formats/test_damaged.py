@@ -85,8 +85,11 @@ def assert_right_or_refused(load, path, content, damage, *, checked=True):
     """With the file damaged: refused, or as it was; where nothing is checked, at least of such a form."""
     path.write_bytes(content)
     expected = outcome(load, path)
-    path.write_bytes(damage(content))
-    found = outcome(load, path)
+    try:
+        path.write_bytes(damage(content))
+        found = outcome(load, path)
+    finally:
+        path.write_bytes(content)
     if found is not None and checked:
         chex.assert_trees_all_equal(found, expected)
     elif found is not None:
@@ -131,8 +134,8 @@ ARCHIVES = {
 @given(damage=damages())
 def test_npz(folder, kind, damage):
     # The directory is no member, and has no checksum: with a member's name lost there are no labels.
-    path, content = folder / "a.npz", ARCHIVES[kind]
-    path.write_bytes(damage(content))
+    path = folder / "a.npz"
+    path.write_bytes(damage(ARCHIVES[kind]))
     found = outcome(data.from_npz, path)
     if found is not None:
         expected = PIXELS / np.float32(255)
@@ -162,7 +165,7 @@ class Harmful:
 @few
 @given(damage=damages(), how=st.sampled_from(("npz", "npy", "member", "pickle")))
 def test_nothing_is_executed(folder, damage, how):
-    harm = folder / "harm"
+    harm, path = folder / "harm", folder / "harmful.npz"
     objects = np.array([Harmful(harm)] * 4, object)
     whole = {
         "npz": lambda: in_bytes(np.savez, images=objects, labels=objects),
@@ -171,7 +174,6 @@ def test_nothing_is_executed(folder, damage, how):
         "pickle": lambda: pickle.dumps(objects),
     }[how]()
     for content in (whole, damage(whole)):
-        path = folder / "harmful.npz"
         path.write_bytes(content)
         assert outcome(data.from_npz, path) is None
         assert not harm.exists()
@@ -216,22 +218,22 @@ def test_idx(folder, ending, compress, damage, kind):
 # Folders of images --------------------------------------------------------------------------------
 
 
-def picture(kind, **options):
-    return in_bytes(lambda file: Image.fromarray(PIXELS[0]).save(file, kind, **options))
+IMAGE = Image.fromarray(PIXELS[0])
+PICTURES = {kind: in_bytes(IMAGE.save, format=kind) for kind in ("PNG", "JPEG")}
 
 
 @small_or_large
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kind", PICTURES)
 @few
 @given(damage=damages(), number=st.integers(0, 2))
 def test_pictures(folder, kind, damage, number):
     place = folder / kind
     place.mkdir(exist_ok=True)
-    paths = [place / f"{i}.{kind.lower()}" for i in range(3)]
+    paths, content = [place / f"{i}.{kind.lower()}" for i in range(3)], PICTURES[kind]
     for path in paths:
-        path.write_bytes(picture(kind))
+        path.write_bytes(content)
     load = lambda path: data.load(f"folder:{place}")
-    assert_right_or_refused(load, paths[number], picture(kind), damage, checked=kind == "PNG")
+    assert_right_or_refused(load, paths[number], content, damage, checked=kind == "PNG")
 
 
 # Prepared directories -----------------------------------------------------------------------------
@@ -251,22 +253,14 @@ def prepared(folder):
 @given(damage=damages())
 def test_records(prepared, name, split, damage):
     (path,) = (prepared / name).rglob(f"*-{split}.*")
-    content = path.read_bytes()
     load = lambda path: data.load(f"tfds:{name}", prepared, split=split)
-    try:
-        assert_right_or_refused(load, path, content, damage)
-    finally:
-        path.write_bytes(content)
+    assert_right_or_refused(load, path, path.read_bytes(), damage)
 
 
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
 @settings(few, max_examples=12)
 @given(damage=damages())
 def test_descriptions(prepared, file, damage):
-    path = next((prepared / "digits8x8").rglob(file))
-    content = path.read_bytes()
+    (path,) = (prepared / "digits8x8").rglob(file)
     load = lambda path: data.load("tfds:digits8x8", prepared, split="test")
-    try:
-        assert_right_or_refused(load, path, content, damage, checked=False)
-    finally:
-        path.write_bytes(content)
+    assert_right_or_refused(load, path, path.read_bytes(), damage, checked=False)
