@@ -1,5 +1,6 @@
 """Meshes, and what a compiled step exchanges between their devices."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +14,12 @@ N = 8
 
 
 def test_the_mesh_uses_every_device():
-    for shape in [(-1, 1), (8, 1), (-1, 2), (4, -1), (2, 4), (1, -1)]:
-        mesh = sharding.mesh(*shape)
-        assert mesh.axis_names == ("data", "fsdp")
-        assert mesh.devices.size == jax.device_count() == N
+    shapes = {(-1, 1): (8, 1), (8, 1): (8, 1), (-1, 2): (4, 2), (4, -1): (4, 2), (1, -1): (1, 8)}
+    for asked, given in shapes.items():
+        mesh = sharding.mesh(*asked)
+        assert (mesh.axis_names, mesh.devices.shape) == (("data", "fsdp"), given)
         # Auto: programs are partitioned by the compiler, with no annotation in the library.
         assert mesh.axis_types == (jax.sharding.AxisType.Auto,) * 2
-        assert all(wanted in (-1, found) for wanted, found in zip(shape, mesh.devices.shape, strict=True))
     assert sharding.mesh(2, 1, devices=jax.devices()[:2]).devices.shape == (2, 1)
 
 
@@ -43,32 +43,16 @@ def test_a_batch_is_split_over_all_devices_and_a_state_copied(fsdp):
 
 
 def test_the_largest_axis_that_can_be_split_is():
-    shapes = {
-        "kernel": (3, 3, 64, 128),
-        "square": (64, 64),
-        "first": (128, 65),
-        "odd": (99, 101),
-        "small": (512,),
-        "step": (),
-    }
+    shapes = {"kernel": (3, 3, 64, 128), "square": (64, 64), "first": (128, 65)}
+    shapes |= {"odd": (99, 101), "small": (512,), "step": ()}
     tree = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
     places = sharding.fsdp(sharding.mesh(fsdp=4), tree)
+    expected = {"kernel": (None, None, None, "fsdp"), "square": (None, "fsdp"), "first": ("fsdp",)}
     specs = {name: tuple(place.spec) for name, place in places.items()}
-    assert specs == {
-        "kernel": (None, None, None, "fsdp"),
-        "square": (None, "fsdp"),
-        "first": ("fsdp",),
-        "odd": (),
-        "small": (),
-        "step": (),
-    }
+    assert specs == expected | {"odd": (), "small": (), "step": ()}
     smaller = sharding.fsdp(sharding.mesh(fsdp=4), tree, smallest=512)
     assert tuple(smaller["small"].spec) == ("fsdp",)
-
-
-def test_nothing_is_split_where_the_mesh_has_no_fsdp():
-    tree = {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
-    assert sharding.fsdp(sharding.mesh(), tree)["w"].is_fully_replicated
+    assert sharding.fsdp(sharding.mesh(), tree)["square"].is_fully_replicated  # without fsdp
 
 
 # A step -------------------------------------------------------------------------------------------
@@ -152,9 +136,7 @@ def test_a_step_is_the_same_however_it_is_laid_out(steps):
         assert after.params["in"]["kernel"].sharding == state.params["in"]["kernel"].sharding
     for shape in [(1, 8), (2, 4)]:
         # Sums of other orders; Adam's first step divides a gradient by its own size.
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ends[8, 1], ends[shape]
-        )
+        chex.assert_trees_all_close(ends[8, 1], ends[shape], rtol=1e-5, atol=1e-6)
 
 
 # Rows of the batch --------------------------------------------------------------------------------

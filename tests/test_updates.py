@@ -1,7 +1,6 @@
 """Updates of one loss or of several players: gradients in parts, and the parameters that each loss sees."""
 
-import functools
-
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +13,6 @@ from jaxscore.updates import Context, Turn
 
 def context_of(key):
     return Context(key, jnp.int32(0), ())
-
-
-def equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 # Microbatches -------------------------------------------------------------------------------------
@@ -33,14 +28,12 @@ def test_microbatches_have_the_gradient_of_the_whole_batch():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((24, 3)), rng.standard_normal(24)
     params, context = {"w": jnp.array([0.1, -0.2, 0.3])}, context_of(jax.random.key(0))
-    whole = updates.accumulated(regression, 1)(params, context, {"x": x, "y": y})
+    (value, _), gradient = updates.accumulated(regression, 1)(params, context, {"x": x, "y": y})
     for microbatches in (2, 3, 24):
         parts = jax.jit(updates.accumulated(regression, microbatches))(params, context, {"x": x, "y": y})
-        (value, metrics), gradient = parts
-        np.testing.assert_allclose(value, whole[0][0], rtol=1e-5)
-        np.testing.assert_allclose(gradient["w"], whole[1]["w"], rtol=1e-5)
         largest = np.abs(y).reshape(-1, microbatches).max(axis=0)  # part m has the rows m, m + k, ...
-        np.testing.assert_allclose(metrics["largest"], largest.mean(), rtol=1e-5)
+        expected = (value, {"largest": largest.mean()}), gradient
+        chex.assert_trees_all_close(parts, expected, rtol=1e-5)
 
 
 def test_every_microbatch_has_random_numbers_of_its_own():
@@ -55,22 +48,20 @@ def test_microbatches_take_the_memory_of_one():
     # A wide hidden layer, whose activations are nearly all that a step needs.
     wide = lambda params, context, batch: (jnp.mean(jnp.tanh(batch["x"] @ params) ** 2), {})
     params, x = jnp.ones((4, 4096)), {"x": jnp.ones((256, 4))}
-    size = lambda k: (
-        jax.jit(updates.accumulated(wide, k))
-        .lower(params, context_of(jax.random.key(0)), x)
-        .compile()
-        .memory_analysis()
-        .temp_size_in_bytes
-    )
+
+    def size(microbatches):
+        step = jax.jit(updates.accumulated(wide, microbatches))
+        compiled = step.lower(params, context_of(jax.random.key(0)), x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
     assert size(8) < 0.3 * size(1)
 
 
 @pytest.mark.parametrize(("microbatches", "named"), [(0, "at least 1"), (5, "5 microbatches .* of 24")])
 def test_microbatches_that_cannot_be_are_refused(microbatches, named):
+    batch = {"x": jnp.ones((24, 3)), "y": jnp.ones(24)}
     with pytest.raises(ValueError, match=named):
-        updates.accumulated(regression, microbatches)(
-            {"w": jnp.ones(3)}, context_of(jax.random.key(0)), {"x": jnp.ones((24, 3)), "y": jnp.ones(24)}
-        )
+        updates.accumulated(regression, microbatches)(None, context_of(jax.random.key(0)), batch)
 
 
 # Turns --------------------------------------------------------------------------------------------
@@ -110,15 +101,15 @@ def test_a_turn_sees_what_the_turn_before_it_has_left():
         before_up, before_down = up, down
         up += RATES["up"] * 2.0 * down
         down -= RATES["down"] * 2.0 * up  # the new one
-    np.testing.assert_allclose(state.params["up"], up, rtol=1e-6)
-    np.testing.assert_allclose(state.params["down"], down, rtol=1e-6)
-    np.testing.assert_allclose(metrics["up_loss"], -(2 * before_up * before_down + 2), rtol=1e-6)
-    np.testing.assert_allclose(metrics["down_loss"], 2 * up * before_down + 2, rtol=1e-6)
-    np.testing.assert_allclose(metrics["loss"], metrics["up_loss"] + metrics["down_loss"], rtol=1e-6)
-    np.testing.assert_allclose(metrics["up_grad_norm"], abs(2 * before_down), rtol=1e-6)
-    norm = np.hypot(metrics["up_grad_norm"], metrics["down_grad_norm"])
-    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)
-    np.testing.assert_allclose([metrics["seen-1"], metrics["seen1"]], [before_up, up], rtol=1e-6)
+    turns = {
+        "up": (-(2 * before_up * before_down + 2), abs(2 * before_down)),
+        "down": (2 * up * before_down + 2, abs(2 * up)),
+    }
+    losses, norms = zip(*turns.values(), strict=True)
+    expected = {"loss": sum(losses), "grad_norm": np.hypot(*norms), "seen-1": before_up, "seen1": up}
+    for name, (loss, norm) in turns.items():
+        expected |= {f"{name}_loss": loss, f"{name}_grad_norm": norm}
+    chex.assert_trees_all_close((state.params, metrics), ({"up": up, "down": down}, expected), rtol=1e-6)
 
 
 def test_each_player_has_its_own_optimiser():
@@ -130,8 +121,7 @@ def test_each_player_has_its_own_optimiser():
 
 
 def test_a_step_in_turns_is_the_same_in_microbatches():
-    whole, parts = play(), play(microbatches=2)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), parts, whole)
+    chex.assert_trees_all_close(play(microbatches=2), play(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("player", [0, 1])
@@ -146,16 +136,12 @@ def test_a_turn_that_is_not_finite_leaves_all_players_alone(player):
     state, metrics = play(tuple(game), steps=2, skip_nonfinite=True)
     assert float(metrics["skipped"]) == 1
     assert int(state.step) == 2
-    equal(state._replace(step=0), before._replace(step=0))
+    chex.assert_trees_all_equal(state._replace(step=0), before._replace(step=0))
 
 
 def test_the_turns_of_a_step_have_different_random_numbers():
-    def draw(params, context, batch):
-        return params["up"] * 0.0 + params["down"] * 0.0, {"drawn": jax.random.normal(context.key)}
+    def draws(name):
+        return lambda params, context, batch: (0.0 * params["up"], {name: jax.random.normal(context.key)})
 
-    def other(params, context, batch):
-        value, metrics = draw(params, context, batch)
-        return value, {"drawn_next": metrics["drawn"]}
-
-    _, metrics = play((Turn("up", draw, PLAYERS["up"]), Turn("down", other, PLAYERS["down"])), steps=1)
-    assert float(metrics["drawn"]) != float(metrics["drawn_next"])
+    _, metrics = play((Turn("up", draws("one"), PLAYERS["up"]), Turn("down", draws("two"), PLAYERS["down"])))
+    assert float(metrics["one"]) != float(metrics["two"])

@@ -1,10 +1,9 @@
 import shutil
-import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,32 +11,20 @@ import optax
 import pytest
 
 from jaxscore import checkpoint, trainer
-from jaxscore.checkpoint import integrity
-from tests.checkpoint.states import abstract, assert_identical, contents, make_state, steps_in
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "checkpoints"
-
-
-def test_what_is_restored_is_what_was_saved_bit_by_bit(folder):
-    state = make_state(step=3, scale=1.1)
-    with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, state)
-    with checkpoint.manager(folder) as checkpoints:
-        restored = checkpoint.restore_latest(checkpoints, abstract(state))
-    assert_identical(restored, state)
-    assert restored.params["half"].dtype == jnp.bfloat16
+from jaxscore.checkpoint import CheckpointError, integrity
+from tests.checkpoint.folders import contents, names_in, steps_in, with_sidecars
+from tests.checkpoint.states import abstract, assert_identical, make_state
+from tests.grids import rest
 
 
 def test_a_step_is_not_written_twice_and_an_older_one_refused(folder):
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(5), wait=True)
         checkpoint.save(checkpoints, make_state(5, scale=9.0), wait=True)
-        with pytest.raises(checkpoint.CheckpointError, match=r"step 4 .* step 5"):
+        with pytest.raises(CheckpointError, match=r"step 4 .* step 5"):
             checkpoint.save(checkpoints, make_state(4))
         assert checkpoint.newest_step(checkpoints) == 5
+        assert checkpoint.about(checkpoints, 5) is None  # nothing was said
         restored = checkpoint.restore_latest(checkpoints, abstract(make_state()))
     assert_identical(restored, make_state(5))
 
@@ -60,16 +47,6 @@ def test_the_state_may_be_donated_as_soon_as_save_returns(folder):
 # Retention ------------------------------------------------------------------------------------
 
 
-def test_the_newest_are_kept_and_their_sidecars(folder):
-    with checkpoint.manager(folder, keep=2) as checkpoints:
-        for step in (1, 2, 3, 4):
-            checkpoint.save(checkpoints, make_state(step, scale=step))
-        checkpoint.wait_until_saved(checkpoints)
-        restored = checkpoint.restore_latest(checkpoints, abstract(make_state()))
-    assert_identical(restored, make_state(4, scale=4))
-    assert {path.name for path in folder.iterdir()} == {"3", "4", "3.sums.json", "4.sums.json"}
-
-
 def test_the_best_and_every_so_many_are_kept_too(folder):
     """A second run knows which they are."""
     losses = {1: 0.5, 2: 0.1, 3: 0.4, 4: 0.4, 5: 0.3, 6: 0.2, 7: None, 8: 0.6, 9: 0.7, 10: 0.8}
@@ -81,17 +58,13 @@ def test_the_best_and_every_so_many_are_kept_too(folder):
     with checkpoint.manager(folder, **keeping) as checkpoints:
         for step in (6, 7, 8, 9, 10):
             checkpoint.save(checkpoints, make_state(step), metric=losses[step])
-    assert steps_in(folder) == [2, 4, 6, 8, 9, 10]
-    assert {path.name for path in folder.glob("*.json")} == {
-        f"{step}.sums.json" for step in (2, 4, 6, 8, 9, 10)
-    }
+    assert names_in(folder) == with_sidecars(2, 4, 6, 8, 9, 10)
 
 
-@pytest.mark.parametrize(
-    ("kept", "message"), [({"keep": 0}, "keep = 0"), ({"best": -1}, "best = -1"), ({"every": 0}, "every = 0")]
-)
-def test_what_cannot_be_kept_is_refused(folder, kept, message):
-    with pytest.raises(ValueError, match=f"{message} must be at least"), checkpoint.manager(folder, **kept):
+@pytest.mark.parametrize(("name", "value"), [("keep", 0), ("best", -1), ("every", 0)])
+def test_what_cannot_be_kept_is_refused(folder, name, value):
+    refused = pytest.raises(ValueError, match=f"{name} = {value} must be at least")
+    with refused, checkpoint.manager(folder, **{name: value}):
         pass
     assert not folder.exists()
 
@@ -107,23 +80,12 @@ def test_a_metric_that_is_not_finite_is_refused(folder, metric):
 # What is stored -------------------------------------------------------------------------------
 
 
-def test_every_file_is_in_the_sidecar(folder):
+def test_every_file_is_in_the_sidecar_and_none_is_code(folder):
     with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, make_state(1), metric=0.5, about={"a": 1})
-    sums = integrity._read(folder, 1)
-    files = {
-        path.relative_to(folder / "1").as_posix() for path in (folder / "1").rglob("*") if path.is_file()
-    }
-    assert sums["files"].keys() == files
-    assert all(sums["files"][name] == integrity._sum(folder / "1" / name) for name in files)
-    assert sums["metric"] == 0.5
-
-
-def test_no_code_is_stored(folder):
-    with checkpoint.manager(folder) as checkpoints:
-        checkpoint.save(checkpoints, make_state(1), about={"experiment": "digits"}, wait=True)
-    files = contents(folder)
-    assert files
+        checkpoint.save(checkpoints, make_state(1), metric=0.5, about={"experiment": "digits"})
+    files = contents(folder / "1")
+    sums = {name: integrity._sum(folder / "1" / name) for name in files}
+    assert integrity._read(folder, 1) == {"metric": 0.5, "files": sums}
     for name, content in files.items():
         assert not name.endswith((".pkl", ".pickle", ".pt"))
         # A pickle starts with its protocol, \x80 and a number, and ends with a dot.
@@ -134,56 +96,44 @@ def test_no_code_is_stored(folder):
 
 
 @pytest.mark.parametrize("method", ["save", "wait_until_finished", "check_for_errors"])
-def test_a_save_that_fails_is_a_checkpoint_error(folder, monkeypatch, method):
-    def full(*args, **options):
-        raise OSError("Permission\ndenied")
-
-    with checkpoint.manager(folder) as checkpoints, monkeypatch.context() as patch:
-        patch.setattr(checkpoints.orbax, method, full)
-        with pytest.raises(checkpoint.CheckpointError, match=r"checkpoints: Permission denied"):
+def test_a_save_that_fails_is_a_checkpoint_error(folder, method):
+    with checkpoint.manager(folder) as checkpoints:
+        denied = mock.patch.object(checkpoints.orbax, method, side_effect=OSError("Permission\ndenied"))
+        with denied, pytest.raises(CheckpointError, match=r"checkpoints: Permission denied"):
             checkpoint.save(checkpoints, make_state(1), wait=True)
-        patch.undo()
 
 
-def no_space(*args, **options):
-    raise OSError(28, "No space left on device")
+def full():
+    """Within this context there is no space for the checksums, which are written in the background."""
+    return mock.patch.object(integrity, "write_sums", side_effect=OSError(28, "No space left on device"))
 
 
-def test_a_failure_in_the_background_comes_out_at_the_next_call(folder, monkeypatch):
+def test_a_failure_in_the_background_comes_out_at_the_next_call(folder):
     """The failed save is not committed."""
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, make_state(1), wait=True)
-        with monkeypatch.context() as patch:
-            patch.setattr(integrity, "write_sums", no_space)
+        with full():
             checkpoint.save(checkpoints, make_state(2))
-            with pytest.raises(checkpoint.CheckpointError, match="no disk space; make room and run again"):
+            with pytest.raises(CheckpointError, match="no disk space; make room and run again"):
                 checkpoint.save(checkpoints, make_state(3))
         checkpoint.save(checkpoints, make_state(4))
-    assert steps_in(folder) == [1, 4]
     with checkpoint.manager(folder) as checkpoints:
         assert checkpoint.newest_good(checkpoints) == 4
-    assert {path.name for path in folder.iterdir()} == {"1", "4", "1.sums.json", "4.sums.json"}
+    assert names_in(folder) == with_sidecars(1, 4)
 
 
-def test_a_failure_of_the_last_save_comes_out_at_the_end(folder, monkeypatch):
-    monkeypatch.setattr(integrity, "write_sums", no_space)
-    with (
-        pytest.raises(checkpoint.CheckpointError, match="no disk space"),
-        checkpoint.manager(folder) as checkpoints,
-    ):
+def test_a_failure_of_the_last_save_comes_out_at_the_end(folder):
+    with full(), pytest.raises(CheckpointError, match="no disk space"), checkpoint.manager(folder) as saved:
+        checkpoint.save(saved, make_state(2))
+
+
+def test_what_happened_first_is_what_is_told(folder):
+    def save_and_crash(checkpoints):
         checkpoint.save(checkpoints, make_state(2))
+        raise KeyError("first")
 
-
-def test_what_happened_first_is_what_is_told(folder, monkeypatch):
-    monkeypatch.setattr(integrity, "write_sums", no_space)
-
-    def run():
-        with checkpoint.manager(folder) as checkpoints:
-            checkpoint.save(checkpoints, make_state(2))
-            raise KeyError("first")
-
-    with pytest.raises(KeyError, match="first"):
-        run()
+    with full(), pytest.raises(KeyError, match="first"), checkpoint.manager(folder) as checkpoints:
+        save_and_crash(checkpoints)
 
 
 def test_a_folder_that_becomes_a_file_is_an_error_at_once(folder):
@@ -192,18 +142,10 @@ def test_a_folder_that_becomes_a_file_is_an_error_at_once(folder):
         checkpoint.save(checkpoints, make_state(1), wait=True)
         shutil.rmtree(folder)
         folder.write_text("mine")
-        with pytest.raises(checkpoint.CheckpointError, match=r"cannot save in .*: .*Not a directory"):
+        with pytest.raises(CheckpointError, match=r"cannot save in .*: .*Not a directory"):
             checkpoint.save(checkpoints, make_state(2), wait=True)
-    assert folder.read_text() == "mine"
     assert time.monotonic() - begin < 20  # Orbax's own threads would wait for it for minutes
-
-
-def test_a_directory_that_cannot_be_made_is_a_checkpoint_error(folder):
-    folder.write_text("mine")
-    with (
-        pytest.raises(checkpoint.CheckpointError, match="is a file, not a folder"),
-        checkpoint.manager(folder),
-    ):
+    with pytest.raises(CheckpointError, match="is a file, not a folder"), checkpoint.manager(folder):
         pass
     assert folder.read_text() == "mine"
 
@@ -221,7 +163,7 @@ def test_unfinished_saves_are_removed_by_the_next_run(folder):
     assert contents(folder) == before
     with checkpoint.manager(folder) as checkpoints:
         assert int(checkpoint.restore_latest(checkpoints, abstract(make_state())).step) == 3
-    assert {path.name for path in folder.iterdir()} == {"3", "3.sums.json"}
+    assert names_in(folder) == with_sidecars(3)
 
 
 ENDLESS = """
@@ -238,26 +180,20 @@ with checkpoint.manager(sys.argv[1]) as checkpoints:
 """
 
 
-def test_killed_at_any_moment_it_leaves_a_good_checkpoint(folder):
-    script = [sys.executable, "-c", textwrap.dedent(ENDLESS), str(folder)]
-    root = Path(__file__).parents[2]
-    shape = abstract(trainer.init_state(jax.random.key(0), lambda key: jnp.zeros(300_000), optax.sgd(0.1)))
-    for after in (0.011, 0.037, 0.073):  # of a save that takes 0.02 to 0.2 s
-        process = subprocess.Popen(
-            script, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+@pytest.mark.parametrize("after", [0.037, rest(0.011), rest(0.073)])  # of a save that takes 0.02 to 0.2 s
+def test_killed_at_any_moment_it_leaves_a_good_checkpoint(folder, after):
+    script = [sys.executable, "-c", ENDLESS, str(folder)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(script, cwd=Path(__file__).parents[2], **options) as process:
         while int(process.stdout.readline()) < 4:
             pass
         time.sleep(after)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        told = []
-        with checkpoint.manager(folder) as checkpoints:
-            step = checkpoint.newest_good(checkpoints, tell=told.append)
-            restored = checkpoint.restore(checkpoints, step, shape)
-        assert step >= 3
-        assert told == []  # a step that is there has its checksums: they come first
-        for leaf in (restored.step, restored.params, restored.ema):
-            assert (leaf == step).all()
-        shutil.rmtree(folder)
+        process.kill()
+    shape = abstract(trainer.init_state(jax.random.key(0), lambda key: jnp.zeros(300_000), optax.sgd(0.1)))
+    with checkpoint.manager(folder) as checkpoints:
+        # A step that is there has its checksums: they come first.
+        step = checkpoint.newest_good(checkpoints, tell=pytest.fail)
+        restored = checkpoint.restore(checkpoints, step, shape)
+    assert step >= 3
+    for leaf in (restored.step, restored.params, restored.ema):
+        assert (leaf == step).all()

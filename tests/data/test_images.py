@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -10,47 +12,31 @@ def made(read=CONTENT.__getitem__):
     return Images(read, CONTENT.shape)
 
 
+NUMBERS = [[5, 0, 0], np.array([3]), np.array([[1, 2], [-1, -6]]), np.array([], int)]
+NUMBERS += [slice(1, 5, 2), slice(None), 4, -1, CONTENT[:, 0, 0, 0] > 99]
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_images_are_indexed_as_the_array_they_make(numbers):
+    np.testing.assert_array_equal(made()[numbers], (CONTENT / np.float32(255))[numbers], strict=True)
+
+
 @pytest.mark.parametrize(
-    "numbers",
+    ("numbers", "said"),
     [
-        [5, 0, 0],
-        np.array([3]),
-        np.array([[1, 2], [-1, -6]]),
-        slice(1, 5, 2),
-        slice(None),
-        4,
-        -1,
-        np.array([], int),
-        CONTENT[:, 0, 0, 0] > 99,
+        *((beyond, None) for beyond in ([6], [-7], 6)),
+        *((of_pixels, "by their number alone") for of_pixels in ((0, 0), (..., 0), (slice(None), 0))),
     ],
 )
-def test_images_are_indexed_as_the_array_they_make(numbers):
-    found = made()[numbers]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, (CONTENT / np.float32(255))[numbers])
-
-
-def test_images_have_a_length_and_a_shape():
-    assert len(made()) == 6
-    assert made().shape == (6, 5, 4, 3)
-
-
-@pytest.mark.parametrize("numbers", [[6], [-7], 6])
-def test_beyond_the_last_image_is_an_index_error(numbers):
-    with pytest.raises(IndexError):
-        made()[numbers]
-
-
-@pytest.mark.parametrize("numbers", [(0, 0), (..., 0), (slice(None), 0)])
-def test_pixels_are_cut_from_the_array_and_not_from_the_images(numbers):
-    with pytest.raises(IndexError, match=r"by their number alone"):
+def test_neither_pixels_nor_images_beyond_the_last_are_indexed(numbers, said):
+    with pytest.raises(IndexError, match=said):
         made()[numbers]
 
 
 def test_images_become_an_array_where_one_is_asked_for():
     expected = CONTENT / np.float32(255)
-    np.testing.assert_array_equal(np.asarray(made()), expected)
-    assert np.asarray(made()).dtype == made().dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(made()), expected, strict=True)
+    assert (len(made()), made().shape, made().dtype) == (6, expected.shape, expected.dtype)
     assert np.asarray(made(), float).dtype == float
     np.testing.assert_array_equal(np.stack(list(made())), expected)
     with pytest.raises(ValueError, match="a copy"):
@@ -58,15 +44,10 @@ def test_images_become_an_array_where_one_is_asked_for():
 
 
 def test_only_what_is_asked_for_is_read_one_after_another():
-    asked = []
-
-    def read(number):
-        asked.append(number)
-        return CONTENT[number]
-
+    read = mock.Mock(side_effect=CONTENT.__getitem__)
     lazy = Images(images.one_by_one(read, CONTENT.shape[1:]), CONTENT.shape)
     assert lazy[[4, 1]].shape == (2, 5, 4, 3)
-    assert asked == [4, 1]
+    assert read.mock_calls == [mock.call(4), mock.call(1)]
     np.testing.assert_array_equal(lazy.take(np.array([2, 2])), CONTENT[[2, 2]])
 
 
@@ -78,19 +59,15 @@ def test_floats_stay_what_they_are():
 
 
 def test_small_sets_are_held_in_memory_and_large_ones_are_not(monkeypatch):
-    nbytes = 4 * CONTENT.size
-    monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes)
-    assert images.fits(made())
-    small = images.resident(made())
-    assert small.in_memory
-    assert small.take(np.array([0])).dtype == np.uint8
-    np.testing.assert_array_equal(small[:], made()[:])
-    monkeypatch.setattr(images, "RESIDENT_BYTES", nbytes - 1)
-    large = made()
-    assert not images.fits(large)
-    assert images.fits(large[:])  # an array is there already
-    assert images.resident(large) is large
-    assert not large.in_memory
+    for limit, held in ((4 * CONTENT.size, True), (4 * CONTENT.size - 1, False)):
+        monkeypatch.setattr(images, "RESIDENT_BYTES", limit)
+        lazy = made()
+        assert images.fits(lazy) == held
+        assert images.fits(lazy[:])  # an array is there already
+        found = images.resident(lazy)
+        assert found.in_memory == (found is not lazy) == held
+        assert found.take(np.array([0])).dtype == np.uint8
+        np.testing.assert_array_equal(found[:], lazy[:])
 
 
 def test_more_than_half_of_the_memory_is_refused(monkeypatch):
@@ -101,17 +78,14 @@ def test_more_than_half_of_the_memory_is_refused(monkeypatch):
 
 
 def test_whatever_goes_wrong_is_a_line_with_the_file_once():
-    def fail():
-        raise RuntimeError("two\n lines")
-
-    def grey():
-        raise DataError("a.png is grey")
-
-    with pytest.raises(DataError, match=r"^a\.png cannot be read: two lines$"):
-        images.guarded("a.png", fail)
-    for where, expected in (("a.png", "a.png is grey"), ("folder", "folder: a.png is grey")):
+    fail, grey = RuntimeError("two\n lines"), DataError("a.png is grey")
+    for where, error, expected in (
+        ("a.png", fail, "a.png cannot be read: two lines"),
+        ("a.png", grey, "a.png is grey"),
+        ("folder", grey, "folder: a.png is grey"),
+    ):
         with pytest.raises(DataError, match=f"^{expected}$"):
-            images.guarded(where, grey)
+            images.guarded(where, mock.Mock(side_effect=error))
     assert images.guarded("a.png", divmod, 7, 2) == (3, 1)
 
 

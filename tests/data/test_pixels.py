@@ -46,10 +46,8 @@ def test_half_of_the_images_are_mirrored_left_to_right():
 
 def test_bytes_and_floats_are_mirrored_alike():
     key = jax.random.key(1)
-    of_bytes, of_floats = (
-        data.pixels.flip(key, IMAGES),
-        data.pixels.flip(jax.random.clone(key), data.pixels.unit(IMAGES)),
-    )
+    of_bytes = data.pixels.flip(key, IMAGES)
+    of_floats = data.pixels.flip(jax.random.clone(key), data.pixels.unit(IMAGES))
     assert of_bytes.dtype == np.uint8
     np.testing.assert_array_equal(data.pixels.unit(of_bytes), of_floats)
 

@@ -5,7 +5,6 @@
 A planted fault is an environment variable: see `build`.
 """
 
-import itertools
 import os
 import signal
 import socket
@@ -41,17 +40,9 @@ def start(
             "JAX_NUM_PROCESSES": str(processes),
             "JAX_PROCESS_ID": str(number),
         }
-        begun.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.launch.fleet", "--heartbeat", str(HEARTBEAT), *flags],
-                cwd=ROOT,
-                env=shared | (several if processes > 1 else {}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
+        options = {"cwd": ROOT, "env": shared | (several if processes > 1 else {}), "start_new_session": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun.append(subprocess.Popen([sys.executable, "-m", __name__, *flags], **options, **pipes))
     return begun
 
 
@@ -82,12 +73,17 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def wait_for_step(folder: Path, step: int, *, seconds: float = 60) -> None:
-    """Until the run in the folder has logged that step."""
+def newest_step(folder: Path) -> int:
+    """The last step that the run in the folder has logged; 0 if there is none."""
     from jaxscore.launch import metrics_log
 
+    return max([0, *(row["step"] for row in metrics_log.read(folder / "metrics.jsonl"))])
+
+
+def wait_for_step(folder: Path, step: int, *, seconds: float = 60) -> None:
+    """Until the run in the folder has logged that step."""
     deadline = time.monotonic() + seconds
-    while not any(row["step"] >= step for row in metrics_log.read(folder / "metrics.jsonl")):
+    while newest_step(folder) < step:
         assert time.monotonic() < deadline, f"no step {step} in {folder}"
         time.sleep(0.02)
 
@@ -97,8 +93,8 @@ def build(config):
     from tests.launch import tiny
 
     slow = float(os.environ.get("JAXSCORE_TEST_SLOW", 0))
-    pause = dict(zip(range(config.steps), itertools.repeat(lambda: time.sleep(slow)), strict=False))
-    return tiny.build(config, tiny.hooks(before=pause if slow else {}))
+    pause = dict.fromkeys(range(config.steps), lambda: time.sleep(slow))
+    return tiny.build(config, tiny.hooks(before=pause))
 
 
 def main() -> None:
@@ -106,7 +102,7 @@ def main() -> None:
     from jaxscore import launch
     from tests.launch import tiny
 
-    launch.main(build, tiny.Config())
+    launch.main(build, tiny.Config(heartbeat=HEARTBEAT))
 
 
 if __name__ == "__main__":

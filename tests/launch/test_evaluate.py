@@ -17,13 +17,10 @@ def test_the_metrics_are_those_of_the_samples(finished):
     samples, stamp = workdir.read_samples(finished.folder / "samples.npz")
     found = json.loads((finished.folder / "metrics.json").read_text())
     assert found == finished.metrics
-    assert found["n"] == 20
-    assert found["mean"] == samples["one"].mean(axis=0).tolist()
-    assert found["stamp"] == stamp
-    assert set(found["sampling"]) == {"one", "two"}
-    for cost in found["sampling"].values():
-        assert cost["seconds"] > 0
-        assert cost["compile_seconds"] > 0
+    costs = found.pop("sampling")
+    assert found == {"n": 20, "mean": samples["one"].mean(axis=0).tolist(), "stamp": stamp}
+    assert set(costs) == {"one", "two"}
+    assert all(min(cost["seconds"], cost["compile_seconds"]) > 0 for cost in costs.values())
 
 
 def test_the_pictures_and_the_table_are_shown(finished):

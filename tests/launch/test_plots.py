@@ -1,6 +1,7 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxscore.launch import plots
 
@@ -22,26 +23,22 @@ DRAWINGS = {
 }
 
 
-def picture(path, draw):
-    with plots.page(path, columns=1, size=3.0) as (axes,):
-        draw(axes)
-    return axes, matplotlib.image.imread(path)
+def drawn(draw):
+    """The axes, with what is drawn on them."""
+    axes = Figure().subplots()
+    draw(axes)
+    return axes
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_function_draws_into_a_png(tmp_path, name):
     path = tmp_path / f"{name}.png"
-    _, drawn = picture(path, DRAWINGS[name])
+    with plots.page(path, columns=1, size=3.0) as (axes,):
+        DRAWINGS[name](axes)
     assert path.read_bytes().startswith(b"\x89PNG")
-
-    def frame_only(axes):
-        axes.set(xticks=[], yticks=[])
-        axes.set_axis_off()
-
-    _, blank = picture(tmp_path / "blank.png", frame_only)
-    assert np.ptp(blank[..., :3]) == 0
-    assert drawn.shape == blank.shape
-    inside = drawn[60:-60, 60:-60, :3]  # without title, ticks and labels at the edges
+    pixels = matplotlib.image.imread(path)
+    assert np.all(pixels[0, 0] == 1)  # the page is white
+    inside = pixels[60:-60, 60:-60, :3]  # without title, ticks and labels at the edges
     # A blank page would have none; the sparsest drawing, 25 small points, fills 0.5 %.
     assert np.mean(np.any(inside != 1, axis=-1)) > 0.003
     assert len(np.unique(inside.reshape(-1, 3), axis=0)) > 3
@@ -56,68 +53,68 @@ def test_a_page_has_its_axes_row_by_row_in_the_size_asked_for(tmp_path):
     assert (width, height) == (3 * 2 * 110, 2 * 110)
 
 
-def test_points_are_where_they_are(tmp_path):
-    axes, _ = picture(tmp_path / "x.png", DRAWINGS["points"])
+def test_points_are_where_they_are():
+    axes = drawn(DRAWINGS["points"])
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), GRID)
     assert axes.get_title() == "points"
 
 
-def test_fields_share_one_scale(tmp_path):
-    axes, _ = picture(tmp_path / "x.png", DRAWINGS["fields"])
-    exact, learned = axes.collections
+def test_fields_share_one_scale():
+    exact, learned = drawn(DRAWINGS["fields"]).collections
     np.testing.assert_array_equal(np.stack([exact.U, exact.V], axis=1), -0.9 * GRID)
     np.testing.assert_array_equal(np.stack([learned.U, learned.V], axis=1), -GRID)
     assert exact.scale == learned.scale > 0
 
 
-def test_the_curves_are_the_losses_and_an_empty_bin_is_a_gap(tmp_path):
-    axes, _ = picture(tmp_path / "x.png", DRAWINGS["loss_by_sigma"])
+def test_the_curves_are_the_losses_and_an_empty_bin_is_a_gap():
+    axes = drawn(DRAWINGS["loss_by_sigma"])
     curves = [line.get_xydata() for line in axes.lines]
-    np.testing.assert_array_equal(curves[0], [[10, 3], [20, 2]])
-    np.testing.assert_array_equal(curves[1], [[10, np.nan], [20, 0.5]])
-    np.testing.assert_array_equal(curves[2], [[10, 1], [20, 0.9]])
+    expected = [[[10, 3], [20, 2]], [[10, np.nan], [20, 0.5]], [[10, 1], [20, 0.9]]]
+    np.testing.assert_array_equal(curves, expected)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["0 < σ ≤ 0.1", "0.1 < σ ≤ 1", "σ > 1"]
 
 
+def image(draw):
+    """The only image that is drawn."""
+    (shown,) = drawn(draw).images
+    return np.asarray(shown.get_array())
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_are_laid_out_row_by_row(tmp_path, channels):
+def test_images_are_laid_out_row_by_row(channels):
     x = np.arange(7.0).reshape(7, 1, 1, 1) / 7 * np.ones((7, 3, 4, channels))
-    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.images(axes, x, rows=2, title="seven"))
-    tiled = np.asarray(axes.images[0].get_array()).reshape(2 * 4, 4 * 5, channels)
+    tiled = image(lambda axes: plots.images(axes, x, rows=2)).reshape(2 * 4, 4 * 5, channels)
     for number in range(7):
         row, column = divmod(number, 4)
         tile = tiled[4 * row : 4 * row + 3, 5 * column : 5 * column + 4]
         np.testing.assert_array_equal(tile, x[number])
 
 
-def test_pixels_beyond_0_and_1_are_clipped(tmp_path):
+def test_pixels_beyond_0_and_1_are_clipped():
     x = np.linspace(-1, 2, 16).reshape(4, 2, 2, 1)
-    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.images(axes, x, rows=2))
-    assert np.min(axes.images[0].get_array()) == 0
-    assert np.max(axes.images[0].get_array()) == 1
+    pixels = image(lambda axes: plots.images(axes, x, rows=2))
+    assert (pixels.min(), pixels.max()) == (0, 1)
 
 
-def test_fewer_images_than_rows_are_drawn(tmp_path):
-    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.images(axes, np.ones((3, 4, 4, 1)), rows=10))
-    assert np.sum(np.asarray(axes.images[0].get_array()) == 1) == 3 * 16
+def test_fewer_images_than_rows_are_drawn():
+    pixels = image(lambda axes: plots.images(axes, np.ones((3, 4, 4, 1)), rows=10))
+    assert np.sum(pixels == 1) == 3 * 16
 
 
 @pytest.mark.parametrize(("n", "rows"), [(5, 4), (3, 2)])
-def test_pairs_stand_one_above_the_other(tmp_path, n, rows):
+def test_pairs_stand_one_above_the_other(n, rows):
     above, below = np.zeros((n, 2, 2, 1)), np.ones((n, 2, 2, 1))
-    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.pairs(axes, above, below, columns=3))
-    shown = np.asarray(axes.images[0].get_array())[::3, ::3]  # images are 2 wide, and 1 is between them
-    assert shown.shape == (rows, 3)
+    shown = image(lambda axes: plots.pairs(axes, above, below, columns=3))
     expected = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0.5], [1, 1, 0.5]])[:rows]
-    np.testing.assert_array_equal(shown, expected)
+    # Images are 2 wide, and 1 is between them.
+    np.testing.assert_array_equal(shown[::3, ::3], expected, strict=True)
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind"), [((70, 4, 4, 1), "images"), ((9, 2), "collections"), ((9, 3), "lines")]
+    ("shape", "kinds"), [((70, 4, 4, 1), [1, 0, 0]), ((9, 2), [0, 1, 0]), ((9, 3), [0, 0, 9])]
 )
-def test_examples_are_drawn_by_their_shape(tmp_path, shape, kind):
-    x = np.random.default_rng(0).random(shape)
-    axes, _ = picture(tmp_path / "x.png", lambda axes: plots.examples(axes, x, "title"))
-    kinds = {name: len(getattr(axes, name)) for name in ("images", "collections", "lines")}
-    assert kinds == {"images": 0, "collections": 0, "lines": 0} | {kind: 9 if kind == "lines" else 1}
+def test_examples_are_drawn_by_their_shape(shape, kinds):
+    """As one picture, as one cloud of points, or as a line each."""
+    axes = drawn(lambda axes: plots.examples(axes, np.random.default_rng(0).random(shape), "title"))
+    assert [len(axes.images), len(axes.collections), len(axes.lines)] == kinds

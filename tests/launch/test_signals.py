@@ -36,22 +36,6 @@ def test_a_stopped_run_ends_with_the_same_bits(finished, tmp_path, number, step)
     assert [row["step"] for row in rows(folder)] == sorted({stopped, 4, 8, 12})
 
 
-def test_a_run_may_be_stopped_after_every_step(finished, tmp_path):
-    folder = tmp_path / "run"
-    stops = dict.fromkeys(range(0, 12, 4), kill(signal.SIGTERM))
-    experiment = tiny.build(Config(), tiny.hooks(before=stops))
-    for _ in range(12):
-        try:
-            launch.run(experiment, folder, mode="train")
-        except Interrupted:
-            continue
-        break
-    assert_identical(newest(folder, experiment), newest(finished.folder, experiment))
-    steps = [row["step"] for row in rows(folder)]
-    assert steps == sorted(set(steps))
-    assert {4, 8, 12} <= set(steps)
-
-
 def test_the_second_signal_acts():
     # Shells have jobs in the background ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

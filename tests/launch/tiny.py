@@ -17,6 +17,7 @@ from jaxscore.launch import config, metrics_log, plots, programs
 from jaxscore.launch.config import Optimizer
 from jaxscore.launch.experiment import Experiment
 from jaxscore.score import preconditioned
+from tests.checkpoint.states import assert_identical as assert_identical
 
 EDGES = (0.3, 1.0)
 FINE, BAD_LOSS, BAD_GRADIENT = range(3)
@@ -55,6 +56,12 @@ def network(params, x, c_noise):
 
 def hooks(*, before=None, plant=None) -> Hooks:
     return Hooks(Counter(), before or {}, plant or {})
+
+
+def asked_for() -> tuple[Hooks, list[int]]:
+    """Hooks that list the steps whose batches are asked for."""
+    steps = []
+    return hooks(before={step: partial(steps.append, step) for step in range(30)}), steps
 
 
 def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> Experiment:
@@ -129,13 +136,6 @@ def newest(folder: Path, experiment: Experiment) -> Any:
         return jax.device_get(checkpoint.restore_latest(checkpoints, abstract))
 
 
-def assert_identical(a, b) -> None:
-    """The same tree with the same bits in every leaf."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path), strict=True)
-
-
 def snapshot(folder: Path) -> dict[str, bytes | None]:
     """Every file with its contents, and every folder, below `folder`."""
     return {
@@ -155,6 +155,11 @@ def rows(folder: Path) -> list[dict]:
 def saved_steps(folder: Path) -> list[int]:
     with checkpoint.manager(folder / "checkpoints") as checkpoints:
         return sorted(checkpoints.orbax.all_steps())
+
+
+def crash() -> None:
+    """A fault that nobody handles."""
+    raise RuntimeError("power cut")
 
 
 def kill(number: int):

@@ -10,6 +10,9 @@ from jaxscore.data.formats import numpy_files
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 9, 8)).astype(np.uint8)
 
 
+EVERY_OTHER = IMAGES[..., ::2]
+
+
 def is_mapped(array):
     while array is not None and not isinstance(array, np.memmap):
         array = array.base if isinstance(array, np.ndarray) else None
@@ -47,22 +50,13 @@ def test_what_is_large_and_uncompressed_is_mapped(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [1, 10**9])
-@pytest.mark.parametrize(
-    "array", [np.asfortranarray(IMAGES), IMAGES.astype(">f8"), IMAGES > 9, IMAGES[..., ::2]]
-)
+@pytest.mark.parametrize("array", [np.asfortranarray(IMAGES), IMAGES.astype(">f8"), IMAGES > 9, EVERY_OTHER])
 def test_orders_and_types_are_kept(tmp_path, array, limit):
     np.savez(tmp_path / "a.npz", images=array)
     np.save(tmp_path / "a.npy", array)
     for name in ("a.npz", "a.npy"):
         found = numpy_files.load(tmp_path / name, mapped_from=limit)["images"]
-        assert found.dtype == array.dtype
-        np.testing.assert_array_equal(found, array)
-
-
-def test_what_is_mapped_cannot_be_written(tmp_path):
-    np.save(tmp_path / "a.npy", IMAGES)
-    with pytest.raises(ValueError, match="read-only"):
-        numpy_files.load(tmp_path / "a.npy", mapped_from=1)["images"][0] = 0
+        np.testing.assert_array_equal(found, array, strict=True)
 
 
 def test_members_are_found_in_large_archives(tmp_path):
@@ -75,6 +69,8 @@ def test_members_are_found_in_large_archives(tmp_path):
     found = numpy_files.load(tmp_path / "a.npz", mapped_from=1)["images"]
     assert is_mapped(found)
     np.testing.assert_array_equal(found, IMAGES)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 0
 
 
 def test_chunks_are_all_rows(monkeypatch):
@@ -86,17 +82,6 @@ def test_chunks_are_all_rows(monkeypatch):
 
 
 # What is refused ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("save", "limit"), [(np.savez, 1), (np.savez, 10**9), (np.savez_compressed, 1)])
-def test_the_checksum_of_a_member_is_looked_at(tmp_path, save, limit):
-    path = tmp_path / "a.npz"
-    save(path, images=IMAGES)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.npz.*(CRC|checksum|decompressing)"):
-        numpy_files.load(path, mapped_from=limit)
 
 
 @pytest.mark.parametrize("limit", [1, 10**9])
@@ -135,8 +120,3 @@ def test_what_memory_cannot_hold_is_refused_with_the_remedy(tmp_path, monkeypatc
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(DataError, match=r"a\.npz would be read into memory.*uncompressed"):
         numpy_files.load(tmp_path / "a.npz")
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.npz cannot be read: .*No such file"):
-        numpy_files.load(tmp_path / "absent.npz")

@@ -66,25 +66,22 @@ def test_the_cut_is_made_of_every_image():
     np.testing.assert_array_equal(loaded.examples.take(np.arange(4)), PIXELS[:4, :, 1:])
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "complaint"),
-    [
-        (None, r"where \(image 402\) cannot be read"),
-        (b"no example", r"where \(image 402\) cannot be read"),
-        (record(0, picture=b"no picture"), r"where \(image 402\) cannot be read: cannot identify"),
-        (
-            record(0, picture=pictures.encode(PIXELS[0].reshape(3, 2, 1))),
-            r"where \(image 402\) is \[3, 2, 1\]",
-        ),
-    ],
-    ids=["chunk", "record", "picture", "size"],
-)
-def test_a_damaged_image_has_its_number(monkeypatch, spoilt, complaint):
+SIDEWAYS = pictures.encode(PIXELS[0].reshape(3, 2, 1))
+SPOILT = {
+    "chunk": (None, "cannot be read"),
+    "record": (b"no example", "cannot be read"),
+    "picture": (record(0, picture=b"no picture"), "cannot be read: cannot identify"),
+    "size": (record(0, picture=SIDEWAYS), r"is \[3, 2, 1\]"),
+}
+
+
+@pytest.mark.parametrize(("spoilt", "said"), SPOILT.values(), ids=SPOILT)
+def test_a_damaged_image_has_its_number(monkeypatch, spoilt, said):
     monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
     unlabelled = EXAMPLE._replace(label=None)  # so that it is the image that is read
     loaded = at_random(RECORDS[:400], [*RECORDS[400:402], spoilt, *RECORDS[403:]], example=unlabelled)
     assert loaded.examples.take(np.array([401, 403])).shape == (2, 2, 3, 1)
-    with pytest.raises(DataError, match=complaint):
+    with pytest.raises(DataError, match=rf"where \(image 402\) {said}"):
         loaded.examples.take(np.array([3, 401, 402]))
 
 

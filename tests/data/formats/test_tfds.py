@@ -3,6 +3,7 @@
 written here.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,21 +12,16 @@ import pytest
 import tensorflow_datasets
 from PIL import Image
 
-from jaxscore.data import DataError, Images, digits, images
+from jaxscore.data import DataError, digits, images
 from jaxscore.data.formats import tfds
 
 PREPARED = Path(__file__).parents[1] / "prepared"
 
 
-def as_bytes(examples):
-    return np.round(np.asarray(examples) * 255).astype(np.uint8)
-
-
 def sorted_rows(examples, labels):
     """As a set: TFDS shuffles."""
-    return sorted(
-        (label, row.tobytes()) for label, row in zip(labels.tolist(), as_bytes(examples), strict=True)
-    )
+    pixels = np.round(np.asarray(examples) * 255).astype(np.uint8)
+    return sorted((label, row.tobytes()) for label, row in zip(labels.tolist(), pixels, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -70,56 +66,33 @@ def written(tmp_path_factory):
 # TFRecord -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("split", "rows"), [("train", slice(240)), ("test", slice(240, 300)), ("all", slice(300))]
-)
-def test_a_directory_of_tfrecord_is_read(split, rows):
-    loaded, expected = tfds.load("digits8x8", PREPARED, split=split), digits()
-    assert loaded.examples.shape == (rows.stop - (rows.start or 0), 8, 8, 1)
-    assert loaded.examples.dtype == np.float32
-    written = sorted_rows(expected.examples[rows], expected.labels[rows])
-    assert sorted_rows(loaded.examples, loaded.labels) == written
+def test_a_directory_of_tfrecord_is_read():
+    expected = digits()
+    for split, rows in (("train", slice(240)), ("test", slice(240, 300)), ("all", slice(300))):
+        loaded = tfds.load("digits8x8", PREPARED, split=split)
+        assert loaded.examples.dtype == np.float32
+        written = sorted_rows(expected.examples[rows], expected.labels[rows])
+        assert sorted_rows(loaded.examples, loaded.labels) == written
 
 
-def damaged(tmp_path, change):
-    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
-    path = next(tmp_path.rglob("*train*"))
-    path.write_bytes(change(path.read_bytes()))
-    return tmp_path
+@pytest.fixture
+def prepared(tmp_path):
+    """A copy of `prepared`, to be damaged; for random damage see test_damaged.py."""
+    return shutil.copytree(PREPARED, tmp_path / "prepared")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda b: b[:20_000],
-        lambda b: b"",
-        lambda b: b[:20_000] + bytes(255 - c for c in b[20_000:20_060]) + b[20_060:],
-        lambda b: b + b,
-    ],
-    ids=["cut short", "empty", "bytes flipped", "twice"],
-)
-def test_a_damaged_tfrecord_is_named(tmp_path, change):
+DAMAGE = {
+    "empty": lambda path: path.write_bytes(b""),
+    "twice": lambda path: path.write_bytes(2 * path.read_bytes()),
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_tfrecord_is_named(prepared, damage):
+    DAMAGE[damage](next(prepared.rglob("*train*")))
     with pytest.raises(DataError, match="digits8x8"):
-        tfds.load("digits8x8", damaged(tmp_path, change))
-
-
-def test_a_flipped_bit_in_a_tfrecord_is_noticed(tmp_path):
-    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
-    path = next(tmp_path.rglob("*test*"))
-    content = path.read_bytes()
-    for place in np.random.default_rng(0).integers(0, len(content), 25):
-        flipped = bytearray(content)
-        flipped[place] ^= 1
-        path.write_bytes(flipped)
-        with pytest.raises(DataError, match=r"digits8x8-test\S* cannot be read: record \d+ is "):
-            tfds.load("digits8x8", tmp_path, split="test")
-
-
-def test_a_missing_tfrecord_is_named(tmp_path):
-    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
-    next(tmp_path.rglob("*train*")).unlink()
-    with pytest.raises(DataError, match="digits8x8-train"):
-        tfds.load("digits8x8", tmp_path)
+        tfds.load("digits8x8", prepared)
 
 
 def test_what_memory_cannot_hold_is_refused_before_it_is_read(monkeypatch):
@@ -141,18 +114,10 @@ def test_a_directory_of_array_record_is_read(written):
 
 
 def test_large_sets_are_read_when_asked_for(written, monkeypatch):
-    folder, _ = written
-    resident = tfds.load("pets", folder, split="all")
+    """Those in TFRecord are in memory all the same. That both are one: see test_records.py."""
     monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
-    lazy = tfds.load("pets", folder, split="all")
-    assert isinstance(lazy.examples, Images)
-    assert lazy.examples.shape == (12, 30, 20, 3)
-    np.testing.assert_array_equal(lazy.examples[[11, 0, 7, 8]], resident.examples[[11, 0, 7, 8]])
-    np.testing.assert_array_equal(lazy.labels, resident.labels)
-    assert not lazy.examples.in_memory
-    tfrecord = tfds.load("digits8x8", PREPARED).examples
-    assert tfrecord.in_memory
-    assert tfrecord[[3, 4]].shape == (2, 8, 8, 1)
+    assert not tfds.load("pets", written[0]).examples.in_memory
+    assert tfds.load("digits8x8", PREPARED).examples.in_memory
 
 
 def test_crop_and_size_cut_squares(written):
@@ -173,15 +138,6 @@ def test_sets_without_labels_have_one_class(written):
 def test_images_of_many_sizes_need_a_size(written):
     with pytest.raises(DataError, match=r"grey.*image 1.*choose a size"):
         tfds.load("grey", written[0])
-
-
-@pytest.mark.parametrize("change", [lambda b: b[:200], lambda b: b[:100] + bytes(60) + b[160:]])
-def test_a_damaged_array_record_is_named(written, tmp_path, change):
-    shutil.copytree(written[0] / "pets", tmp_path / "pets")
-    path = next(tmp_path.rglob("*train*"))
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(DataError, match=r"pets.* cannot be read"):
-        tfds.load("pets", tmp_path)
 
 
 # What is where ------------------------------------------------------------------------------------
@@ -205,11 +161,9 @@ def test_the_folder_is_tfds_own_unless_named(tmp_path, monkeypatch):
 
 
 def test_what_is_absent_is_one_line_with_the_command_to_prepare(tmp_path):
-    with pytest.raises(DataError, match=r"tfds\.data_source") as caught:
+    with pytest.raises(DataError) as caught:
         tfds.load("lsun/tower", tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    command = str(caught.value).split('python -c "')[1].rstrip('"')
+    (command,) = re.fullmatch(r'.*python -c "(.*)"', str(caught.value)).groups()
     compile(command, "command", "exec")
     assert command.endswith(f"tfds.data_source('lsun/tower', data_dir='{tmp_path}')")
 
@@ -220,19 +174,14 @@ def test_a_split_that_is_not_there_says_which_are():
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("name", "old", "new"),
     [
-        ("dataset_info.json", lambda text: text[:50]),
-        ("dataset_info.json", lambda text: text.replace('"tfrecord"', '"riegeli"')),
-        ("features.json", lambda text: text[:50]),
-        ("features.json", lambda text: text.replace("image_feature.Image", "text_feature.Text")),
+        ("dataset_info.json", '"tfrecord"', '"riegeli"'),
+        ("features.json", "image_feature.Image", "text_feature.Text"),
     ],
-    ids=["info cut", "another format", "features cut", "no image"],
 )
-def test_damaged_descriptions_are_one_line(tmp_path, name, change):
-    shutil.copytree(PREPARED, tmp_path, dirs_exist_ok=True)
-    path = next(tmp_path.rglob(name))
-    path.write_text(change(path.read_text()))
-    with pytest.raises(DataError, match="digits8x8") as caught:
-        tfds.load("digits8x8", tmp_path)
-    assert "\n" not in str(caught.value)
+def test_other_formats_and_features_are_one_line(prepared, name, old, new):
+    path = next(prepared.rglob(name))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=r"\A.*digits8x8.*\Z"):
+        tfds.load("digits8x8", prepared)
