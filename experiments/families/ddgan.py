@@ -125,10 +125,7 @@ def networks(config: Config, setting: settings.Setting, sigmas: jax.Array):
     def discriminate(params, x_next, x, sigma):
         # x_next is scaled by its own sigma, the level that follows the level of x.
         number = jnp.argmin(jnp.abs(sigmas[None, :-1] - sigma[:, None]), axis=1)
-        pair = (
-            denoising.variance_preserving(x_next, sigmas[number + 1]),
-            condition(x, sigma),
-        )
+        pair = (denoising.variance_preserving(x_next, sigmas[number + 1]), condition(x, sigma))
         return discriminator.apply(params, jnp.concatenate(pair, axis=-1), jnp.log(sigma) / 4)
 
     def init(key):

@@ -36,6 +36,15 @@ def _published(name: str, *, rates: tuple[float, float], **changes: Any) -> Conf
     return Config(preset=name, **shared | changes)
 
 
+AT_256: dict[str, Any] = {
+    "size": 256,
+    "convolutions": Convolutions(channels=64, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(4,)),
+    "mapping": 3,
+    "discriminator_multipliers": LARGE,
+    "interval": 10,
+}
+"""What both recipes for images of 256 pixels have in common."""
+
 PRESETS: dict[str, Config] = {
     "digits": Config(),
     "cifar10": _published(
@@ -54,14 +63,10 @@ PRESETS: dict[str, Config] = {
     "celeba_hq_256": _published(
         "celeba_hq_256",
         data="folder:celeba_hq_256",
-        size=256,
+        **AT_256,
         rates=(2e-4, 1e-4),
         denoising_steps=2,
-        convolutions=Convolutions(channels=64, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(4,)),
-        mapping=3,
-        discriminator_multipliers=LARGE,
         penalty=2.0,
-        interval=10,
         batch=32,
         steps=750_000,  # 800 epochs of 30,000 images
         ema_decay=0.9999,
@@ -69,14 +74,10 @@ PRESETS: dict[str, Config] = {
     "lsun_church": _published(
         "lsun_church",
         data="lsun/church_outdoor",
-        size=256,
+        **AT_256,
         rates=(1.6e-4, 1e-4),
         denoising_steps=4,
-        convolutions=Convolutions(channels=64, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(4,)),
-        mapping=3,
-        discriminator_multipliers=LARGE,
         penalty=1.0,
-        interval=10,
         batch=64,
         steps=986_148,  # 500 epochs of 126,227 images
         ema_decay=0.999,

@@ -27,17 +27,8 @@ class Refusal(Exception):
     """The request cannot be carried out; the text is the one line that the user sees."""
 
 
-WITHOUT_EFFECT = {
-    "sample_batch",
-    "log_every",
-    "save_every",
-    "tensorboard",
-    "mesh",
-    "remat",
-    "distributed",
-    "heartbeat",
-}
-WITHOUT_EFFECT |= {"keep", "keep_best", "keep_every", "snapshot_every"}
+WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
+WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every"}
 """Fields of a configuration that affect neither the parameters nor the samples."""
 
 
