@@ -65,10 +65,8 @@ def run(config: Config) -> dict[str, Any]:
     with checkpoint.snapshots(directory, read_only=True) as kept:
         steps = checkpoint.good_snapshots(kept, tell=console.say)
         if not steps:
-            example = (
-                f"python -m experiments.{experiment.name} --workdir {config.workdir} --snapshot-every 100"
-            )
-            raise Refusal(f"--workdir {config.workdir}: keeps no snapshots; a run does with, say, {example}")
+            remedy = "train again in another folder, with --snapshot-every"
+            raise Refusal(f"--workdir {config.workdir}: keeps no snapshots; {remedy}")
         step = steps[-1] if config.step is None else config.step
         require(step in steps, "step", step, f"has no snapshot; there are {_listed(steps)}")
         steps = [earlier for earlier in steps if earlier <= step]

@@ -146,7 +146,8 @@ def run(config: Config) -> dict:
         arrays = {"images": images, "completions": found}
         workdir.write_samples(config.workdir / "completions.npz", arrays, "")
         picture(config, images, found, mask, config.workdir / "inpaint.png")
-    console.say(console.table([("", ""), *((name, f"{value:.4f}") for name, value in results.items())]))
+    rows = [(name, f"{value:.4f}") for name, value in results.items()]
+    console.say(console.table([("root mean square", "in 0..1"), *rows]))
     console.say(f"picture: {config.workdir / 'inpaint.png'}")
     return results
 

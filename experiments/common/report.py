@@ -47,9 +47,14 @@ def judged(
     settings = {"n": config.samples, "reference_n": len(reference), "classifiers": len(judges)}
     settings["rounded_to"] = f"1/{config.grey_values}"
     results = {"settings": settings, "real": {"halves_frechet": float(np.mean(halves))}}
+    several = len(np.unique(labels)) > 1  # frequencies of one class cannot be compared
     for name, x in samples.items():
         x = metrics.round_to(x, config.grey_values)
-        rows = [metrics.compare(x, reference, labels, *judge) | further(x, judge) for judge in judges]
+        rows = [
+            metrics.compare(x, reference, labels, features, predict if several else None)
+            | further(x, (features, predict))
+            for features, predict in judges
+        ]
         means = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
         results[name] = {"evaluations": evaluations[name], **means, "by_judge": rows}
     return results

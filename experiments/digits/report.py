@@ -30,7 +30,7 @@ def evaluate(
     config, digits, evaluations: dict[str, int], params: Params, samples: dict[str, np.ndarray]
 ) -> dict:
     """Compares every array of samples with all images, or with the images of --label (`common.judged`)."""
-    chosen = np.full(len(digits.labels), True) if config.label is None else digits.labels == config.label
+    chosen = asked_for(config, digits)
     judges = [classifier(digits.images, digits.labels, seed=seed) for seed in range(config.classifiers)]
     found = common.judged(
         config,
@@ -43,6 +43,11 @@ def evaluate(
     )
     found["settings"]["features"] = "last hidden layer of MLPClassifier((128, 64)) fitted to all images"
     return found
+
+
+def asked_for(config, digits) -> np.ndarray:
+    """Returns which images the samples are compared with: all, or those of --label."""
+    return np.full(len(digits.labels), True) if config.label is None else digits.labels == config.label
 
 
 def agreement(config, digits, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
@@ -76,12 +81,13 @@ def report(
         sigmas: the levels of Heun's method.
         params, samples, history, folder: what the launcher gives to every report.
     """
+    images = digits.images[asked_for(config, digits)]
     grids = {
-        "real digits": common.some(digits.images, 100, config.seed),
+        "real digits": common.some(images, 100, config.seed),
         "Heun on the probability flow": samples["heun"],
         "annealed Langevin": samples["langevin"],
     }
-    paths = common.draw(folder, grids, digits.images, history, 4.0)
+    paths = common.draw(folder, grids, images, history, 4.0)
     paths.insert(1, folder / "trajectory.png")
     draw_trajectory(config, digits, score_of(params, jnp.arange(6)), sigmas, paths[1])
     if config.conditional and digits.classes:
@@ -97,7 +103,8 @@ def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
     columns = min(map(len, rows))
     grid = np.concatenate([row[:columns] for row in rows])
     with plots.page(path, columns=1, size=8.0, height=8.0 * len(rows) / columns + 0.4) as (axes,):
-        plots.images(axes, grid, rows=len(rows), title="a row for each class, by Heun's method")
+        title = "a row for each class" if len(rows) > 1 else f"class {asked[0]}"
+        plots.images(axes, grid, rows=len(rows), title=f"{title}, by Heun's method")
 
 
 def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -> None:

@@ -77,12 +77,13 @@ def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Exper
     Refusal if there is no such module, or if it does not define both.
     """
     name, _ = _stored(folder)
+    remedy = "set PYTHONPATH to its folder" if module else "name its module with --experiment"
     module = module or f"experiments.{name}"
     try:
         found = importlib.import_module(module)
     except ImportError as error:
         reason = f"is a run of {name}, but {module} cannot be imported ({error})"
-        raise Refusal(f"{folder}: {reason}; name its module with --experiment") from None
+        raise Refusal(f"{folder}: {reason}; {remedy}") from None
     kinds = [value for value in vars(found).values() if isinstance(value, type) and _is_own(value, found)]
     if not kinds or not callable(getattr(found, "build", None)):
         raise Refusal(f"{folder}: is a run of {name}, but {module} has no `build`, or no configuration")

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,9 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     except (flags.FlagError, Refusal, DataError, CheckpointError, NonFinite) as error:
         console.complain(str(error))
         raise SystemExit(2) from None
+    except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:
         console.complain(f"{error.filename or folder}: {error.strerror or error}")
         raise SystemExit(2) from None

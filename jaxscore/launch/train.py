@@ -72,6 +72,8 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
     start = int(state.step)
     if start == config.steps:
         return state
+    if start:
+        console.say(f"going on from step {start}")
     book = Logbook(
         folder / "metrics.jsonl",
         start,

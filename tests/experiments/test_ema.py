@@ -187,7 +187,7 @@ def test_the_tables_of_all_widths_are_one():
 def test_a_run_without_snapshots_is_told_the_flag(tmp_path):
     config = tiny.Config(workdir=tmp_path, steps=2)
     workdir.write_json(tmp_path / "config.json", workdir.describe("tiny", config))
-    said = f"keeps no snapshots; .*--workdir {tmp_path} --snapshot-every 100"
+    said = f"--workdir {tmp_path}: keeps no snapshots; train again .* with --snapshot-every"
     with pytest.raises(Refusal, match=said) as caught:
         ema.run(CONFIG(workdir=tmp_path))
     assert "\n" not in str(caught.value)

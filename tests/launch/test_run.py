@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from unittest import mock
 
@@ -240,3 +241,14 @@ def test_a_field_with_the_launchers_own_name_is_refused(tmp_path):
 
     with pytest.raises(TypeError, match="rename this field"):
         launch.run(tiny.build(Named()), tmp_path / "run")
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    """`--help | head` closes the pipe before everything is printed."""
+    program = "from jaxscore.launch import one_line_errors\nwith one_line_errors():\n    print('x' * 10**6)"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.read(1) == "x"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -42,6 +42,13 @@ def test_the_table_has_the_metrics_that_there_are(found):
     assert len({len(row) for row in (heading, copies, negatives, real)}) == 1
 
 
+def test_samples_of_one_class_have_no_class_frequencies():
+    threes, judge = IMAGES[LABELS == 3], JUDGES[0]
+    found = report.judged(CONFIG, [judge], {"copies": threes}, threes, np.full(len(threes), 3), EVALUATIONS)
+    assert "class_kl" not in found["copies"]
+    assert "class KL" not in report.table({"copies": "equal"}, found)[0]
+
+
 def test_few_images_are_drawn_twice():
     assert len(np.unique(flat(report.some(IMAGES, 100, 0)), axis=0)) == 100
     assert report.some(IMAGES[:3], 5, 0).shape == (5, 8, 8, 1)
