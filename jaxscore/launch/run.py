@@ -14,7 +14,9 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ from jaxscore.launch.workdir import Refusal
 _simulated = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
 if _simulated:
     os.environ.setdefault("NPROC", str(max(2 * int(_simulated[1]), os.cpu_count() or 1)))
+
+INTERRUPTED = "interrupted; what had been saved before is kept"
 
 MODES = ("train", "sample", "evaluate")
 
@@ -63,8 +67,29 @@ def program(run: Callable[[Any], Any], defaults: Any, *, folder: str = "workdir"
 @contextlib.contextmanager
 def running(config: Config) -> Iterator[None]:
     """Within, this process has joined the other processes of the run, and errors are one line."""
-    with processes.joined(config.distributed, config.heartbeat), one_line_errors(config.workdir):
+    with processes.joined(config.distributed, config.heartbeat), one_line_errors(config.workdir), _ended():
         yield
+
+
+@contextlib.contextmanager
+def _ended() -> Iterator[None]:
+    """Within, a Ctrl-C that nobody else handles ends the process without the interpreter's usual end.
+
+    During the usual end, threads of XLA's compiler may still be at work, and crash.
+    """
+
+    def end(number, frame):
+        console.complain(INTERRUPTED)
+        os._exit(130)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
@@ -92,7 +117,7 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     except Interrupted as interruption:
         console.say(f"{interruption}; run again to go on from there")
     except KeyboardInterrupt:  # before the run listens for signals, or a second one
-        console.complain("interrupted; what had been saved before is kept")
+        console.complain(INTERRUPTED)
         raise SystemExit(130) from None
 
 

@@ -252,3 +252,20 @@ def test_a_reader_that_has_had_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_ctrl_c_before_the_run_listens_ends_the_process():
+    """Not by an exception: threads of XLA's compiler would crash while the interpreter ends."""
+    program = """
+import os, signal, types
+from jaxscore.launch import running
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with running(types.SimpleNamespace(distributed=False, heartbeat=30, workdir=None)):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        print("not reached")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    expected = (130, "", "error: interrupted; what had been saved before is kept\n")
+    assert (done.returncode, done.stdout, done.stderr) == expected
