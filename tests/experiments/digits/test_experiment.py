@@ -69,11 +69,12 @@ def test_the_untrained_loss_is_the_same_at_every_noise_level():
 def test_dropout_acts_in_training_and_not_in_sampling():
     without, dropping = (digits.build(small(dropout=rate, heun=Heun(levels=2))) for rate in (0.0, 0.5))
     params = jax.device_get(jax.jit(without.init)(jax.random.key(0)))
-    params = jax.tree.map(lambda p: p + np.float32(0.1), params)  # the last layer begins at zero
+    rng = np.random.default_rng(0)  # some layers begin at zero, and hide what is dropped
+    params = jax.tree.map(lambda p: p + 0.1 * rng.standard_normal(p.shape, np.float32), params)
     batch, keys = next(without.batches(batch=64, seed=0)), lambda: jax.random.split(jax.random.key(2), 4)
     loss = lambda experiment: jax.jit(experiment.loss)(params, context(), batch)[0]
     drawn = lambda experiment: jax.jit(experiment.samplers["heun"])(params, keys())["heun"]
-    assert loss(without) != loss(dropping)
+    assert not np.isclose(loss(without), loss(dropping), rtol=1e-3)
     np.testing.assert_array_equal(drawn(without), drawn(dropping))
 
 
