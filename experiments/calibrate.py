@@ -19,7 +19,7 @@ from msgspec import Meta
 from jaxscore import calibrate, data, launch
 from jaxscore.calibrate import Recipe, TrainingNoise
 from jaxscore.launch import console, flags, plots, workdir
-from jaxscore.launch.flags import Count, Levels, Positive, require
+from jaxscore.launch.flags import Count, Levels, require
 
 LEAST_OVERLAP = 0.01
 """Smallest overlap of neighbouring levels that is accepted: with less, samples cannot follow the levels."""
@@ -46,7 +46,7 @@ class Config:
     """Number of levels; by default it is calculated from the overlap."""
     langevin_steps: Count = 5
     """Langevin steps at each level, T."""
-    sigma_min: Positive = 0.01
+    sigma_min: Annotated[float, Meta(ge=1e-6)] = 0.01
     """Smallest noise level, for pixels in 0..1."""
     estimate: bool = False
     """Use a lower bound of the largest distance, as for data that do not fit in memory."""

@@ -24,7 +24,7 @@ from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
 from jaxscore.keys import Stream
 from jaxscore.launch import Run, console, open_run, plots, workdir
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.evaluate import examples
+from jaxscore.launch.evaluate import examples, require_finite
 from jaxscore.launch.flags import Count, Seed, check, require
 from jaxscore.launch.open_run import find
 from jaxscore.score import denoise
@@ -141,6 +141,7 @@ def run(config: Config) -> dict:
     console.say(f"{len(images) * config.completions} completions by {steps} Langevin steps ...")
     with workdir.owned(config.workdir, workdir.describe("inpaint", config)):
         found = completions(config, opened_run, images, mask)
+        require_finite({"completions": found})
         results = judge_completions(images, found, mask)
         workdir.write_json(config.workdir / "inpaint.json", results)
         arrays = {"images": images, "completions": found}

@@ -34,12 +34,19 @@ def drop(key: Key, condition: Condition, *, none: Condition, probability: float)
             that are centred. One number for all leaves, or a pytree like `condition`.
         probability: 0.1 is usual (Ho & Salimans 2022, section 5).
 
-    Raises ValueError unless 0 <= probability <= 1.
+    Raises ValueError unless 0 <= probability <= 1, all leaves have the same rows, and `none` has the type of
+    its leaf: 0.5 is no class number.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"probability = {probability} must lie in 0..1")
     leaves, structure = jax.tree.flatten(condition)
+    rows = {len(leaf) for leaf in leaves}
+    if len(rows) != 1:
+        raise ValueError(f"the leaves of the condition have {sorted(rows)} rows; all need the same number")
     nones = jax.tree.leaves(none) if jax.tree.structure(none) == structure else [none] * len(leaves)
+    for leaf, value in zip(leaves, nones, strict=True):
+        if not jnp.can_cast(jnp.result_type(value), leaf.dtype, "same_kind"):
+            raise ValueError(f"none = {value} is no value of a condition of {leaf.dtype}")
     uniform = jax.vmap(jax.random.uniform)(noise.row_keys(key, len(leaves[0])))
     dropped = uniform < probability
     replace = lambda leaf, value: jnp.where(right(dropped, leaf), jnp.asarray(value, leaf.dtype), leaf)
@@ -65,7 +72,7 @@ def classifier_free(
     `unconditional` may be any other score: of a smaller or less trained network with the same condition,
     it is autoguidance (Karras et al. 2024b).
 
-    Raises ValueError unless low < high.
+    Raises ValueError unless low < high, and when the shapes of the two scores differ.
     """
     low, high = (-jnp.inf, jnp.inf) if interval is None else interval
     if not low < high:
@@ -74,7 +81,15 @@ def classifier_free(
     def guided(x: Array, sigma: Array) -> Array:
         s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
         weight = jnp.asarray(scale - 1, s.dtype)
-        added = lambda: jnp.where(right(inside, x), weight * (s - unconditional(x, sigma)), 0.0)
+
+        def added():
+            u = unconditional(x, sigma)
+            if u.shape != s.shape:
+                raise ValueError(
+                    f"the unconditional score has shape {u.shape}, the conditional one {s.shape}"
+                )
+            return jnp.where(right(inside, x), weight * (s - u), 0.0)
+
         return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
 
     return guided

@@ -182,6 +182,25 @@ def trained():
 
 # Over three seeds the errors were at most 0.5 % at scale 1 and 2.4 % at scale 2: twice as much is allowed.
 # The closed forms of the two scales, and so a network that is not guided, are 11 % apart at sigma = 1 and 3.
+@pytest.mark.parametrize(
+    ("none", "condition", "said"),
+    [
+        (0.5, jnp.arange(4), "no value of a condition of int32"),
+        (2, jnp.array([True, False]), "no value of a condition of bool"),
+        (0.0, {"a": jnp.ones((1, 2)), "b": jnp.ones((4, 3))}, r"have \[1, 4\] rows"),
+    ],
+)
+def test_what_would_be_cast_or_broadcast_is_refused(none, condition, said):
+    with pytest.raises(ValueError, match=said):
+        guidance.drop(jax.random.key(0), condition, none=none, probability=0.5)
+
+
+def test_scores_of_two_shapes_are_not_guided():
+    guided = guidance.classifier_free(lambda x, sigma: x, lambda x, sigma: x[:, :1], 2.0)
+    with pytest.raises(ValueError, match=r"has shape \(3, 1\), the conditional one \(3, 2\)"):
+        guided(jnp.ones((3, 2)), jnp.ones(3))
+
+
 @pytest.mark.parametrize(("scale", "error"), [(1.0, 0.01), (2.0, 0.05)])
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
 def test_a_trained_networks_guided_score_is_its_closed_form(trained, sigma, scale, error):

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.common.features import Function
 from jaxscore import metrics
 from jaxscore.launch import plots
+from jaxscore.launch.evaluate import require_finite
 
 Judge = tuple[Function, Function | None]
 """Two functions of images: their features, and their class, or None without classes."""
@@ -43,6 +44,7 @@ def judged(
         evaluations: evaluations of the network, by array.
         further: further(x, judge) -> metrics besides those of `metrics.compare`.
     """
+    require_finite(samples)
     halves = [metrics.frechet(f(reference[::2]), f(reference[1::2])) for f, _ in judges]
     settings = {"n": config.samples, "reference_n": len(reference), "classifiers": len(judges)}
     settings["rounded_to"] = f"1/{config.grey_values}"

@@ -67,6 +67,8 @@ def load(config: Config) -> Digits:
     if further:
         vectors = [array.reshape(n, -1).astype(np.float32) for array in further.values()]
         found = found._replace(condition=np.concatenate(vectors, axis=1), classes=0)
+        given = " ".join(config.conditions)
+        require(found.condition.size > 0, "conditions", given, "the arrays are empty; name others")
     sigma_data = float(found.centred(images).std())
     if sigma_data == 0:
         raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")

@@ -13,6 +13,7 @@ import numpy as np
 from jaxscore import data, metrics
 from jaxscore.launch import console, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
@@ -51,6 +52,7 @@ def measure(experiment: Experiment, params, samples: dict[str, np.ndarray]) -> d
 
 def compare(experiment: Experiment, samples: dict[str, np.ndarray]) -> dict[str, Any]:
     """Returns the distances of each array of samples from training examples, by principal components."""
+    require_finite(samples)
     reference = examples(experiment, REFERENCE)
     features = metrics.principal_components(reference)
     # The coverage of an example looks at 5 neighbours.
@@ -60,6 +62,13 @@ def compare(experiment: Experiment, samples: dict[str, np.ndarray]) -> dict[str,
     components = features(reference[:1]).shape[1]
     about = {"reference_n": len(reference), "features": f"{components} principal components"}
     return {"settings": about, "samplers": found}
+
+
+def require_finite(samples: dict[str, np.ndarray]) -> None:
+    """Raises NonFinite, which names the array, if a sample is not finite."""
+    for name, x in samples.items():
+        if not np.isfinite(x).all():
+            raise NonFinite(f"samples {name!r} are not finite; check the noise levels and steps of sampling")
 
 
 def examples(experiment: Experiment, most: int) -> np.ndarray:

@@ -8,18 +8,19 @@ import contextlib
 import dataclasses
 import io
 import math
+import numbers
 import operator
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from msgspec import Meta
 
 Config = TypeVar("Config")
 
-Count = Annotated[int, Meta(ge=1)]
-"""1, 2, ..."""
+Count = Annotated[int, Meta(ge=1, lt=2**31)]
+"""1, 2, ...; a counter on a device has 32 bits."""
 Levels = Annotated[int, Meta(ge=2)]
 """A number of noise levels: at least sigma_1 and sigma_L."""
 Positive = Annotated[float, Meta(gt=0)]
@@ -67,22 +68,30 @@ def check(config: Any, prefix: str = "") -> None:
         name, value = prefix + field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float):
-                require(math.isfinite(number), name, number, "must be a finite number")
-                for kind, bound in (pair for hint in hints for pair in _bounds(hint.get(field.name))):
+        for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
+            if isinstance(number, numbers.Real):
+                finite = isinstance(number, numbers.Integral) or math.isfinite(number)
+                require(finite, name, number, "must be a finite number")
+                for kind, bound in (pair for hint in hints for pair in _bounds(hint.get(field.name), place)):
                     inside = getattr(operator, kind)(number, bound)
-                    require(inside, name, number, f"must be {WORDS[kind]} {round(bound, 4)}")
+                    limit = bound if isinstance(bound, int) else f"{bound:.4g}"
+                    require(inside, name, number, f"must be {WORDS[kind]} {limit}")
 
 
 WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
-def _bounds(hint: Any) -> list[tuple[str, int | float]]:
-    """Returns the bounds in a type, such as [("ge", 1)] in Count, Count | None and tuple[Count, ...]."""
+def _bounds(hint: Any, place: int) -> list[tuple[str, int | float]]:
+    """Returns the bounds in a type, such as [("ge", 1)] in Annotated[int, Meta(ge=1)].
+
+    They may be inside an option, such as Count | None, or in a tuple, whose element at `place` is meant.
+    """
+    parts = get_args(hint)
+    if get_origin(hint) is tuple and Ellipsis not in parts:
+        parts = parts[place : place + 1]
     metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
     here = [(kind, getattr(meta, kind)) for meta in metas for kind in WORDS]
-    inside = [pair for part in get_args(hint) for pair in _bounds(part)]
+    inside = [pair for part in parts for pair in _bounds(part, place)]
     return inside + [(kind, bound) for kind, bound in here if bound is not None]
 
 

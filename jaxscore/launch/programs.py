@@ -47,7 +47,9 @@ def update(experiment: Experiment, gather: Callable[[Params], Params] = trainer.
     """Returns the update of the experiment; its losses see the parameters through `gather`."""
     config = experiment.config
     bind = lambda loss: lambda params, context, batch: loss(gather(params), context, batch)
-    if experiment.players is None:
+    if (experiment.loss is None) == (not experiment.players):
+        raise ValueError(f"the experiment {experiment.name!r} must have either a loss or players")
+    if not experiment.players:
         tx = config.optimizer.build(config.steps)
         return updates.descent(bind(experiment.loss), tx, microbatches=config.microbatches)
     turns = (

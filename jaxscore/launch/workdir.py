@@ -103,12 +103,23 @@ def locked(workdir: Path) -> Iterator[None]:
 def owned(workdir: Path, description: dict[str, Any]) -> Iterator[None]:
     """Claims the folder, locks it against other runs, and writes config.json.
 
+    After an error config.json is as before: the results in the folder are not of the new configuration.
     Raises Refusal as `claim` and `locked` do.
     """
     claim(workdir, description)
+    path = workdir / "config.json"
     with locked(workdir):
-        write_json(workdir / "config.json", description)
-        yield
+        before = read_json(path)
+        write_json(path, description)
+        try:
+            yield
+        except Exception:
+            if before is not None:
+                write_json(path, before)
+            elif [each.name for each in workdir.iterdir()] == [path.name]:
+                path.unlink()
+                workdir.rmdir()
+            raise
 
 
 def _lock(descriptor: int) -> bool:

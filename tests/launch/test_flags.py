@@ -3,6 +3,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import inpaint, toy2d
@@ -111,6 +112,7 @@ class Narrower(Config):
     steps: int = 5
     sizes: tuple[flags.Count, ...] = (1, 2)
     tail: flags.Fraction | None = None
+    pair: tuple[flags.Count, flags.Positive] = (1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,10 @@ class Narrower(Config):
         ({"sizes": (3, 0)}, "--sizes 0: must be at least 1"),
         ({"tail": 1.0}, "--tail 1.0: must be below 1"),
         ({"tail": -0.5}, "--tail -0.5: must be at least 0"),
+        ({"pair": (1, 0.0)}, "--pair 0.0: must be above 0"),
+        ({"steps": 10**400}, f"--steps {10**400}: must be below {2**31}"),
+        ({"steps": np.int64(0)}, "--steps 0: must be at least 1"),
+        ({"ema_halflife": np.float32("nan")}, "--ema-halflife nan: must be a finite number"),
     ],
 )
 def test_bounds_hold_in_tuples_and_options_and_are_inherited(fields, text):

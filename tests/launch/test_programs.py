@@ -38,3 +38,10 @@ def test_a_mesh_that_does_not_fit_is_refused():
         programs.mesh_of(Config(mesh=Mesh(data=3)))
     with pytest.raises(FlagError, match=r"^--batch 16: .* the 8 devices x 4 microbatches"):
         programs.mesh_of(Config(microbatches=4))
+
+
+@pytest.mark.parametrize("fields", [{"loss": None}, {"players": {"a": None}}])
+def test_an_experiment_has_a_loss_or_players(fields):
+    experiment = tiny.build(Config())._replace(**fields)
+    with pytest.raises(ValueError, match="'tiny' must have either a loss or players"):
+        programs.update(experiment)

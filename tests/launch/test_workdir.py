@@ -15,6 +15,7 @@ import pytest
 
 from jaxscore.launch import workdir
 from jaxscore.launch.config import Config, Optimizer
+from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
 from tests.launch.tiny import snapshot
 
@@ -246,3 +247,18 @@ def test_damaged_samples_are_none(tmp_path, damage):
     workdir.write_samples(path, samples(), "the stamp")
     damage(path)
     assert workdir.read_samples(path) == ({}, "")
+
+
+def test_after_an_error_the_folder_is_described_as_before(tmp_path):
+    """The results in it are not of the configuration that failed."""
+    for folder, before in (
+        (tmp_path / "new", None),
+        (tmp_path / "old", {"experiment": "theorems", "seed": 1}),
+    ):
+        if before is not None:
+            with workdir.owned(folder, before):
+                (folder / "theorems.json").write_text("[]")
+        kept = snapshot(tmp_path)
+        with pytest.raises(FlagError), workdir.owned(folder, {"experiment": "theorems", "seed": 2}):
+            raise FlagError("--seed 2: no")
+        assert snapshot(tmp_path) == kept

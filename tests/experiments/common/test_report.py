@@ -5,6 +5,7 @@ import pytest
 
 from experiments.common import report
 from jaxscore import data, metrics
+from jaxscore.launch import NonFinite
 
 IMAGES, LABELS, _ = data.digits()
 CONFIG = SimpleNamespace(samples=60, grey_values=16)
@@ -47,6 +48,12 @@ def test_samples_of_one_class_have_no_class_frequencies():
     found = report.judged(CONFIG, [judge], {"copies": threes}, threes, np.full(len(threes), 3), EVALUATIONS)
     assert "class_kl" not in found["copies"]
     assert "class KL" not in report.table({"copies": "equal"}, found)[0]
+
+
+def test_samples_that_are_not_finite_are_named():
+    samples = {"copies": np.full((60, 8, 8, 1), np.nan)}
+    with pytest.raises(NonFinite, match="samples 'copies' are not finite; check the noise levels"):
+        report.judged(CONFIG, JUDGES, samples, IMAGES, LABELS, EVALUATIONS)
 
 
 def test_few_images_are_drawn_twice():
