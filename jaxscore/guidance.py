@@ -61,9 +61,9 @@ def classifier_free(
 ) -> ScoreFn:
     """s = s_c + (w - 1) (s_c - s_u): the guided score, s_c conditional and s_u unconditional.
 
-    w = `scale`: at 0 the score is s_u, at 1 exactly s_c, beyond 1 it is extrapolated (Ho & Salimans 2022,
-    equation 6, where w is our w - 1). The guided score is that of p_c^w p_u^(1 - w) at each level, but
-    sampling with it does not draw from that density.
+    w = `scale` is one number, or one for each row. At 0 the score is s_u, at 1 exactly s_c, beyond 1 it is
+    extrapolated (Ho & Salimans 2022, equation 6, where w is our w - 1). The guided score is that of
+    p_c^w p_u^(1 - w) at each level, but sampling with it does not draw from that density.
 
     With an `interval` (low, high), the score is guided where low < sigma <= high, and exactly s_c
     elsewhere; where no row is inside, s_u is not evaluated (Kynkaanniemi et al. 2024). sigma is this
@@ -81,6 +81,7 @@ def classifier_free(
     def guided(x: Array, sigma: Array) -> Array:
         s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
         weight = jnp.asarray(scale - 1, s.dtype)
+        weight = right(weight, x) if weight.ndim else weight
 
         def added():
             u = unconditional(x, sigma)

@@ -37,7 +37,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, Schedule, ScoreFn, right
+from jaxscore.types import Array, Key, Schedule, ScoreFn, right, shaped
 
 Batch = Float[Array, "b *event"]
 Sigma = Float[Array, "b"]
@@ -220,6 +220,7 @@ def over_levels(objective: Objective, schedule: Schedule, *, weight: Weight | No
     """
 
     def losses(score: ScoreFn, key: Key, x: Batch, *, with_sigma: bool = False):
+        score = shaped(score)
         key_sigma, key_noise = jax.random.split(key)
         sigma = schedule(noise.stratified(key_sigma, len(x)))
         if weight is None:

@@ -176,7 +176,10 @@ def fit(
     Raises:
         ValueError: if there are no arrays, if their numbers of rows differ, or if steps or batch is below 1.
     """
-    rows = {name: len(array) for name, array in arrays.items()}
+    rows = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): len(x)
+        for path, x in jax.tree_util.tree_leaves_with_path(arrays)
+    }
     if len(set(rows.values())) != 1 or 0 in rows.values():
         raise ValueError(f"the arrays have {rows} rows: give at least one array, all with as many rows")
     if steps < 1 or batch < 1:

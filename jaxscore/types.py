@@ -52,3 +52,15 @@ Schedule = Callable[[Array], Array]
 def right(values: AnyArray, like: AnyArray) -> AnyArray:
     """Returns `values` with trailing axes of length 1, as many axes as `like` has."""
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+
+
+def shaped(score: ScoreFn) -> ScoreFn:
+    """Returns the score, which raises ValueError if its shape is not that of x: it would be broadcast."""
+
+    def checked(x: Array, sigma: Array) -> Array:
+        s = score(x, sigma)
+        if s.shape != x.shape:
+            raise ValueError(f"the score has shape {s.shape}, and x has shape {x.shape}; they must be equal")
+        return s
+
+    return checked

@@ -195,6 +195,11 @@ def test_what_would_be_cast_or_broadcast_is_refused(none, condition, said):
         guidance.drop(jax.random.key(0), condition, none=none, probability=0.5)
 
 
+def test_a_scale_for_each_row_scales_rows():
+    guided = guidance.classifier_free(lambda x, sigma: -x, lambda x, sigma: 0 * x, jnp.array([1.0, 3.0]))
+    assert guided(jnp.ones((2, 2)), jnp.ones(2)).tolist() == [[-1, -1], [-3, -3]]
+
+
 def test_scores_of_two_shapes_are_not_guided():
     guided = guidance.classifier_free(lambda x, sigma: x, lambda x, sigma: x[:, :1], 2.0)
     with pytest.raises(ValueError, match=r"has shape \(3, 1\), the conditional one \(3, 2\)"):

@@ -224,7 +224,8 @@ def test_fit_draws_the_rows_of_all_arrays_together():
     ("arrays", "given", "said"),
     [
         ({}, {}, "give at least one array"),
-        ({"x": np.zeros(3), "label": np.zeros(4)}, {}, "'x': 3, 'label': 4"),
+        ({"x": np.zeros(3), "label": np.zeros(4)}, {}, "'label': 4, 'x': 3"),
+        ({"x": {"a": jnp.ones(4), "b": jnp.ones(5)}}, {}, "'x/a': 4, 'x/b': 5"),
         ({"x": np.zeros(0)}, {}, "'x': 0"),
         ({"x": np.zeros(3)}, {"steps": 0}, "steps = 0"),
         ({"x": np.zeros(3)}, {"batch": 0}, "batch = 0"),

@@ -32,7 +32,7 @@ class Config:
 
     workdir: Path = Path("runs/theorems")
     """Folder for theorems.json and theorems.png."""
-    seed: int = 0
+    seed: flags.Seed = 0
     """Seed of all random numbers."""
     blocks: Annotated[int, Meta(ge=10)] = 100
     """Independent blocks of draws; standard errors are estimated from the means of the blocks."""

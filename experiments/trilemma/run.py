@@ -88,7 +88,9 @@ def members(config: Config, folder: Path, seed: int) -> list[Member]:
     found = []
     for family in dict.fromkeys(config.families.split(",")):
         defaults = overrides.recipe(family, config.data)
-        for steps in config.denoising_steps if hasattr(defaults, "denoising_steps") else (None,):
+        for steps in (
+            dict.fromkeys(config.denoising_steps) if hasattr(defaults, "denoising_steps") else (None,)
+        ):
             name = family if steps in (None, 4) else f"{family}{steps}"
             own = {} if steps is None else {"denoising_steps": steps}
             own |= {"data_dir": config.data_dir, "seed": seed, "workdir": folder / f"{name}-{seed}"}

@@ -142,7 +142,7 @@ def _one_line(text: str) -> str:
     text = re.sub(r"\A.*\n +-{5,} *\n|^ +-{5,} *$", "", text, flags=re.MULTILINE)
     body = [line for line in text.splitlines() if not line.startswith(("╭", "╰"))]
     line = " ".join(re.sub(r"[│─]+", " ", " ".join(body)).split())
-    line = re.split(r"\s*For full helptext", line)[0]
+    line = re.split(r"\s*For full helptext| Got errors:", line)[0]
     line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a dataclass refuses a value
     line = re.sub(r"^Missing from .*?: --", "missing: --", line)  # names the program
     line = line.replace(" Argument helptext:", "; expected").replace(" Perhaps you meant:", "; perhaps")

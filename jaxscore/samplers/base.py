@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import AnyArray, Array, Key, ScoreFn, right
+from jaxscore.types import AnyArray, Array, Key, ScoreFn, right, shaped
 
 Batch = Float[Array, "b *event"]
 Scalar = Float[Array, ""]
@@ -54,7 +54,7 @@ def sample(
     depends on row i of x and on (key, i) alone. If the batch is a part of a larger one, pass an array of
     keys, one for each row (see `noise.row_keys`).
     """
-    keys = noise.row_keys(key, x.shape[0])
+    keys, score = noise.row_keys(key, x.shape[0]), shaped(score)
 
     def body(carry, inputs):
         x, memory = carry
