@@ -100,7 +100,7 @@ def chosen(config: Config, run: Run) -> np.ndarray:
         images = np.asarray(images)
     remedy = f"must be at most {len(images)}, the images that there are"
     require(config.images <= len(images), "images", config.images, remedy)
-    require(images.ndim == 4, "run", config.run, "its examples are no images")
+    require(len(images.shape) == 4, "run", config.run, "its examples are no images")
     return images[np.random.default_rng(config.seed).permutation(len(images))[: config.images]]
 
 
