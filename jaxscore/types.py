@@ -57,8 +57,8 @@ def right(values: AnyArray, like: AnyArray) -> AnyArray:
 def shaped(score: ScoreFn) -> ScoreFn:
     """Returns the score, which raises ValueError if its shape is not that of x: it would be broadcast."""
 
-    def checked(x: Array, sigma: Array) -> Array:
-        s = score(x, sigma)
+    def checked(x: Array, sigma: Array, *rest: Array) -> Array:  # a GAN's generator also takes a latent
+        s = score(x, sigma, *rest)
         if s.shape != x.shape:
             raise ValueError(f"the score has shape {s.shape}, and x has shape {x.shape}; they must be equal")
         return s
