@@ -5,9 +5,8 @@
 
 A run with `--snapshot-every` keeps two averages of its parameters every so many steps. Their weighted
 sums come close to the average of any other relative width (Karras et al. 2024, section 3.2). This program
-makes each width that is asked for, samples with it and evaluates the samples as the run did, without
-training.
-With `--step` it takes training to have ended at an earlier step.
+makes each width that is asked for, samples with it and evaluates the samples as the run did. Nothing is
+trained. With `--step` it takes training to have ended at an earlier step.
 """
 
 import dataclasses

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxscore import noise
-from jaxscore.types import Array, Condition, Key, ScoreFn, right
+from jaxscore.types import Array, Condition, Key, ScoreFn, right, shaped
 
 
 def drop(key: Key, condition: Condition, *, none: Condition, probability: float) -> Condition:
@@ -72,25 +72,19 @@ def classifier_free(
     `unconditional` may be any other score: of a smaller or less trained network with the same condition,
     it is autoguidance (Karras et al. 2024b).
 
-    Raises ValueError unless low < high, and when the shapes of the two scores differ.
+    Raises ValueError unless low < high, and when a score has another shape than x.
     """
     low, high = (-jnp.inf, jnp.inf) if interval is None else interval
     if not low < high:
         raise ValueError(f"interval = {interval} must be (low, high) with low < high")
 
+    conditional, unconditional = shaped(conditional), shaped(unconditional)
+
     def guided(x: Array, sigma: Array) -> Array:
         s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
         weight = jnp.asarray(scale - 1, s.dtype)
         weight = right(weight, x) if weight.ndim else weight
-
-        def added():
-            u = unconditional(x, sigma)
-            if u.shape != s.shape:
-                raise ValueError(
-                    f"the unconditional score has shape {u.shape}, the conditional one {s.shape}"
-                )
-            return jnp.where(right(inside, x), weight * (s - u), 0.0)
-
+        added = lambda: jnp.where(right(inside, x), weight * (s - unconditional(x, sigma)), 0.0)
         return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
 
     return guided

@@ -202,7 +202,7 @@ def test_a_scale_for_each_row_scales_rows():
 
 def test_scores_of_two_shapes_are_not_guided():
     guided = guidance.classifier_free(lambda x, sigma: x, lambda x, sigma: x[:, :1], 2.0)
-    with pytest.raises(ValueError, match=r"has shape \(3, 1\), the conditional one \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"the score has shape \(3, 1\), and x has shape \(3, 2\)"):
         guided(jnp.ones((3, 2)), jnp.ones(3))
 
 

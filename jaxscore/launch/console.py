@@ -50,7 +50,7 @@ class TrainingDisplay:
 
     def __init__(self, step: int, steps: int):
         self.steps, self.step, self.since = steps, step, time.monotonic()
-        self.compiled: tuple[int, float] | None = None
+        self.first: tuple[int, float] | None = None  # the first step, and when it was done
         numbers = "loss {task.fields[loss]}  {task.fields[speed]} steps/s{task.fields[waited]}"
         self.bar = _bar("train", numbers)
         self.task = self.bar.add_task("", total=steps, completed=step, loss="-", speed="-", waited="")
@@ -64,7 +64,7 @@ class TrainingDisplay:
 
     def advance(self, step: int) -> None:
         """Moves the bar to `step`."""
-        self.compiled = self.compiled or (step, time.monotonic())
+        self.first = self.first or (step, time.monotonic())
         self.bar.update(self.task, completed=step)
 
     def update(self, step: int, loss: float, waited: float | None = None) -> float:
@@ -78,8 +78,8 @@ class TrainingDisplay:
         speed = (step - self.step) / elapsed
         waiting = "" if waited is None else f"  {waited / elapsed:.1%} waiting for data"
         begin, since = self.step, self.since
-        if self.compiled and begin < self.compiled[0] < step:
-            begin, since = self.compiled
+        if self.first and begin < self.first[0] < step:
+            begin, since = self.first
         pace = (now - since) / max(step - begin, 1)
         self.step, self.since = step, now
         self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", speed=f"{speed:.1f}", waited=waiting)

@@ -13,7 +13,6 @@ import numpy as np
 from jaxscore import data, metrics
 from jaxscore.launch import console, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
-from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
@@ -68,7 +67,9 @@ def require_finite(samples: dict[str, np.ndarray]) -> None:
     """Raises NonFinite, which names the array, if a sample is not finite."""
     for name, x in samples.items():
         if not np.isfinite(x).all():
-            raise NonFinite(f"samples {name!r} are not finite; check the noise levels and steps of sampling")
+            raise metrics_log.NonFinite(
+                f"samples {name!r} are not finite; check the noise levels and steps of sampling"
+            )
 
 
 def examples(experiment: Experiment, most: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def test_an_interval_contains_a_mean_as_often_as_it_says(method, level):
 @pytest.mark.parametrize("method", [metrics.interval, metrics.half_samples])
 @pytest.mark.parametrize("sizes", [(500,), (300, 100)])
 def test_the_width_is_that_of_the_standard_error(method, sizes):
-    """Of several sets each is resampled by itself."""
+    """Each of several sets is resampled by itself."""
     sets = [RNG.standard_normal(n) + n for n in sizes]
     total = lambda *sets: sum(float(x.mean()) for x in sets)
     value, low, high = method(total, *sets, resamples=4000)
