@@ -101,7 +101,7 @@ OUT_OF_RANGE += ["--levels.sigma-max nan", "--levels.sigma-max 0.01"]
 
 @pytest.mark.parametrize("words", OUT_OF_RANGE)
 def test_a_value_out_of_range_is_named_with_flag_and_remedy(words):
-    """Which values are out of range: see test_config.py."""
+    """The file test_config.py tries which values are out of range."""
     assert refused(*words.split()).startswith(f"{words}: must ")
 
 

@@ -115,6 +115,6 @@ def test_pairs_stand_one_above_the_other(n, rows):
     ("shape", "kinds"), [((70, 4, 4, 1), [1, 0, 0]), ((9, 2), [0, 1, 0]), ((9, 3), [0, 0, 9])]
 )
 def test_examples_are_drawn_by_their_shape(shape, kinds):
-    """As one picture, as one cloud of points, or as a line each."""
+    """Examples are one picture, one cloud of points, or a line each."""
     axes = drawn(lambda axes: plots.examples(axes, np.random.default_rng(0).random(shape), "title"))
     assert [len(axes.images), len(axes.collections), len(axes.lines)] == kinds

@@ -255,7 +255,7 @@ def test_a_reader_that_has_had_enough_is_no_error():
 
 
 def test_ctrl_c_before_the_run_listens_ends_the_process():
-    """Not by an exception: threads of XLA's compiler would crash while the interpreter ends."""
+    """After an exception, threads of XLA's compiler would crash while the interpreter ends."""
     program = """
 import os, signal, types
 from jaxscore.launch import running
