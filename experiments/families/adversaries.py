@@ -34,9 +34,9 @@ class Config(family.Config):
     """Number of layers of a dense discriminator."""
     embedding: Count = 128
     """Width of the embedding of the noise level in dense networks."""
-    discriminator_channels: int = 32
+    discriminator_channels: Count = 32
     """Number of channels of a convolutional discriminator at full resolution."""
-    discriminator_multipliers: tuple[int, ...] = (1, 2, 4)
+    discriminator_multipliers: tuple[Count, ...] = (1, 2, 4)
     """Multiples of these channels, one for each level; each level has half the side of the previous one."""
     group: Count = 4
     """Number of examples in a group; the discriminator sees how much the examples of a group differ."""
