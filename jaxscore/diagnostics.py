@@ -22,10 +22,9 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import AnyArray, Array, Key, Params, ScoreFn
+from jaxscore.types import AnyArray, Array, Key, Params, ScoreFn, Sigma, per_row, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
-Sigma = Float[Array, "b"]
 PerExample = Float[Array, "b"]
 Edges = tuple[float, ...] | Float[AnyArray, "k"]
 
@@ -39,7 +38,8 @@ def by_sigma(loss: PerExample, sigma: Sigma, edges: Edges) -> dict[str, Float[Ar
     Sums and counts of several batches, devices or steps add up; the mean loss of a bin is total / count.
     `edges` are returned too, for whoever draws the bins.
     """
-    members = _members(sigma, edges, loss.dtype)
+    loss = wide(loss)
+    members = _members(per_row(sigma, loss), edges, loss.dtype)
     edges = jnp.asarray(edges, loss.dtype)
     return {"total": members @ loss, "count": members.sum(axis=1), "edges": edges}
 
@@ -73,7 +73,8 @@ def gradient_noise(
         sigma: noise levels [b].
         edges: increasing edges of the bins.
     """
-    keys = noise.row_keys(key, x.shape[0])
+    keys, x = noise.row_keys(key, x.shape[0]), wide(x)
+    sigma = per_row(sigma, x)
     members = _members(sigma, edges, x.dtype)
 
     def one(params: Params, key: Key, x: Array, sigma: Array) -> Array:
@@ -106,7 +107,9 @@ def score_norm(score: ScoreFn, x: Batch, sigma: Sigma) -> PerExample:
     This is the observation behind lambda = sigma^2: `|s|` is of order 1 / sigma (Song & Ermon 2019, section
     4.2).
     """
-    s = score(x, sigma).reshape(x.shape[0], -1)
+    x = wide(x)
+    sigma = per_row(sigma, x)
+    s = shaped(score)(x, sigma).reshape(x.shape[0], -1)
     return jnp.linalg.norm(s, axis=1) * sigma / jnp.sqrt(s.shape[1])
 
 
@@ -130,6 +133,7 @@ def asymmetry(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, probes: int =
     """
     if probes < 1:
         raise ValueError(f"probes = {probes} must be at least 1")
+    x, score = wide(x), shaped(score)
     field = lambda x: score(x, sigma)
     _, pull = jax.vjp(field, x)
 
@@ -164,7 +168,8 @@ def kinked(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, points: int = 64
     Returns:
         A scalar bool.
     """
-    v = noise.normal(key, x.shape, x.dtype) * sigma.reshape(-1, *(1,) * (x.ndim - 1))
+    x, score = wide(x), shaped(score)
+    v = noise.normal(key, x.shape, x.dtype) * right(per_row(sigma, x), x)
     slope = lambda x: jax.jvp(lambda x: score(x, sigma), (x,), (v,))[1]
 
     def add(total, t):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxscore import noise
-from jaxscore.types import Array, Condition, Key, ScoreFn, right, shaped
+from jaxscore.types import Array, Condition, Key, ScoreFn, per_row, right, shaped
 
 
 def drop(key: Key, condition: Condition, *, none: Condition, probability: float) -> Condition:
@@ -83,8 +83,8 @@ def classifier_free(
     def guided(x: Array, sigma: Array) -> Array:
         s, inside = conditional(x, sigma), (sigma > low) & (sigma <= high)
         weight = jnp.asarray(scale - 1, s.dtype)
-        weight = right(weight, x) if weight.ndim else weight
+        weight = right(per_row(weight, x, "scale"), x)
         added = lambda: jnp.where(right(inside, x), weight * (s - unconditional(x, sigma)), 0.0)
         return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
 
-    return guided
+    return shaped(guided)

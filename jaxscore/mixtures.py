@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxscore import noise
-from jaxscore.types import Array, Key
+from jaxscore.types import Array, Key, Sigma, per_row
 
 
 class Mixture(NamedTuple):
@@ -87,21 +87,19 @@ def grid25(*, spacing: float = 2.0, std: float = 0.05) -> Mixture:
     return isotropic(jnp.ones(25), means, std)
 
 
-def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b"]:
+def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b"]:
     """log p_sigma(x) in nats, where p_sigma is the mixture convolved with N(0, sigma^2 I)."""
     return jax.nn.logsumexp(_log_joint(mixture, x, sigma), axis=1)
 
 
-def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]) -> Float[Array, "b d"]:
+def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b d"]:
     """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), with responsibilities r_k."""
     offsets, variances = _whitened(mixture, x, sigma)
     pull = jnp.einsum("kij,bkj->bki", mixture.axes, -offsets / variances)
     return jnp.einsum("bk,bki->bi", responsibilities(mixture, x, sigma), pull)
 
 
-def responsibilities(
-    mixture: Mixture, x: Float[Array, "b d"], sigma: Float[Array, "b"]
-) -> Float[Array, "b k"]:
+def responsibilities(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b k"]:
     """p(component k | x) under p_sigma."""
     return jax.nn.softmax(_log_joint(mixture, x, sigma), axis=1)
 
@@ -131,14 +129,18 @@ def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
     return jnp.bincount(owner, length=len(mixture.weights)) / len(x)
 
 
-def _whitened(mixture: Mixture, x: Array, sigma: Array) -> tuple[Array, Array]:
+def _whitened(mixture: Mixture, x: Array, sigma: Sigma) -> tuple[Array, Array]:
     """Offsets from every mean along the axes of every component, and the variances along them: [b, k, d]."""
+    dimension = mixture.means.shape[1]
+    if x.ndim != 2 or x.shape[1] != dimension:
+        raise ValueError(f"x has shape {x.shape}; points of this mixture are [b, {dimension}]")
+    sigma = per_row(sigma, x)
     offsets = x[:, None, :] - mixture.means[None]
     offsets = jnp.einsum("kij,bki->bkj", mixture.axes, offsets)
     return offsets, mixture.variances[None] + sigma[:, None, None] ** 2
 
 
-def _log_joint(mixture: Mixture, x: Array, sigma: Array) -> Float[Array, "b k"]:
+def _log_joint(mixture: Mixture, x: Array, sigma: Sigma) -> Float[Array, "b k"]:
     """log weights[k] + log N(x; m_k, C_k + sigma^2 I)."""
     offsets, variances = _whitened(mixture, x, sigma)
     log_normal = -0.5 * jnp.sum(offsets**2 / variances + jnp.log(2 * jnp.pi * variances), axis=2)

@@ -17,6 +17,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Float
 
@@ -50,7 +51,7 @@ def karras(sigma_min: float, sigma_max: float, *, rho: float = 7.0) -> Schedule:
     Source: Karras et al. 2022, equation 5, with u = 1 - i / (N - 1).
     """
     _check_range(sigma_min, sigma_max)
-    if rho <= 0:
+    if not 0 < rho < math.inf:
         raise ValueError(f"rho = {rho} must be positive")
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return lambda u: (low + u * (high - low)) ** rho
@@ -64,12 +65,12 @@ def lognormal(mean: float, std: float) -> Schedule:
     It is infinite at u = 1 and zero at u = 0: use it for training, not for `levels`.
 
     Raises:
-        ValueError: unless std > 0.
+        ValueError: unless mean is finite and std > 0.
 
     Source: Karras et al. 2022, table 1, with mean -1.2 and std 1.2.
     """
-    if std <= 0:
-        raise ValueError(f"std = {std} must be positive")
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise ValueError(f"mean = {mean} must be finite, and std = {std} positive")
     return lambda u: jnp.exp(mean + std * ndtri(u))
 
 
@@ -84,7 +85,7 @@ def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1
 
     Source: Song et al. 2021, equation 33.
     """
-    if not 0 < beta_min <= beta_max:
+    if not 0 < beta_min <= beta_max < math.inf:
         raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
     if not 0 < t_min < 1:
         raise ValueError(f"t_min = {t_min} must lie between 0 and 1")
@@ -109,7 +110,7 @@ def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) 
 
     Source: Nichol & Dhariwal 2021, equation 17.
     """
-    if offset < 0 or not 0 < t_min < t_max < 1:
+    if not 0 <= offset < math.inf or not 0 < t_min < t_max < 1:
         raise ValueError(f"need offset >= 0, 0 < t_min < t_max < 1, not {offset}, {t_min}, {t_max}")
 
     def sigma(u: Array) -> Array:
@@ -127,12 +128,12 @@ def uniform_over(sigmas: Float[Array, "n"]) -> Schedule:
 
     For training. The levels need not be sorted.
     """
-    n = len(sigmas)
+    n, sigmas = len(sigmas), jnp.asarray(sigmas)
     return lambda u: sigmas[jnp.minimum(jnp.floor(u * n).astype(int), n - 1)]
 
 
 def _check_range(sigma_min: float, sigma_max: float) -> None:
-    if not 0 < sigma_min < sigma_max:
+    if not 0 < sigma_min < sigma_max < math.inf:
         raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
 
 
@@ -142,11 +143,17 @@ def levels(schedule: Schedule, n: int) -> Float[Array, "n_plus_1"]:
     `samplers.sample` takes one step from each level to the next, so n levels are n steps.
 
     Raises:
-        ValueError: if n < 2.
+        ValueError: if n < 2, and if the levels are known to be infinite, or not to go down (`lognormal`).
     """
     if n < 2:
         raise ValueError(f"n = {n} levels: at least 2 are needed")
-    return jnp.append(schedule(jnp.linspace(1.0, 0.0, n)), 0.0)
+    sigmas = jnp.append(schedule(jnp.linspace(1.0, 0.0, n)), 0.0)
+    if not isinstance(sigmas, jax.core.Tracer):
+        known = np.asarray(sigmas)
+        if not (np.isfinite(known).all() and (np.diff(known) < 0).all()):
+            text = f"the schedule goes from {known[0]:.4g} to {known[-2]:.4g} in {n} levels"
+            raise ValueError(f"{text}; they must be finite and positive, and go down")
+    return sigmas
 
 
 def stratified(key: Key, n: int) -> Float[Array, "n"]:
@@ -168,13 +175,33 @@ def density(schedule: Schedule, u: Float[Array, "n"]) -> Float[Array, "n"]:
 # Random numbers -------------------------------------------------------------------------------
 
 
+def typed(key: Key) -> Key:
+    """Returns one key, or an array of keys, of threefry; raw keys of `jax.random.PRNGKey` are taken too.
+
+    Keys of rbg give the threefry key that they contain, because numbers drawn by rbg for many rows at once
+    are not those drawn row by row: a sample would depend on the batch.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.dtype != jnp.uint32 or key.shape[-1:] not in ((2,), (4,)):
+            made = "make it with jax.random.key(seed)"
+            raise ValueError(f"a key is needed, not {key.dtype}{list(key.shape)}; {made}")
+        return jax.random.wrap_key_data(key[..., :2], impl=_IMPL)
+    if str(jax.random.key_impl(key)) == _IMPL:
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key)[..., :2], impl=_IMPL)
+
+
+_IMPL = "threefry2x32"
+
+
 def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
     """n keys, one per row: `key` folded with the global row numbers start, ..., start + n - 1.
 
-    An array of keys already has one key per row and is returned unchanged.
+    An array of keys already has one key per row and is returned unchanged; see `typed` for other keys.
 
     Raises ValueError if its length is not n.
     """
+    key = typed(key)
     if key.ndim:
         if len(key) != n:
             raise ValueError(f"{len(key)} keys for {n} rows: give one key, or one for each row")
@@ -184,6 +211,7 @@ def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
 
 def fold_in(key: Key, number: int | Array) -> Key:
     """`jax.random.fold_in`, for one key or for an array of keys."""
+    key = typed(key)
     if key.ndim:
         return jax.vmap(jax.random.fold_in, (0, None))(key, number)
     return jax.random.fold_in(key, number)

@@ -1,8 +1,8 @@
 """Objectives of score matching: what to minimise so that score(x, sigma) -> grad log p_sigma(x).
 
 One signature, `objective(score, key, x, sigma) -> [b]`: a loss per example, which the caller averages.
-Norms and traces are sums over the event (pixels, coordinates), not means. `over_levels` draws the noise
-levels.
+Norms and traces are sums over the event (pixels, coordinates), not means. The loss is float32, or wider if
+x is; sigma is [b], or one number. `over_levels` draws the noise levels.
 
     explicit                  1/2 |s(x) - grad log p(x)|^2            x ~ p_sigma, needs the true score
     implicit                  1/2 |s(x)|^2 + tr ds/dx                 x ~ p_sigma
@@ -37,10 +37,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, Schedule, ScoreFn, right, shaped
+from jaxscore.types import Array, Key, Schedule, ScoreFn, Sigma, per_row, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
-Sigma = Float[Array, "b"]
+Levels = Float[Array, "b"]
 Loss = Float[Array, "b"]
 Objective = Callable[[ScoreFn, Key, Array, Array], Array]
 Weight = Callable[[Array], Array]
@@ -50,12 +50,12 @@ Draw = Callable[[Key, tuple[int, ...]], Array]
 # Weights --------------------------------------------------------------------------------------
 
 
-def one(sigma: Sigma) -> Sigma:
+def one(sigma: Levels) -> Levels:
     """lambda(sigma) = 1: the squared error of the score itself (Vincent 2011)."""
     return jnp.ones_like(sigma)
 
 
-def sigma_squared(sigma: Sigma) -> Sigma:
+def sigma_squared(sigma: Levels) -> Levels:
     """lambda(sigma) = sigma^2: every level's loss of the same order (Song & Ermon 2019, section 4.2)."""
     return sigma**2
 
@@ -63,16 +63,15 @@ def sigma_squared(sigma: Sigma) -> Sigma:
 def edm(sigma_data: float) -> Weight:
     """lambda(sigma) = sigma^2 (1 + sigma^2 / sigma_data^2), the weight of Karras et al. 2022.
 
-    Their (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 |D(x) - x0|^2 (table 1), written for the
-    score and up to the factor 1/2: with `preconditioned`, the network's own output has unit weight.
-    Raises ValueError unless sigma_data > 0.
+    Their (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 |D(x) - x0|^2 (table 1), for the score, times 1/2:
+    with `preconditioned`, the network's output has unit weight. Raises ValueError unless sigma_data > 0.
     """
     if sigma_data <= 0:
         raise ValueError(f"sigma_data = {sigma_data} must be positive")
     return lambda sigma: sigma**2 * (1 + (sigma / sigma_data) ** 2)
 
 
-def likelihood(density: Sigma) -> Weight:
+def likelihood(density: Levels) -> Weight:
     """lambda(sigma) = 2 sigma / q(sigma), q the density that each sigma was drawn from.
 
     Whatever q, the mean of noise_conditional is then int sigma E|s + n / sigma|^2 dsigma, which up to
@@ -96,9 +95,11 @@ def explicit(truth: ScoreFn) -> Objective:
 
     Takes the true score and returns the objective; for densities whose score is known.
     """
+    truth = shaped(truth, "true score")
 
     def objective(score: ScoreFn, key: Key, x: Batch, sigma: Sigma) -> Loss:
         del key  # deterministic
+        score, x, sigma = _given(score, x, sigma)
         return _half_square(score(x, sigma) - truth(x, sigma))
 
     return objective
@@ -114,6 +115,7 @@ def implicit(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, chunk: int = 6
     del key  # deterministic
     if chunk < 1:
         raise ValueError(f"chunk = {chunk} must be at least 1")
+    score, x, sigma = _given(score, x, sigma)
     return _half_square(score(x, sigma)) + _trace(lambda x: score(x, sigma), x, chunk)
 
 
@@ -122,9 +124,10 @@ def sliced(
 ) -> Loss:
     """mean over K probes v of v' (ds/dx) v + 1/2 (v' s)^2, x ~ p_sigma (Song et al. 2019, eq. 8).
 
-    Unbiased for `implicit` when E[v v'] = I, as for noise.rademacher (the default), noise.normal and
-    noise.sphere. Raises ValueError if probes < 1.
+    Unbiased for `implicit` when E[v v'] = I, as for noise.rademacher, noise.normal and noise.sphere. Raises
+    ValueError if probes < 1.
     """
+    score, x, sigma = _given(score, x, sigma)
 
     def estimate(v: Batch) -> Loss:
         s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
@@ -141,6 +144,7 @@ def sliced_variance_reduced(
     `sliced` with its second term integrated in closed form; valid when E[v v'] = I. The trace is
     Hutchinson's estimate. Raises ValueError if probes < 1.
     """
+    score, x, sigma = _given(score, x, sigma)
 
     def estimate(v: Batch) -> Loss:
         s, slope = jax.jvp(lambda x: score(x, sigma), (x,), (v,))
@@ -161,15 +165,15 @@ def finite_difference(
 ) -> Loss:
     """mean over K probes v of v' (s(x + h v) - s(x - h v)) / 2h + 1/2 |(s(x + h v) + s(x - h v)) / 2|^2.
 
-    `sliced_variance_reduced` up to O(h^2), with two evaluations for each probe and no derivative of
-    the score (Pang et al. 2020, who difference the energy itself). `step` is h, one number or [b],
-    in units of x: far below the length on which the score bends, which is sigma or more, and not so
-    small that rounding takes over: 1e-3 of x's own size for float32, 0.1 for a bfloat16 network.
+    `sliced_variance_reduced` up to O(h^2), with two evaluations for each probe and no derivative of the score
+    (Pang et al. 2020, who difference the energy itself). `step` is h, one number or [b], in units of x. It
+    should be far below sigma. Rounding limits it to 1e-3 of x in float32, and 0.1 for a bfloat16 network.
     Raises ValueError if probes < 1 or a number h is not positive.
     """
     if isinstance(step, float | int) and step <= 0:
         raise ValueError(f"step = {step} must be positive")
-    h = right(jnp.broadcast_to(jnp.asarray(step, x.dtype), x.shape[:1]), x)
+    score, x, sigma = _given(score, x, sigma)
+    h = right(per_row(step, x, "step"), x)
 
     def estimate(v: Batch) -> Loss:
         behind, ahead = jax.vmap(lambda sign: score(x + sign * h * v, sigma))(jnp.array([-1.0, 1.0], x.dtype))
@@ -184,8 +188,8 @@ def finite_difference(
 def denoising(score: ScoreFn, key: Key, x: Batch, sigma: Sigma) -> Loss:
     """1/2 |s(x + sigma n, sigma) + n / sigma|^2, x clean, n ~ N(0, I) (Vincent 2011, equation 9).
 
-    Differs from `explicit` on p_sigma by a constant that no parameter enters. The objective for
-    one noise level; over several use `noise_conditional`, or the smallest sigma drowns the others.
+    Differs from `explicit` on p_sigma by a constant that no parameter enters. It is for one noise level. Over
+    several use `noise_conditional`, or the smallest sigma drowns the others.
     """
     return noise_conditional(score, key, x, sigma, weight=one)
 
@@ -195,12 +199,12 @@ def noise_conditional(
 ) -> Loss:
     """1/2 lambda(sigma) |s(x + sigma n, sigma) + n / sigma|^2, x clean (Song & Ermon 2019, eq. 5-6).
 
-    The caller draws sigma: uniformly over the levels for NCSN, from any schedule otherwise.
-    Computed as 1/2 lambda / sigma^2 |sigma s + n|^2, which stays finite at small sigma.
+    It is computed as 1/2 lambda / sigma^2 |sigma s + n|^2, which stays finite at small sigma.
     """
+    score, x, sigma = _given(score, x, sigma)
     n = noise.normal(key, x.shape, x.dtype)
     s = right(sigma, x)
-    return weight(sigma) / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
+    return per_row(weight(sigma), x, "weight") / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
 
 
 # Over noise levels ------------------------------------------------------------------------------
@@ -220,21 +224,26 @@ def over_levels(objective: Objective, schedule: Schedule, *, weight: Weight | No
     """
 
     def losses(score: ScoreFn, key: Key, x: Batch, *, with_sigma: bool = False):
-        score = shaped(score)
-        key_sigma, key_noise = jax.random.split(key)
-        sigma = schedule(noise.stratified(key_sigma, len(x)))
+        (key_sigma, key_noise), x = jax.random.split(key), wide(x)
+        sigma = per_row(schedule(noise.stratified(key_sigma, len(x))), x)
         if weight is None:
             loss = objective(score, key_noise, x, sigma)
         elif objective is noise_conditional:
             loss = noise_conditional(score, key_noise, x, sigma, weight=weight)
         else:
-            loss = weight(sigma) * objective(score, key_noise, x, sigma)
+            loss = per_row(weight(sigma), x, "weight") * objective(score, key_noise, x, sigma)
         return (loss, sigma) if with_sigma else loss
 
     return losses
 
 
 # Helpers --------------------------------------------------------------------------------------
+
+
+def _given(score: ScoreFn, x: Batch, sigma: Sigma) -> tuple[ScoreFn, Batch, Levels]:
+    """The arguments of an objective, checked, with x in float32 or wider and a noise level for each row."""
+    x = wide(x)
+    return shaped(score), x, per_row(sigma, x)
 
 
 def _dot(a: Batch, b: Batch) -> Loss:

@@ -16,15 +16,29 @@ the condition if there is one, with functools.partial:
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.types import Array, Condition, NetFn, ParametricScore, Params, ScoreFn, right
+from jaxscore.types import (
+    Array,
+    Condition,
+    NetFn,
+    ParametricScore,
+    Params,
+    ScoreFn,
+    Sigma,
+    alike,
+    per_row,
+    right,
+    shaped,
+    wide,
+)
 
 Batch = Float[Array, "b *event"]
-Sigma = Float[Array, "b"]
+Levels = Float[Array, "b"]
 
 
 def preconditioned(net: NetFn, sigma_data: float) -> ParametricScore:
@@ -38,13 +52,12 @@ def preconditioned(net: NetFn, sigma_data: float) -> ParametricScore:
     """
     _require_positive(sigma_data)
 
-    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
+    def score(f: ScoreFn, x: Batch, sigma: Levels) -> Batch:
         s = right(sigma, x)
         v = s**2 + sigma_data**2
-        f = _evaluate(net, params, x / jnp.sqrt(v), jnp.log(sigma) / 4, condition)
-        return -x / v + sigma_data / (s * jnp.sqrt(v)) * f
+        return -x / v + sigma_data / (s * jnp.sqrt(v)) * f(x / jnp.sqrt(v), jnp.log(sigma) / 4)
 
-    return score
+    return _parametric(net, score)
 
 
 def preconditioned_log_density(net: NetFn, sigma_data: float) -> Callable[..., Array]:
@@ -59,9 +72,11 @@ def preconditioned_log_density(net: NetFn, sigma_data: float) -> Callable[..., A
     _require_positive(sigma_data)
 
     def log_density(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Float[Array, "b"]:
+        x = wide(x)
+        sigma = per_row(sigma, x)
         v = sigma**2 + sigma_data**2
         scaled = x / right(jnp.sqrt(v), x)
-        f = _evaluate(net, params, scaled, jnp.log(sigma) / 4, condition)
+        f = _bound(net, params, condition)(scaled, jnp.log(sigma) / 4)
         event = tuple(range(1, x.ndim))
         return -jnp.sum(x**2, axis=event) / (2 * v) + sigma_data / sigma * jnp.sum(scaled * f, axis=event)
 
@@ -73,11 +88,7 @@ def over_sigma(net: NetFn) -> ParametricScore:
 
     F is also given ln(sigma) / 4, at which NCSNv2's unconditional network does not look.
     """
-
-    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
-        return _evaluate(net, params, x, jnp.log(sigma) / 4, condition) / right(sigma, x)
-
-    return score
+    return _parametric(net, lambda f, x, sigma: f(x, jnp.log(sigma) / 4) / right(sigma, x))
 
 
 def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
@@ -87,11 +98,11 @@ def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
     returns the score itself.
     """
 
-    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
+    def score(f: ScoreFn, x: Batch, sigma: Levels) -> Batch:
         distance = jnp.abs(jnp.log(sigma)[:, None] - jnp.log(sigmas)[None])
-        return _evaluate(net, params, x, jnp.argmin(distance, axis=1), condition)
+        return f(x, jnp.argmin(distance, axis=1))
 
-    return score
+    return _parametric(net, score)
 
 
 def vp(score: ScoreFn) -> ScoreFn:
@@ -102,12 +113,13 @@ def vp(score: ScoreFn) -> ScoreFn:
     divides the gradient by r. A score that was learnt in VP coordinates (Ho et al. 2020; Song et al. 2021,
     equation 11) is sampled and evaluated here like any other.
     """
+    score = shaped(score)
 
-    def ve_score(x: Batch, sigma: Sigma) -> Batch:
+    def ve_score(x: Batch, sigma: Levels) -> Batch:
         r = right(jnp.sqrt(1 + sigma**2), x)
         return score(x / r, sigma) / r
 
-    return ve_score
+    return shaped(ve_score)
 
 
 def from_denoiser(denoiser: ScoreFn) -> ScoreFn:
@@ -115,7 +127,8 @@ def from_denoiser(denoiser: ScoreFn) -> ScoreFn:
 
     Tweedie's formula (Robbins 1956; Karras et al. 2022, equation 3).
     """
-    return lambda x, sigma: (denoiser(x, sigma) - x) / right(sigma, x) ** 2
+    denoiser = shaped(denoiser, "denoiser")
+    return shaped(lambda x, sigma: (denoiser(x, sigma) - x) / right(sigma, x) ** 2)
 
 
 def from_noise_prediction(noise: ScoreFn) -> ScoreFn:
@@ -123,7 +136,8 @@ def from_noise_prediction(noise: ScoreFn) -> ScoreFn:
 
     Ho et al. 2020, section 3.2; Vincent 2011, equation 11.
     """
-    return lambda x, sigma: -noise(x, sigma) / right(sigma, x)
+    noise = shaped(noise, "noise prediction")
+    return shaped(lambda x, sigma: -noise(x, sigma) / right(sigma, x))
 
 
 def from_log_density(log_density: Callable[[Array, Array], Array]) -> ScoreFn:
@@ -131,7 +145,15 @@ def from_log_density(log_density: Callable[[Array, Array], Array]) -> ScoreFn:
 
     log_density need not be normalised: the log density of an energy model is -energy.
     """
-    return jax.grad(lambda x, sigma: jnp.sum(log_density(x, sigma)))
+
+    def total(x: Batch, sigma: Levels) -> Array:
+        values = log_density(x, sigma)
+        if values.shape != sigma.shape:
+            need = f"and not one number for each of {len(sigma)} rows"
+            raise ValueError(f"the log density has shape {values.shape}, {need}")
+        return jnp.sum(values)
+
+    return shaped(jax.grad(total))
 
 
 def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
@@ -140,13 +162,24 @@ def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
     Tweedie's formula; the final denoising step of Song & Ermon 2020, and of Jolicoeur-Martineau et
     al. 2021, when sigma is the last level.
     """
-    return x + right(sigma, x) ** 2 * score(x, sigma)
+    score = shaped(score)
+    mean = lambda x, sigma: x + right(sigma, x) ** 2 * score(x, sigma)
+    return shaped(mean)(x, sigma)
 
 
-def _evaluate(net: NetFn, params: Params, x: Batch, c_noise: Array, condition: Condition) -> Batch:
-    """The network's output in the type of x. A network without conditions is not given one."""
+def _parametric(net: NetFn, formula: Callable[[ScoreFn, Array, Array], Array]) -> ParametricScore:
+    """The score whose formula(f, x, sigma) is given the network f(x, c_noise), all else bound."""
+
+    def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
+        return shaped(partial(formula, _bound(net, params, condition)))(x, sigma)
+
+    return score
+
+
+def _bound(net: NetFn, params: Params, condition: Condition) -> ScoreFn:
+    """f(x, c_noise), in the type of x; a network without conditions is not given one."""
     given = () if condition is None else (condition,)
-    return net(params, x, c_noise, *given).astype(x.dtype)
+    return lambda x, c_noise: alike(net(params, x, c_noise, *given), x, "network's output")
 
 
 def _require_positive(sigma_data: float) -> None:

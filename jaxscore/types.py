@@ -9,14 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+from jax.typing import ArrayLike
 from jax.typing import DTypeLike as DTypeLike
 
 Array = jax.Array
 AnyArray = jax.Array | np.ndarray
-Key = jaxtyping.Key[jax.Array, "..."]
-"""One PRNG key, or an array of keys, one for each row of the batch."""
+Key = jaxtyping.Key[jax.Array, "..."] | jaxtyping.UInt32[jax.Array, "*n words"]
+"""One PRNG key, or an array of keys, one for each row of the batch; see `noise.typed` for raw keys."""
+
+Sigma = ArrayLike
+"""Noise levels [b], one for each row, or one number for all rows; see `per_row`."""
 
 Params = Any
 """The parameters of a network: any pytree of arrays."""
@@ -54,13 +59,40 @@ def right(values: AnyArray, like: AnyArray) -> AnyArray:
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
-def shaped(score: ScoreFn) -> ScoreFn:
-    """Returns the score, which raises ValueError if its shape is not that of x: it would be broadcast."""
+def wide(x: AnyArray) -> Array:
+    """Returns x in float32, or in its own type if that is wider: sums in 16 bits lose what is small."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
-    def checked(x: Array, sigma: Array, *rest: Array) -> Array:  # a GAN's generator also takes a latent
-        s = score(x, sigma, *rest)
-        if s.shape != x.shape:
-            raise ValueError(f"the score has shape {s.shape}, and x has shape {x.shape}; they must be equal")
-        return s
+
+def per_row(values: ArrayLike, x: AnyArray, name: str = "sigma") -> Array:
+    """Returns the value of each row of x, [b], in the type of x; one number stands for all rows.
+
+    Raises ValueError, which has the name, for values of another shape: they would be broadcast.
+    """
+    values = jnp.asarray(values, x.dtype)
+    if values.shape not in ((), x.shape[:1]):
+        need = f"it must be one number, or one for each row, {x.shape[:1]}"
+        raise ValueError(f"{name} has shape {values.shape}, and x has shape {x.shape}; {need}")
+    return jnp.broadcast_to(values, x.shape[:1])
+
+
+def alike(output: Array, x: AnyArray, name: str) -> Array:
+    """Returns the output in the type of x. Raises ValueError, which has the name, unless the shapes agree."""
+    if output.shape != x.shape:
+        need = f"and x has shape {x.shape}; they must be equal"
+        raise ValueError(f"the {name} has shape {output.shape}, {need}")
+    return output.astype(x.dtype)
+
+
+def shaped(score: ScoreFn, name: str = "score") -> ScoreFn:
+    """Returns the score for x of any type and for one noise level, [b] or a number; see `wide` and `per_row`.
+
+    The result has the type of x. Raises ValueError, with the name, if its shape is not that of x, or if the
+    shape of sigma fits no row: they would be broadcast.
+    """
+
+    def checked(x: AnyArray, sigma: Sigma, *rest: Array) -> Array:  # a GAN's generator also takes a latent
+        given = wide(x)
+        return alike(score(given, per_row(sigma, given), *rest), x, name)
 
     return checked

@@ -172,7 +172,7 @@ FLOORS = {
     "jaxscore.networks": """autoencoder convolution layers resampling
         < discriminator generator mlp refinenet unet < ncsn""",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
-    "jaxscore.samplers": "base < consistent ode sde statistics < langevin < metropolis",
+    "jaxscore.samplers": "prior < base < consistent ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",

@@ -87,11 +87,20 @@ def test_cosine_is_the_formula_of_the_paper():
         lambda: noise.cosine(t_min=0.0),
         lambda: noise.cosine(t_min=0.9, t_max=0.1),
         lambda: noise.cosine(t_max=1.0),
+        lambda: noise.geometric(0.1, np.inf),
+        lambda: noise.geometric(np.nan, 1.0),
+        lambda: noise.karras(0.1, 1.0, rho=np.nan),
+        lambda: noise.lognormal(np.nan, 1.0),
+        lambda: noise.lognormal(0.0, np.inf),
+        lambda: noise.vp_linear(beta_max=np.inf),
+        lambda: noise.cosine(offset=np.nan),
         lambda: noise.levels(noise.geometric(0.1, 1.0), 1),
+        lambda: noise.levels(noise.lognormal(-1.2, 1.2), 5),
+        lambda: noise.levels(lambda u: 1.0 - u, 5),
     ],
 )
 def test_impossible_schedules_are_refused(make):
-    with pytest.raises(ValueError, match=r"\d"):
+    with pytest.raises(ValueError, match=r"\d|nan"):
         make()
 
 

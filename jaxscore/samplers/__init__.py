@@ -24,7 +24,6 @@ level by itself. The memory of a chain is a tuple with the memory of each member
 35
 """
 
-from jaxscore.samplers.base import Moments as Moments
 from jaxscore.samplers.base import Sampler as Sampler
 from jaxscore.samplers.base import at as at
 from jaxscore.samplers.base import chain as chain
@@ -33,8 +32,6 @@ from jaxscore.samplers.base import denoise_last as denoise_last
 from jaxscore.samplers.base import evaluations as evaluations
 from jaxscore.samplers.base import generate as generate
 from jaxscore.samplers.base import memoryless as memoryless
-from jaxscore.samplers.base import moments as moments
-from jaxscore.samplers.base import prior as prior
 from jaxscore.samplers.base import repeat as repeat
 from jaxscore.samplers.base import sample as sample
 from jaxscore.samplers.consistent import consistent as consistent
@@ -48,6 +45,9 @@ from jaxscore.samplers.metropolis import metropolis as metropolis
 from jaxscore.samplers.metropolis import metropolis_along_path as metropolis_along_path
 from jaxscore.samplers.ode import euler as euler
 from jaxscore.samplers.ode import heun as heun
+from jaxscore.samplers.prior import Moments as Moments
+from jaxscore.samplers.prior import moments as moments
+from jaxscore.samplers.prior import prior as prior
 from jaxscore.samplers.sde import ancestral as ancestral
 from jaxscore.samplers.sde import reverse_diffusion as reverse_diffusion
 from jaxscore.samplers.statistics import Statistics as Statistics

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import AnyArray, Array, Key, ScoreFn, right, shaped
+from jaxscore.samplers.prior import Moments, prior
+from jaxscore.types import Array, Key, ScoreFn, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
 Scalar = Float[Array, ""]
@@ -47,49 +49,50 @@ def sample(
     *,
     collect: Callable[[Array, Memory], Any] | None = None,
 ) -> tuple[Batch, Any]:
-    """Takes x along sigmas[0] > sigmas[1] > ... by the sampler's step, in one `lax.scan`.
+    """Takes x along sigmas[0] >= sigmas[1] >= ... by the sampler's step, in one `lax.scan`.
 
     Returns the last x, and `collect(x, memory)` after every step, stacked along a new first axis (None
     without `collect`: the memory used is then constant in the number of steps). Row i of the result
     depends on row i of x and on (key, i) alone. If the batch is a part of a larger one, pass an array of
     keys, one for each row (see `noise.row_keys`).
+
+    The result has the type of x. The steps are computed in float32, or in the type of x if that is wider.
+
+    Raises ValueError if the levels go up, or are not finite; if only the last may be zero and another is; and
+    when the score has another shape than x. Inside jit the values of traced levels are not known, and are not
+    checked.
     """
-    keys, score = noise.row_keys(key, x.shape[0]), shaped(score)
+    keys, score, narrow = noise.row_keys(key, x.shape[0]), shaped(score), x.dtype
+    x = wide(x)
+    sigmas = _checked(sigmas).astype(x.dtype)
 
     def body(carry, inputs):
         x, memory = carry
         number, sigma, sigma_next = inputs
         x, memory = sampler.step(noise.fold_in(keys, number), x, memory, score, sigma, sigma_next)
-        return (x, memory), collect(x, memory) if collect else None
+        return (x, memory), collect(x.astype(narrow), memory) if collect else None
 
     steps = (jnp.arange(len(sigmas) - 1), sigmas[:-1], sigmas[1:])
     (x, _), collected = jax.lax.scan(body, (x, sampler.init(x)), steps)
-    return x, collected
+    return x.astype(narrow), collected
 
 
-class Moments(NamedTuple):
-    """The mean of the data [*event], and the variance of one number about it, averaged over the event."""
+def _checked(sigmas: Array, *, to_zero: bool = False) -> Array:
+    """The levels. Raises ValueError for a wrong shape, and for wrong values if they are not traced."""
+    if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas has shape {jnp.shape(sigmas)}; it must be [n + 1], for at least one step")
+    if not isinstance(sigmas, jax.core.Tracer):
+        known = np.asarray(sigmas, np.float64)
+        fine = np.isfinite(known).all() and (known[:-1] > 0).all() and (np.diff(known) <= 0).all()
+        if not fine or known[-1] < 0:
+            raise ValueError(f"sigmas = {_brief(known)} must be finite and positive, and must not go up")
+        if to_zero and known[-1] > 0:
+            raise ValueError(f"sigmas = {_brief(known)} must end in zero, as those of noise.levels do")
+    return jnp.asarray(sigmas)
 
-    mean: Array
-    variance: Array
 
-
-def moments(x: Float[AnyArray, "n *event"]) -> Moments:
-    """Returns the moments of the data x[n, ...], for `prior`."""
-    mean = x.mean(axis=0)
-    return Moments(jnp.asarray(mean), jnp.asarray(((x - mean[None]) ** 2).mean()))
-
-
-def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Moments | None = None) -> Batch:
-    """Draws the start of sampling: N(0, sigma^2 I), sigma the largest noise level.
-
-    With the moments of the data it is N(mean, (variance + sigma^2) I), the Gaussian of the same mean and
-    total variance as p_sigma. The first leaves out the data, an error that falls as 1 / sigma.
-    """
-    z = noise.normal(key, shape)
-    if moments is None:
-        return sigma * z
-    return moments.mean[None] + jnp.sqrt(moments.variance + sigma**2) * z
+def _brief(values: np.ndarray) -> str:
+    return np.array2string(values, precision=4, threshold=8, separator=", ").replace("\n", "")
 
 
 def generate(
@@ -103,7 +106,8 @@ def generate(
 ) -> Batch:
     """Draws samples [b, *event]: `prior` at sigmas[0], then `sample` along the levels.
 
-    Sample i depends on (key, i) alone, or on key[i].
+    Sample i depends on (key, i) alone, or on key[i]. Raises ValueError as `sample` and `prior` do, and if the
+    levels do not end in zero: noise of the last level would be left in the samples.
 
     Args:
         key: one key, or an array of b keys, one for each sample.
@@ -113,6 +117,7 @@ def generate(
         sampler: any sampler of `jaxscore.samplers`.
         moments: of the data, for a better start; see `prior`.
     """
+    sigmas, key = _checked(sigmas, to_zero=True), noise.typed(key)
     shape = (len(key), *shape) if key.ndim else shape
     keys = noise.row_keys(key, shape[0])
     x = prior(noise.fold_in(keys, 0), shape, sigmas[0], moments)
@@ -122,7 +127,8 @@ def generate(
 def evaluations(sampler: Sampler, n: int) -> int:
     """Counts the evaluations of the score in n steps of the sampler, from sigma_1 to sigma = 0.
 
-    The sampler runs once, on one number, with a score that counts its calls. Raises ValueError if n < 2.
+    The sampler runs once, on one number, with a score that counts its calls. Raises ValueError if n < 2, and
+    inside jit.
     """
     if n < 2:
         raise ValueError(f"n = {n} levels: at least 2 are needed")
@@ -133,6 +139,8 @@ def evaluations(sampler: Sampler, n: int) -> int:
         return -x / right(1 + sigma**2, x)
 
     sigmas = jnp.append(jnp.linspace(2.0, 1.0, n), 0.0)
+    if isinstance(sigmas, jax.core.Tracer):
+        raise ValueError("evaluations are counted by running the sampler: call this outside of jit")
     x, _ = sample(jax.random.key(0), jnp.ones((1, 1)), sigmas, score, sampler)
     jax.block_until_ready(x)
     jax.effects_barrier()

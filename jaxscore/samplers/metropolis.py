@@ -35,7 +35,7 @@ from jaxscore import noise
 from jaxscore.samplers.base import Batch, Sampler, at
 from jaxscore.samplers.langevin import StepSize, moved, sizes
 from jaxscore.samplers.statistics import count_step, no_statistics
-from jaxscore.types import Array, Key, ScoreFn, right
+from jaxscore.types import Array, Key, ScoreFn, Sigma, right, shaped, wide
 
 LogRatio = Callable[[ScoreFn, Array, Array, Array], Array]
 """log_ratio(score, x[b, ...], y[b, ...], sigma[b]) -> [b], an estimate of log p(y) - log p(x)."""
@@ -81,7 +81,7 @@ def metropolis_along_path(step_size: StepSize, *, points: int = 3) -> Sampler:
 
 
 def log_ratio_along_path(
-    score: ScoreFn, x: Batch, y: Batch, sigma: Float[Array, "b"], *, points: int = 3
+    score: ScoreFn, x: Batch, y: Batch, sigma: Sigma, *, points: int = 3
 ) -> Float[Array, "b"]:
     """Difference of the log densities at y and x, as an integral of the score along the straight line.
 
@@ -102,6 +102,9 @@ def log_ratio_along_path(
         ValueError: if points < 1.
     """
     _check_points(points)
+    if y.shape != x.shape:
+        raise ValueError(f"y has shape {y.shape}, and x has shape {x.shape}; they must be equal")
+    x, y, score = wide(x), wide(y), shaped(score)
     nodes, weights = np.polynomial.legendre.leggauss(points)  # on [-1, 1]
     path = y - x
 
@@ -127,6 +130,8 @@ def _adjusted(log_ratio: LogRatio, step_size: StepSize) -> Sampler:
         y = moved(x, here, z, e)
         drifts = here + at(score, y, sigma)
         log_a = log_ratio(score, x, y, jnp.full(x.shape[:1], sigma, x.dtype))
+        if log_a.shape != e.shape:
+            raise ValueError(f"the log density has shape {log_a.shape}; it must be {e.shape}, one per row")
         log_a = log_a + _log_proposal_ratio(drifts, z, e)
         accepted = jnp.log(_uniform(noise.fold_in(key, 1), len(x))) < log_a  # False for nan
         probability = jnp.where(jnp.isnan(log_a), 0.0, jnp.exp(jnp.minimum(log_a, 0.0)))

@@ -221,23 +221,83 @@ def gaussian(x, sigma):
 GRID = noise.levels(noise.karras(0.01, 5.0), 12)
 
 
-def test_moments_are_the_mean_and_the_variance_about_it():
-    x = np.random.default_rng(0).standard_normal((500, 3, 2)) * 2 + np.arange(6).reshape(3, 2)
-    found = samplers.moments(x)
-    np.testing.assert_allclose(found.mean, x.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(found.variance, x.var(axis=0).mean(), rtol=1e-5)
+SAMPLERS = {
+    "heun": samplers.heun(),
+    "euler": samplers.euler(),
+    "ancestral": samplers.ancestral(),
+    "reverse_diffusion": samplers.reverse_diffusion(),
+    "churn": samplers.churn(4.0, samplers.heun(), steps=11),
+    "consistent": samplers.consistent(0.3),
+    "langevin": samplers.chain(
+        samplers.repeat(samplers.langevin(samplers.annealed(1e-5, 0.01)), 3), samplers.denoise_last()
+    ),
+    "signal_to_noise": samplers.langevin_signal_to_noise(0.16),
+    "coupled": samplers.langevin_signal_to_noise_coupled(0.16),
+    "metropolis": samplers.metropolis_along_path(lambda sigma: sigma**2 / 4),
+}
 
 
-def test_a_prior_with_moments_leaves_no_bias():
-    """Without them the mean is short by 3 * 0.5 / sqrt(0.25 + 25), the flow's contraction of the start."""
-    draw = lambda moments: samplers.generate(
-        jax.random.key(0), (4000, 2), GRID, gaussian, samplers.heun(), moments=moments
-    )
-    # 8,000 numbers of standard deviation 0.5: the mean's standard error is 0.006.
-    np.testing.assert_allclose(draw(None).mean(), 3 - 3 * 0.5 / np.sqrt(25.25), atol=0.05)
-    x = draw(samplers.Moments(jnp.full(2, 3.0), jnp.array(0.25)))
-    np.testing.assert_allclose(x.mean(), 3, atol=0.025)
-    np.testing.assert_allclose(x.std(), 0.5, rtol=0.04)
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("dtype", ["bfloat16", rest("float16")])
+def test_x_of_16_bits_is_stepped_in_float32(name, dtype):
+    """The samples are those of the same start in float32, rounded at the end alone."""
+    start = samplers.prior(jax.random.key(0), (50, 2), GRID[0]).astype(dtype)
+    draw = lambda x: samplers.sample(jax.random.key(1), x, GRID, gaussian, SAMPLERS[name])[0]
+    x, exact = draw(start), draw(start.astype(jnp.float32))
+    assert (x.dtype, exact.dtype) == (dtype, jnp.float32)
+    np.testing.assert_array_equal(x, exact.astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["heun", "langevin", "metropolis", rest("ancestral"), rest("consistent")])
+def test_with_64_bits_the_type_is_still_that_of_x(name):
+    """Levels are then float64, and so is what a score makes of them."""
+    with jax.enable_x64(True):
+        sigmas = noise.levels(noise.karras(0.01, 5.0), 12)
+        draw = lambda x: samplers.sample(jax.random.key(1), x, sigmas, gaussian, SAMPLERS[name])[0]
+        ones = [jnp.ones((3, 2), dtype) for dtype in (jnp.float32, jnp.float64)]
+        assert [draw(x).dtype for x in ones] == [jnp.float32, jnp.float64]
+
+
+BAD_GRIDS = {
+    "up": [0.1, 1.0, 10.0, 0.0],
+    "nan": [10.0, jnp.nan, 0.0],
+    "infinite": [jnp.inf, 1.0, 0.0],
+    "zero before the end": [1.0, 0.0, 0.0],
+    "below zero": [1.0, -0.5],
+    "one level": [1.0],
+}
+
+
+@pytest.mark.parametrize("name", BAD_GRIDS)
+def test_a_grid_that_no_sampler_can_follow_is_refused(name):
+    grid = jnp.array(BAD_GRIDS[name])
+    with pytest.raises(ValueError, match=r"^sigmas "):
+        samplers.generate(jax.random.key(0), (5, 2), grid, gaussian, samplers.heun())
+
+
+def test_samples_that_would_keep_noise_are_refused():
+    """Levels that end above zero are for `sample`, which goes on from where it stops."""
+    with pytest.raises(ValueError, match="must end in zero"):
+        samplers.generate(jax.random.key(0), (5, 2), GRID[:-1], gaussian, samplers.heun())
+
+
+@pytest.mark.parametrize("make", ["rbg", "unsafe_rbg", "raw", "raw rbg"])
+def test_other_keys_keep_the_promise_of_the_row(make):
+    """Sample i is a function of the key and of i: rbg draws other numbers for another number of rows."""
+    impl = make.removeprefix("raw ") if "rbg" in make else None
+    key = jax.random.PRNGKey(3, impl=impl) if "raw" in make else jax.random.key(3, impl=impl)
+    draw = lambda n: samplers.generate(key, (n, 2), GRID, gaussian, samplers.ancestral())
+    np.testing.assert_array_equal(draw(7)[:3], draw(3))
+
+
+def test_what_is_no_key_is_refused():
+    with pytest.raises(ValueError, match=r"a key is needed, not uint32\[3\]; make it with jax.random.key"):
+        noise.row_keys(jnp.zeros(3, jnp.uint32), 3)
+
+
+def test_evaluations_cannot_be_counted_inside_jit():
+    with pytest.raises(ValueError, match="call this outside of jit"):
+        jax.jit(lambda: samplers.evaluations(samplers.heun(), 12))()
 
 
 def test_generate_is_the_prior_and_then_the_sampler():

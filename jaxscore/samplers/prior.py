@@ -1,0 +1,69 @@
+"""The start of sampling: a Gaussian at the largest noise level, with the moments of the data.
+
+>>> import jax
+>>> from jaxscore import mixtures
+>>> x = mixtures.draw(jax.random.key(0), mixtures.two_modes(), 1000)
+>>> found = moments(x)
+>>> start = prior(jax.random.key(1), (500, 2), 10.0, found)
+>>> start.shape, bool(abs(start.mean(axis=0) - found.mean).max() < 1.5)
+((500, 2), True)
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxscore import noise
+from jaxscore.types import AnyArray, Array, Key
+
+Batch = Float[Array, "b *event"]
+
+
+class Moments(NamedTuple):
+    """Mean and covariance of the data, for `prior`; the covariance is axes diag(variances) axes'."""
+
+    mean: Array
+    """[*event]."""
+    variances: Array
+    """[D], along the axes; or one number, the mean variance, for events of more than LARGEST numbers."""
+    axes: Array | None = None
+    """[D, D], the columns are the axes; None with one variance for all directions."""
+
+
+LARGEST = 1024
+"""Largest event, in numbers, whose covariance is kept by `moments`."""
+
+
+def moments(x: Float[AnyArray, "n *event"]) -> Moments:
+    """Returns mean and covariance of the data x[n, ...]; mean and mean variance for events above LARGEST."""
+    flat = np.asarray(x).reshape(len(x), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    offsets = flat - mean
+    centre = jnp.asarray(mean.reshape(x.shape[1:]), jnp.float32)
+    if flat.shape[1] > LARGEST:
+        return Moments(centre, jnp.asarray((offsets**2).mean(), jnp.float32))
+    variances, axes = np.linalg.eigh(offsets.T @ offsets / len(flat))
+    return Moments(centre, jnp.asarray(variances.clip(0), jnp.float32), jnp.asarray(axes, jnp.float32))
+
+
+def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Moments | None = None) -> Batch:
+    """Draws the start of sampling: N(0, sigma^2 I), sigma the largest noise level.
+
+    With the moments of the data it is N(mean, C + sigma^2 I), C the covariance: the Gaussian with the mean
+    and covariance of p_sigma. The first leaves out the data, an error that falls as 1 / sigma. Both are made
+    of the same noise. Raises ValueError if the mean has another shape than an event.
+    """
+    sigma = jnp.asarray(sigma)
+    z = noise.normal(key, shape, jnp.promote_types(sigma.dtype, jnp.float32))
+    if moments is None:
+        return sigma * z
+    mean, variances, axes = moments
+    if mean.shape != shape[1:]:
+        raise ValueError(f"the moments are those of {mean.shape}, and an event has shape {shape[1:]}")
+    spread = jnp.sqrt(variances + sigma**2)
+    if axes is not None:
+        flat = z.reshape(len(z), -1)
+        return mean[None] + ((flat @ axes * spread[None]) @ axes.T).reshape(shape)
+    return mean[None] + spread * z
