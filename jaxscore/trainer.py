@@ -66,9 +66,11 @@ def init_state(
     """
     # An initialiser may leave weak types, which the first update takes away: a second compilation.
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
-    # Copies, because the state is donated: two leaves must not share one buffer.
+    # Copies, because the state is donated: two leaves must not share one buffer. Some optimisers keep the
+    # parameters that they were given.
     average, *others = (ema.start(averaged(params)) for _ in range(1 + profiles))
-    return TrainState(jnp.zeros((), jnp.int32), params, average, update.init(params), tuple(others))
+    opt = jax.tree.map(lambda leaf: jnp.array(leaf), update.init(params))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, opt, tuple(others))
 
 
 def make_step(

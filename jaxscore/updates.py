@@ -13,6 +13,7 @@ function of parameters, context and batch:
 (1.0, 1.0)
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Int
 
-from jaxscore.types import Array, Batch, Key, Params
+from jaxscore.types import Array, Batch, Key, Params, wide
 
 Metrics = dict[str, Any]
 
@@ -63,18 +64,23 @@ class Turn(NamedTuple):
 def descent(loss: Loss, tx: optax.GradientTransformation, *, microbatches: int = 1) -> Update:
     """Returns the update that takes all parameters down the gradient of the loss, by tx.
 
-    `microbatches` is described at `accumulated`.
+    `microbatches` is described at `averaged`. The optimiser sees parameters and gradients in float32 or
+    wider, so that its averages do not freeze if the parameters have 16 bits. It is also given the loss, as a
+    value and as a function of the parameters: `optax.lbfgs` and `reduce_on_plateau` need them.
     """
-    gradient = accumulated(loss, microbatches)
+    gradient, whole = accumulated(loss, microbatches), averaged(loss, microbatches)
+    tx, widened = optax.with_extra_args_support(tx), functools.partial(jax.tree.map, wide)
 
     def apply(context: Context, params: Params, opt: optax.OptState, batch: Batch):
         (value, metrics), grads = gradient(params, context, batch)
-        updates, opt = tx.update(grads, opt, params)
+        grads = widened(grads)
+        given = {"value": value, "grad": grads, "value_fn": lambda params: whole(params, context, batch)[0]}
+        updates, opt = tx.update(grads, opt, widened(params), **given)
         params = optax.apply_updates(params, updates)
         metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
         return params, opt, metrics, optax.tree.norm(updates)
 
-    return Update(tx.init, apply)
+    return Update(lambda params: tx.init(widened(params)), apply)
 
 
 def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
@@ -86,7 +92,7 @@ def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
     """
 
     def init(params: dict[str, Params]) -> dict[str, optax.OptState]:
-        return {turn.player: turn.tx.init(params[turn.player]) for turn in turns}
+        return {turn.player: descent(turn.loss, turn.tx).init(params[turn.player]) for turn in turns}
 
     def apply(context: Context, everyone: dict[str, Params], opts: dict[str, optax.OptState], batch: Batch):
         metrics, size = {}, 0.0
@@ -109,16 +115,23 @@ def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
 
 
 def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:
-    """Returns gradient(params, context, batch) -> ((value, metrics), gradient), computed part by part.
+    """Returns gradient(params, context, batch) -> ((value, metrics), gradient), as `averaged` over the parts.
 
-    Value, metrics and gradient are means over `microbatches` parts of the batch, and take the memory of
-    one part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay on their
-    devices. Its key is folded with m: the random numbers are not those of the whole batch at once. Raises
-    ValueError if microbatches < 1, or if it does not divide the batch.
+    Raises ValueError as `averaged` does.
     """
-    gradient = jax.value_and_grad(loss, has_aux=True)
+    return averaged(jax.value_and_grad(loss, has_aux=True), microbatches)
+
+
+def averaged(function: Callable[..., Any], microbatches: int) -> Callable[..., Any]:
+    """Returns function(params, context, batch), computed part by part.
+
+    All that the function returns are means over `microbatches` parts of the batch, and take the memory of one
+    part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay on their devices.
+    Its key is folded with m: the random numbers are not those of the whole batch at once. Sums are float32 or
+    wider. Raises ValueError if microbatches < 1, or if it does not divide the batch.
+    """
     if microbatches == 1:
-        return gradient
+        return function
     if microbatches < 1:
         raise ValueError(f"microbatches = {microbatches} must be at least 1")
 
@@ -128,16 +141,16 @@ def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Arra
         parts = rows.reshape(-1, microbatches, *rows.shape[1:])
         return jnp.moveaxis(parts, 1, 0)
 
-    def mean_gradient(params: Params, context: Context, batch: Batch):
+    def mean(params: Params, context: Context, batch: Batch):
         def add(total, inputs):
             number, part = inputs
             own = context._replace(key=jax.random.fold_in(context.key, number))
-            return jax.tree.map(jnp.add, total, gradient(params, own, part)), None
+            return jax.tree.map(lambda a, b: a + wide(b), total, function(params, own, part)), None
 
         parts = jax.tree.map(split, batch)
-        shapes = jax.eval_shape(gradient, params, context, jax.tree.map(lambda rows: rows[0], parts))
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        shapes = jax.eval_shape(function, params, context, jax.tree.map(lambda rows: rows[0], parts))
+        zero = jax.tree.map(lambda leaf: wide(jnp.zeros(leaf.shape, leaf.dtype)), shapes)
         total, _ = jax.lax.scan(add, zero, (jnp.arange(microbatches), parts))
         return jax.tree.map(lambda leaf: leaf / microbatches, total)
 
-    return mean_gradient
+    return mean

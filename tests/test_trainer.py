@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxscore import data, ema, noise, objectives, trainer
+from jaxscore import data, ema, noise, objectives, trainer, updates
 from jaxscore.updates import descent
 
 S0, SIGMA = 0.8, 0.5
@@ -235,3 +235,59 @@ def test_fit_refuses_what_it_cannot_train_on(arrays, given, said):
     given = {"steps": 1, "batch": 1} | given
     with pytest.raises(ValueError, match=said):
         trainer.fit(loss, init, arrays, tx=optax.sgd(1.0), key=jax.random.key(0), **given)
+
+
+# Optimisers ---------------------------------------------------------------------------------------
+
+OPTIMISERS = {
+    "prodigy": lambda: optax.contrib.prodigy(),
+    "mechanize": lambda: optax.contrib.mechanize(optax.sgd(0.1)),
+    "momo": lambda: optax.contrib.momo(0.1),
+    "reduce_on_plateau": lambda: optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau(patience=5)),
+    "lbfgs": lambda: optax.lbfgs(),
+    "dog": lambda: optax.contrib.dog(1.0),
+    "polyak": lambda: optax.polyak_sgd(),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimisers_of_every_contract_take_donated_steps(name):
+    """Some keep the parameters in their state, others ask for the value or the loss itself."""
+    loss = lambda params, context, batch: (jnp.mean((batch["x"] - params["w"][None]) ** 2), {})
+    update = updates.descent(loss, OPTIMISERS[name]())
+    state = trainer.init_state(jax.random.key(0), lambda key: {"w": jnp.zeros(3)}, update)
+    step = jax.jit(trainer.make_step(update), donate_argnums=1)
+    losses = []
+    for _ in range(5):
+        state, metrics = step(jax.random.key(1), state, {"x": jnp.ones((4, 3))})
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == 1
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("microbatches", [1, 4])
+def test_lbfgs_searches_the_loss_of_all_microbatches(microbatches):
+    """A quadratic of three directions is at its minimum after a few steps."""
+    scale = jnp.array([1.0, 3.0, 10.0])
+    loss = lambda params, context, batch: (jnp.mean(scale[None] * (batch["x"] - params[None]) ** 2), {})
+    update = updates.descent(loss, optax.lbfgs(), microbatches=microbatches)
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.zeros(3), update)
+    x = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
+    step = jax.jit(trainer.make_step(update))
+    for _ in range(10):
+        state, _ = step(jax.random.key(1), state, {"x": x})
+    np.testing.assert_allclose(state.params, x.mean(axis=0), atol=1e-4)
+
+
+def test_all_that_accumulates_over_16_bits_is_float32():
+    """Adam's averages, the average of the parameters, and the sums over microbatches."""
+    loss = lambda params, context, batch: (jnp.mean(batch["x"] * params).astype(jnp.bfloat16), {})
+    update = updates.descent(loss, optax.adam(1e-3), microbatches=512)
+    state = trainer.init_state(jax.random.key(0), lambda key: jnp.ones((), jnp.bfloat16), update)
+    # The gradient is 1 in each part. In bfloat16 the sum of ones stops at 256.
+    state, metrics = trainer.make_step(update)(jax.random.key(1), state, {"x": jnp.ones(512)})
+    assert (state.params.dtype, state.ema.dtype) == (jnp.bfloat16, jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.opt)} == {jnp.dtype("float32"), jnp.dtype("int32")}
+    np.testing.assert_allclose([metrics["loss"], metrics["grad_norm"]], 1, rtol=1e-6)
+    second = optax.tree.get(state.opt, "nu")
+    np.testing.assert_allclose(second, 0.001, rtol=1e-4)
