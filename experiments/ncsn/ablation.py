@@ -126,7 +126,7 @@ def picture(rows: dict[str, Any], grids: dict[str, Any], path: Path) -> None:
         bars.set(xlabel="Fréchet distance")
         bars.set_yticks(list(places), rows, fontsize=8)
         bars.invert_yaxis()
-        bars.legend(fontsize=7)
+        bars.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         for place, (name, row) in zip(axes, rows.items(), strict=False):
             plots.images(place, grids[name][:36], rows=6, title=f"{name}: {row['samples']['frechet']:.2f}")
         for place in axes[len(rows) :]:
