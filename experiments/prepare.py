@@ -52,8 +52,13 @@ class Config:
     """Side of the images in pixels, for data sets of photographs."""
 
     def __post_init__(self):
-        valid = re.fullmatch(r"[a-z][a-z0-9_]*", self.name or default_name(self.data))
-        require(bool(valid), "name", self.name, "must be small letters, digits and underscores")
+        valid = lambda name: re.fullmatch(r"[a-z][a-z0-9_]*", name)
+        if self.name:
+            require(valid(self.name), "name", self.name, "must be small letters, digits and underscores")
+        else:
+            require(self.data.strip(), "data", repr(self.data), "is empty; name a data set")
+            made = "gives no name of letters, digits and underscores; choose one with --name"
+            require(valid(default_name(self.data)), "data", self.data, made)
         require(len(set(self.split)) == len(self.split), "split", " ".join(self.split), "names one twice")
 
 
@@ -80,7 +85,7 @@ def run(config: Config) -> Path:
     shapes = {source.examples.shape[1:] for source in sources.values()}
     if len(shapes) > 1 or len(shape := shapes.pop()) != 3 or shape[-1] not in (1, 3, 4):
         raise data.DataError(f"{config.data}: need images of one size, and of 1, 3 or 4 channels")
-    with _renamed_when_done(place) as folder:
+    with _renamed_when_done(place, *flag) as folder:
         error = write(folder / VERSION, name, sources)
     if error:
         console.say(f"pixels are rounded to multiples of 1/255, by at most {error:.2g}")
@@ -107,7 +112,7 @@ def write(folder: Path, name: str, sources: dict[str, data.Dataset]) -> float:
         raise data.DataError(f"{name}: the label {labels.min()} is no number of a class")
     features = {
         "image": tfds.features.Image(shape=shape, encoding_format="png"),
-        "label": tfds.features.ClassLabel(num_classes=int(labels.max()) + 1),
+        "label": tfds.features.ClassLabel(num_classes=max(source.classes for source in sources.values())),
     }
     folder.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -148,14 +153,22 @@ def as_bytes(examples: data.Examples, rows: np.ndarray) -> tuple[np.ndarray, flo
 
 
 @contextlib.contextmanager
-def _renamed_when_done(place: Path) -> Iterator[Path]:
-    """Yields a new folder beside `place`; renames it to `place` at the end, or removes it after an error."""
+def _renamed_when_done(place: Path, flag: str, value: Any) -> Iterator[Path]:
+    """Yields a new folder beside `place`; renames it to `place` at the end, or removes it after an error.
+
+    Raises FlagError, with the flag and its value, if another process has made `place` in the meantime.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
     temporary.mkdir()
     try:
         yield temporary
-        os.rename(temporary, place)
+        try:
+            os.rename(temporary, place)
+        except OSError:
+            taken = f"another process has made {place} in the meantime; it was left as it is"
+            require(not place.exists(), flag, value, taken)
+            raise
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

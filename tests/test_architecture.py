@@ -162,8 +162,8 @@ FLOORS = {
     "jaxscore.adversarial": "losses denoising",
     "jaxscore.calibrate": "levels spread < recipes",
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
-    "jaxscore.data": """pixels formats.tfrecord < images < formats.numpy_files formats.pictures
-        < arrays < formats.folder formats.idx formats.records stream < formats.tfds < load""",
+    "jaxscore.data": """pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
+        < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": "ncsn",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
         < config < experiment < programs < train sample evaluate open_run < run""",

@@ -7,7 +7,7 @@
 
 Arrays and Images are used alike: `x[numbers]`, `x.shape`, `len(x)`, and `x[:]` where `fits(x)`. A batch
 is a dictionary, {"x": ..., "label": ...}; images in it may be bytes, which `pixels.unit` scales on the
-device.
+device. `fingerprint(dataset)` tells in a second whether two data sets are the same.
 
 >>> examples = load("digits").examples
 >>> examples.shape, float(examples.max())
@@ -23,6 +23,7 @@ from jaxscore.data.arrays import from_npz as from_npz
 from jaxscore.data.arrays import random_images as random_images
 from jaxscore.data.arrays import stacked_digits as stacked_digits
 from jaxscore.data.arrays import toy as toy
+from jaxscore.data.fingerprints import fingerprint as fingerprint
 from jaxscore.data.images import DataError as DataError
 from jaxscore.data.images import Examples as Examples
 from jaxscore.data.images import Images as Images

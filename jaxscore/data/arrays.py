@@ -5,6 +5,7 @@
 ((1797, 8, 8, 1), 1.0)
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxscore import keys, mixtures
-from jaxscore.data import images
+from jaxscore.data import checks, images
 from jaxscore.data.formats import numpy_files
 from jaxscore.data.images import DataError, Examples, Images
 from jaxscore.keys import Stream
@@ -27,7 +28,7 @@ class Dataset(NamedTuple):
     examples: Examples
     """[n, *event]; images are bytes, or floats in 0..1."""
     labels: Int[np.ndarray, "n"]
-    """Class numbers; all are 0 if there are no classes."""
+    """Class numbers; all are 0 if there are no classes. Numbers may be left out, such as 1 in 0, 2."""
     conditions: Mapping[str, np.ndarray] = MappingProxyType({})
     """Further arrays [n, ...], by name."""
 
@@ -35,6 +36,11 @@ class Dataset(NamedTuple):
     def event(self) -> tuple[int, ...]:
         """Shape of an example."""
         return self.examples.shape[1:]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, the largest class number + 1; 1 if there are no classes."""
+        return int(self.labels.max(initial=0)) + 1
 
     @property
     def columns(self) -> dict[str, Examples | np.ndarray]:
@@ -84,12 +90,20 @@ def toy(mixture: mixtures.Mixture, n: int, *, seed: int) -> Dataset:
     return Dataset(np.asarray(x), np.asarray(owner, np.int32))
 
 
+IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")
+LABELS = ("labels", "label", "y_train", "y", "arr_1")
+"""Names of the arrays in an .npz file. The first name comes first; of the others, one may be present."""
+
+
 def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     """Returns the data set of an .npz file: `images` [n, h, w(, c)], 8-bit or in 0..1, and `labels` [n].
 
-    If the file has no `labels`, all labels are 0. An .npy file has an array of images only. Uncompressed
-    images of more than 1 GiB as float32 are memory-mapped, and read when they are used. Nothing in the file
-    is executed (allow_pickle=False).
+    Without `images` or `labels`, the only array with another name in IMAGES or LABELS is used. If the file
+    has no labels, all labels are 0. An .npy file has an array of images only. Complex images become 2 c
+    channels: the real and the imaginary part of channel 0, of channel 1, and so on; a warning says so.
+
+    Uncompressed images of more than 1 GiB as float32 are memory-mapped, and read when they are used. Nothing
+    in the file is executed (allow_pickle=False).
 
     Args:
         path: path of the file.
@@ -102,24 +116,63 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     path = Path(path).expanduser()
     if not path.is_file():
         raise DataError(f"no data at {path}: save it there with numpy.savez(path, images=..., labels=...)")
-    names = ("images", "labels", *conditions)
+    listing = numpy_files.listing(path)
+    images_name = _name(path, listing, IMAGES) or IMAGES[0]
+    names = tuple(dict.fromkeys((images_name, *LABELS, *conditions)))
     found = numpy_files.load(path, names, mapped_from=images.RESIDENT_BYTES // 4 + 1)
-    if "images" not in found:
-        raise DataError(f"{path} cannot be used: it has no array `images`")
-    pixels = found["images"]
-    if pixels.dtype.kind not in "uif" or pixels.ndim not in (3, 4) or pixels.size == 0:
-        raise DataError(f"{path}: images are {pixels.dtype}{list(pixels.shape)}, not numbers [n, h, w(, c)]")
-    labels = found.get("labels", np.zeros(len(pixels)))
-    if labels.dtype.kind not in "uif" or labels.shape != pixels.shape[:1]:
-        raise DataError(f"{path}: labels are {labels.dtype}{list(labels.shape)}, not a number per image")
-    with np.errstate(invalid="ignore"):  # not a number
-        fine = (labels == labels.astype(np.int32)) & (labels >= 0)
-    if not fine.all():
-        wrong = labels[~fine][0]
-        raise DataError(f"{path}: label {wrong:g} is no number of a class; classes are numbered from 0 on")
-    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    if images_name not in found:
+        raise DataError(f"{path} cannot be used: it has no array `images`{_listed(listing)}")
+    pixels = _layout(path, found[images_name])
     further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
-    return Dataset(_examples(path, pixels), labels.astype(np.int32), further)
+    return Dataset(_examples(path, pixels), _labels(path, listing, found, conditions, len(pixels)), further)
+
+
+def _listed(listing: Mapping[str, str]) -> str:
+    """Returns what the file holds, as the end of a message."""
+    shown = ", ".join(f"{name} {kind}" for name, kind in list(listing.items())[:12])
+    return f"; it holds {shown}" if shown else ""
+
+
+def _name(path: Path, listing: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """Returns the first of the names if the file has it, else the only other one, or None if it has none.
+
+    Raises DataError if there are several others.
+    """
+    found = [name for name in names if name in listing]
+    if len(found) > 1 and found[0] != names[0]:
+        raise DataError(
+            f"{path}: which of {', '.join(found)} are the {names[0]}? Name that array {names[0]}"
+            f"{_listed(listing)}"
+        )
+    return found[0] if found else None
+
+
+def _labels(
+    path: Path,
+    listing: Mapping[str, str],
+    found: Mapping[str, np.ndarray],
+    conditions: tuple[str, ...],
+    n: int,
+) -> Int[np.ndarray, "n"]:
+    """Returns the class numbers. Arrays of real numbers are labels only if their name is `labels`."""
+    fit = lambda name: name == LABELS[0] or checks.looks_like_labels(found[name])
+    there = {name: listing[name] for name in LABELS if name in found and name not in conditions and fit(name)}
+    name = _name(path, there, LABELS)
+    return np.zeros(n, np.int32) if name is None else checks.class_numbers(path, found[name], n)
+
+
+def _layout(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Returns the images as [n, h, w, c]; complex images have two channels for each of theirs."""
+    checks.require_layout(path, pixels)
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    if pixels.dtype.kind != "c":
+        return pixels
+    c = pixels.shape[-1]
+    warnings.warn(
+        f"{path}: {c} complex channels are read as {2 * c}, the real and imaginary parts", stacklevel=4
+    )
+    contiguous = pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
+    return contiguous.view(pixels.real.dtype)
 
 
 def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
@@ -140,13 +193,11 @@ def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -
 def _examples(path: Path, pixels: np.ndarray) -> Examples:
     """Returns bytes as bytes and floats as float32: in memory if they fit, otherwise memory-mapped."""
     of_bytes = pixels.dtype == np.uint8
-    if not of_bytes:
-        ranges = [(part.min(), part.max()) for part in numpy_files.chunks(pixels)]
-        lowest, highest = np.min([low for low, _ in ranges]), np.max([high for _, high in ranges])
-        if not (lowest >= 0 and highest <= 1):  # also true for NaN, unlike lowest < 0 or highest > 1
-            raise DataError(f"{path}: images run from {lowest} to {highest}, not in 0..1")
+    require = checks.require_bytes if of_bytes else checks.require_unit
+    require(path, numpy_files.chunks(pixels))
     shape = tuple(map(int, pixels.shape))
-    mapped = Images(lambda numbers: pixels[numbers].astype(np.uint8 if of_bytes else np.float32), shape)
+    read = lambda numbers: pixels[numbers].astype(np.uint8 if of_bytes else np.float32)
+    mapped = Images(read, shape, files=[path])
     if not images.fits(mapped):
         return mapped
     return images.held(pixels) if of_bytes else pixels.astype(np.float32)

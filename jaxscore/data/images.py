@@ -9,12 +9,12 @@ array([7, 8], dtype=uint8)
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 from jaxscore.data.pixels import unit
 
@@ -38,6 +38,7 @@ class Images:
             names the file if an image cannot be read.
         shape: (n, h, w, c).
         in_memory: whether `take` needs no reading, so that threads which read ahead are not worth it.
+        files: paths of the files that `take` reads; `fingerprint` compares their names and sizes.
     """
 
     dtype = np.dtype(np.float32)
@@ -49,8 +50,9 @@ class Images:
         shape: tuple[int, int, int, int],
         *,
         in_memory: bool = False,
+        files: Sequence[str | Path] = (),
     ):
-        self.take, self.shape, self.in_memory = take, shape, in_memory
+        self.take, self.shape, self.in_memory, self.files = take, shape, in_memory, files
         self._numbers = np.arange(shape[0])
 
     def __len__(self) -> int:
@@ -90,6 +92,11 @@ def one_by_one(
         return images
 
     return take
+
+
+def evenly(n: int, most: int) -> Int[np.ndarray, "k"]:
+    """Returns at most `most` numbers in 0..n-1, from 0 on, at even distances; all numbers if they are few."""
+    return np.arange(n) if n <= most else np.arange(most) * n // most
 
 
 def fits(examples: Examples) -> bool:

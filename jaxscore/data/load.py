@@ -69,7 +69,7 @@ def load(
     | lsun/bedroom           | 3,033,342, as 128x128x3            | TFDS's                |
     | lsun/tower             | 708,564, as 128x128x3              | TFDS's                |
     | npz:FILE               | your own .npz or .npy: `from_npz`  |                       |
-    | folder:PATH            | your own .png and .jpg files       |                       |
+    | folder:PATH            | pictures in .png, .jpg, .webp, ... |                       |
     | tfds:NAME              | any that TFDS has prepared         | TFDS's                |
     | random:HxWxC           | 1,024 of random bytes, to plan     |                       |
 

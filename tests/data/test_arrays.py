@@ -101,6 +101,18 @@ REFUSED = [
     (IMAGES | {"labels": np.array([0, 1, 2, -1])}, (), "label -1 is no number of a class"),
     (IMAGES | {"labels": np.array([0, 1, 2, 0.5])}, (), "label 0.5 is no number of a class"),
     (IMAGES | {"labels": np.array([0, 1, 2, np.nan])}, (), "label nan is no number of a class"),
+    (IMAGES | {"y_train": np.eye(4)}, (), r"labels are float64\[4, 4\], .*argmax"),
+    (IMAGES | {"y": np.arange(4), "label": np.arange(4)}, (), "which of label, y are the labels"),
+    (
+        {"x": IMAGES["images"], "image": np.zeros(3)},
+        (),
+        r"which of image, x .*; it holds x float64\[4, 5, 5\]",
+    ),
+    ({"pics": IMAGES["images"]}, (), r"no array `images`; it holds pics float64\[4, 5, 5\]$"),
+    ({"images": np.zeros((4, 3, 32, 32))}, (), "channels first"),
+    ({"images": np.ones((4, 5, 5), np.uint8)}, (), "bytes from 0 to 1, .*multiply them by 255"),
+    ({"images": np.full((4, 5, 5), -0.5)}, (), r"run from -0\.5 to -0\.5, .*\(images \+ 1\) / 2"),
+    ({"images": np.full((4, 5, 5), 3 - 1j)}, (), "run from -1 to 3, not in"),
     (IMAGES, ("y",), "has no array `y`, which --conditions names"),
     (IMAGES | {"y": np.zeros((3, 2))}, ("y",), r"y is float64\[3, 2\], not numbers \[4, ...\]"),
     (IMAGES | {"y": np.array(["a"] * 4)}, ("y",), "y is <U1"),
@@ -116,6 +128,64 @@ def test_arrays_that_cannot_be_used_are_named_with_the_file(tmp_path, arrays, co
     with pytest.raises(data.DataError, match=said) as caught:
         data.load(f"npz:{tmp_path / 'a.npz'}", conditions=conditions)
     assert str(tmp_path / "a.npz") in str(caught.value)
+
+
+NAMES = [("image", "label"), ("x_train", "y_train"), ("x", "y"), ("data", "labels"), ("arr_0", "arr_1")]
+
+
+@pytest.mark.parametrize(("images", "labels"), [*NAMES, ("images", "y"), ("x", "label")])
+def test_other_usual_names_are_found(tmp_path, images, labels):
+    x, y = np.random.default_rng(0).random((4, 5, 5)), np.array([1, 0, 2, 1])
+    np.savez(tmp_path / "a.npz", **{images: x, labels: y, "x_test": x[:2], "y_test": y[:2]})
+    found = data.from_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found.examples[..., 0], x.astype(np.float32))
+    np.testing.assert_array_equal(found.labels, y)
+    assert found.classes == 3
+
+
+def test_names_that_are_meant_come_first(tmp_path):
+    """`images` is not another name's; real numbers and conditions are no labels."""
+    y, x = np.random.default_rng(0).random((4, 3)), np.zeros((4, 2, 2))
+    np.savez(tmp_path / "a.npz", images=np.full((4, 5, 5), 0.5), x=x, data=x, y=y, label=np.arange(4))
+    found = data.from_npz(tmp_path / "a.npz", conditions=("y",))
+    assert found.event == (5, 5, 1)
+    np.testing.assert_array_equal(found.labels, np.arange(4))
+    np.savez(tmp_path / "a.npz", images=np.full((4, 5, 5), 0.5), y=np.arange(4))
+    found = data.from_npz(tmp_path / "a.npz", conditions=("y",))
+    np.testing.assert_array_equal(found.labels, np.zeros(4))
+    np.savez(tmp_path / "a.npz", images=np.full((4, 5, 5), 0.5), y=y)
+    assert data.from_npz(tmp_path / "a.npz").classes == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 3)])
+def test_complex_images_become_real_and_imaginary_channels(tmp_path, monkeypatch, shape):
+    """A warning says so."""
+    real, imaginary = np.random.default_rng(0).random((2, *shape))
+    np.savez(tmp_path / "a.npz", images=real + 1j * imaginary)
+    c = int(np.prod(shape[3:]))
+    for limit in (2**30, 0):
+        monkeypatch.setattr(data.images, "RESIDENT_BYTES", limit)
+        with pytest.warns(UserWarning, match=rf"a\.npz: {c} complex channels are read as {2 * c}"):
+            found = data.from_npz(tmp_path / "a.npz").examples[:]
+        assert found.shape == (4, 5, 6, 2 * c)
+        np.testing.assert_array_equal(found[..., ::2], real.reshape(4, 5, 6, c).astype(np.float32))
+        np.testing.assert_array_equal(found[..., 1::2], imaginary.reshape(4, 5, 6, c).astype(np.float32))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_very_few_images_are_loaded_and_batched(tmp_path, n):
+    np.savez(tmp_path / "a.npz", images=np.full((n, 5, 5), 200, np.uint8))
+    source = data.load(f"npz:{tmp_path / 'a.npz'}")
+    assert (len(source.examples), source.classes) == (n, 1)
+    assert next(data.batches(source, batch=8, seed=0))["x"].shape == (8, 5, 5, 1)
+    assert data.fingerprint(source)
+
+
+def test_classes_are_counted_with_the_numbers_that_are_left_out():
+    labels = np.array([0, 7, 2], np.int32)
+    assert data.Dataset(np.zeros((3, 2)), labels).classes == 8
+    assert data.load("digits").classes == 10
+    assert data.load("random:2x2x1").classes == 1
 
 
 def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow_datasets
 
 from experiments import prepare
-from jaxscore import data
+from jaxscore import data, launch
 from tests.data.formats.test_idx import write as write_mnist
 from tests.data.formats.test_tfds import PREPARED
 from tests.launch.tiny import snapshot
@@ -129,6 +129,8 @@ def test_a_name_that_is_taken_is_refused(photos, tmp_path, refused):
         ("--data npz:absent.npz --out out", "no data at absent.npz"),
         ("--data digits --out out --split test", "no split 'test'"),
         ("--data digits --out out --split train train", "--split train train: names one twice"),
+        ("--data= --out out", "--data '': is empty"),
+        ("--data npz:1.npz --out out", "--data npz:1.npz: gives no name"),
         ("--data digits --out out --name Bad-Name", "--name Bad-Name: must be small letters"),
         ("--data pixels --out out", "'pixels' is not known"),
         ("--data digits --out out --nmae x", "--nmae"),
@@ -143,6 +145,22 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, refused, words, said
     np.savez(tmp_path / "two.npz", images=np.zeros((3, 4, 4, 2)))
     np.savez(tmp_path / "minus.npz", images=np.zeros((3, 4, 4)), labels=np.array([0, 1, -3]))
     assert said in refused("prepare", words)
+
+
+def test_two_at_once_name_the_folder_that_was_asked_for(photos, tmp_path, monkeypatch):
+    """The other one has finished while this one wrote; its data stay."""
+    place = tmp_path / "out" / "my_photos"
+
+    def write(*arguments):
+        (place / "1.0.0").mkdir(parents=True)
+        return 0.0
+
+    monkeypatch.setattr(prepare, "write", write)
+    with pytest.raises(
+        launch.FlagError, match=f"^--out {tmp_path / 'out'}: another process has made {place}"
+    ):
+        run(data=photos, out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["my_photos"]
 
 
 def test_an_error_on_the_way_leaves_nothing_behind(photos, tmp_path, monkeypatch):

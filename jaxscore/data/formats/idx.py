@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxscore.data.arrays import Dataset
+from jaxscore.data.checks import require_bytes
+from jaxscore.data.formats import numpy_files
 from jaxscore.data.images import DataError, held
 
 PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
@@ -26,7 +28,7 @@ def load(folder: Path, split: str = "train") -> Dataset:
     """Returns images [28, 28, 1] of MNIST or Fashion-MNIST: `train` 60,000, `test` 10,000, `all` 70,000.
 
     The four files have their original names, such as train-images-idx3-ubyte.gz. Raises DataError if
-    there is no such split, or if a file is missing, truncated or of another format.
+    there is no such split, if a file is missing, truncated or of another format, or if all bytes are 0 or 1.
     """
     if split not in PREFIXES:
         raise DataError(f"{folder} has the splits train, test and all, not {split!r}")
@@ -34,6 +36,7 @@ def load(folder: Path, split: str = "train") -> Dataset:
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if not images.size:
         raise DataError(f"{folder}: no images in {', '.join(PREFIXES[split])}")
+    require_bytes(folder, numpy_files.chunks(images))
     return Dataset(held(images[..., None]), labels.astype(np.int32))
 
 

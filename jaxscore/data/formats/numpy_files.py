@@ -55,6 +55,28 @@ def load(
         return {name: read(archive.getinfo(member)) for name, member in members.items()}
 
 
+def listing(path: Path) -> dict[str, str]:
+    """Returns the type and shape of each array in an .npz file, by name, such as `uint8[60000, 28, 28]`.
+
+    An .npy file has no names, and its listing is empty. Raises DataError if the file cannot be opened.
+    """
+    with guarded(path, path.open, "rb") as file:
+        if guarded(path, file.read, 4) not in (b"PK\3\4", b"PK\5\6"):
+            return {}
+    with guarded(path, zipfile.ZipFile, path) as archive:
+        members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+        return {member.filename[:-4]: _described(archive, member) for member in members}
+
+
+def _described(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    try:
+        with archive.open(member) as file:
+            found = header(file, member.file_size)
+    except Exception:  # damaged, or not numbers: reading it says which
+        return "unreadable"
+    return f"{found.dtype}{list(found.shape)}"
+
+
 def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the rows of the array in blocks of about CHUNK bytes."""
     rows = max(1, CHUNK // max(1, array[:1].nbytes))

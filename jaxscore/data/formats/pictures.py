@@ -1,4 +1,4 @@
-"""PNG and JPEG files to pixels and back, and squares cut out of images.
+"""Files of pictures to the pixels that viewers show, PNG files from pixels, and squares cut out of images.
 
 Unfiltered PNG files are read here, all others by Pillow, which takes 3 to 5 times as long for small images.
 
@@ -12,59 +12,125 @@ True
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 from jaxscore.data.images import DataError
 
-MODES = {
-    "1": "L",
-    "L": "L",
-    "LA": "L",
-    "P": "RGB",
-    "RGB": "RGB",
-    "RGBA": "RGB",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
-"""Mode that an image is read as (L: one channel, RGB: three), by its mode in Pillow."""
+GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
+COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+"""Modes of Pillow that are read as grey and as colour. Others have more than 16 bits, or floats."""
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 """Number of channels of each mode that an image can be read as."""
 
-FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG colour type by number of channels
+_TURNED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where an orientation may be
 
 
 def mode_of(content: bytes) -> str:
-    """Returns the mode that an image is read as by default: L or RGB."""
-    from PIL import Image
+    """Returns the mode that a picture is read as by default: L or RGB. The beginning of a PNG file is enough.
 
-    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        return MODES.get(picture.mode, "RGB")
+    Raises ValueError for content that is no picture, and what Pillow raises for a damaged one.
+    """
+    if content.startswith(SIGNATURE) and len(content) > 25:
+        return "L" if content[25] in (0, 4) else "RGB"  # colour type 4: grey with alpha
+    with _open(content) as picture:
+        return "L" if picture.mode in GREY else "RGB"
 
 
 def decode(content: bytes, mode: str) -> UInt8[np.ndarray, "h w c"]:
-    """Returns the pixels of a PNG or JPEG file in `mode` L, RGB or RGBA.
+    """Returns the pixels of a picture in `mode` L, RGB or RGBA, as viewers show them.
 
-    Verifies every checksum of a PNG file; JPEG has none. Raises DataError for pixels of more than 8 bits,
-    ValueError for a damaged PNG file, and what Pillow raises for other damaged files.
+    The orientation in the EXIF data is applied. Transparent pixels are composited on white, unless `mode`
+    is RGBA. Values v of 16 bits become round(v / 257). An animation or a TIFF file of several pages gives
+    its first picture. FORMATS lists the formats; the content decides, not the name of the file.
+
+    Verifies every checksum of a PNG file; JPEG has none. Raises DataError for pixels of more than 16 bits,
+    ValueError for a damaged PNG file and for content that is no picture, and what Pillow raises for other
+    damaged files.
     """
     if content.startswith(SIGNATURE):
         pixels = _unfiltered(_chunks(content), CHANNELS[mode])
         if pixels is not None:
             return pixels
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        if picture.mode not in MODES:
-            raise DataError(f"has pixels of mode {picture.mode}, not of 8 bits")
+    with _open(content) as picture:
+        if picture.mode not in GREY + COLOUR:
+            raise DataError(f"has pixels of mode {picture.mode}, not of 8 or 16 bits")
+        picture = _upright(_of_eight_bits(picture, content))
+        if mode != "RGBA" and picture.has_transparency_data:
+            picture = _on_white(picture)
         if picture.mode != mode:
             picture = picture.convert(mode)
         pixels = np.asarray(picture)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _open(content: bytes) -> Any:
+    """Returns Pillow's picture. Raises ValueError that says how the content begins if it is no picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        begins = f"its {len(content)} bytes begin with {content[:20]!r}, unlike {', '.join(FORMATS)}"
+        raise ValueError(begins if content else "it is empty") from None
+
+
+def _of_eight_bits(picture: Any, content: bytes) -> Any:
+    """Returns the picture with 16 bits scaled to 8; other pictures are returned as they are.
+
+    Pillow drops the low bytes of 16-bit colour. The file is decoded again, with the order of the two bytes
+    exchanged, to find them.
+    """
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        scaled = Image.fromarray(_scaled(np.asarray(picture)))
+        scaled.info = picture.info
+        return scaled
+    tile = picture.tile[0] if len(picture.tile) == 1 else None
+    whole = tile and tile.args
+    raw = whole[0] if isinstance(whole, tuple) else whole
+    if not isinstance(raw, str) or ";16" not in raw:
+        return picture
+    exchanged = "RGBA" if raw == "LA;16B" else raw[:-1] + {"B": "L", "L": "B", "N": "B"}[raw[-1]]
+    with _open(content) as other:
+        args = (exchanged, *whole[1:]) if isinstance(whole, tuple) else exchanged
+        other.tile = [tile._replace(args=args)]
+        low = np.asarray(other).astype(np.uint16)
+    high = np.asarray(picture).astype(np.uint16)
+    if raw == "LA;16B":  # as RGBA of 8 bits: the two bytes of grey, and the two bytes of alpha
+        high, low = low[..., [0, 0, 0, 2]], low[..., [1, 1, 1, 3]]
+    scaled = Image.fromarray(_scaled(high << 8 | low))
+    scaled.info = picture.info
+    return scaled
+
+
+def _scaled(values: UInt16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Returns v * 255 / 65535, rounded."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _upright(picture: Any) -> Any:
+    """Returns the picture turned as its EXIF data say. Most files have none, and to look for them is slow."""
+    from PIL import ImageOps
+
+    picture.load()  # some PNG files have their EXIF data at the end
+    return ImageOps.exif_transpose(picture) if picture.info.keys() & _TURNED else picture
+
+
+def _on_white(picture: Any) -> Any:
+    """Returns the picture composited on white, which is what most viewers and browsers show."""
+    from PIL import Image
+
+    above = picture.convert("RGBA")
+    white = Image.new("RGBA", above.size, "white")
+    return Image.alpha_composite(white, above).convert("RGB")
 
 
 def encode(image: UInt8[np.ndarray, "h w c"]) -> bytes:
@@ -134,7 +200,8 @@ def _unfiltered(chunks: dict[bytes, bytes], channels: int) -> UInt8[np.ndarray, 
     Raises ValueError if there are more or fewer pixels than the header says, which Pillow accepts.
     """
     w, h, *kind = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    if kind != [8, _COLOUR_TYPES[channels], 0, 0, 0]:
+    plain = set(chunks) == {b"IHDR", b"IDAT", b"IEND"}  # others may turn it or make parts transparent
+    if not plain or kind != [8, _COLOUR_TYPES[channels], 0, 0, 0]:
         return None
     size = h * (1 + w * channels)
     data = chunks[b"IDAT"]

@@ -94,7 +94,7 @@ def at_random(prepared: Path, sources: list[Any], example: Example, cut: Cut) ->
     labelled = np.arange(n if example.label else 0)
     for number, record in enumerate(_records(prepared, sources, labelled)):
         labels[number] = guarded(f"{prepared} (image {number})", example.label_of, record)
-    return Dataset(resident(Images(take, (n, *event))), labels)
+    return Dataset(resident(Images(take, (n, *event), files=sorted(prepared.glob("*")))), labels)
 
 
 def _records(prepared: Path, sources: list[Any], numbers: np.ndarray) -> Iterator[bytes]:

@@ -39,6 +39,14 @@ def test_the_splits_are_what_was_written(tmp_path, gzipped, mark):
         idx.load(tmp_path, "validation")
 
 
+def test_bytes_of_0_and_1_are_refused(tmp_path):
+    write(tmp_path, gzipped=False)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(encoded(np.ones((7, 28, 28))))
+    with pytest.raises(DataError, match="bytes from 0 to 1"):
+        idx.load(tmp_path)
+    assert len(idx.load(tmp_path, "test").examples) == 3
+
+
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()

@@ -37,6 +37,15 @@ def test_the_named_arrays_are_read_and_no_others(tmp_path):
     assert set(numpy_files.load(path, ("labels", "weights"))) == {"labels"}
 
 
+def test_the_listing_has_types_and_shapes(tmp_path):
+    """Objects are not unpickled."""
+    np.savez(tmp_path / "a.npz", images=IMAGES, y=np.zeros(2), objects=np.array([None]))
+    listing = {"images": "uint8[20, 9, 8]", "y": "float64[2]", "objects": "unreadable"}
+    assert numpy_files.listing(tmp_path / "a.npz") == listing
+    np.save(tmp_path / "a.npy", IMAGES)
+    assert numpy_files.listing(tmp_path / "a.npy") == {}
+
+
 def test_what_is_large_and_uncompressed_is_mapped(tmp_path):
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=np.arange(20))
     np.savez_compressed(tmp_path / "b.npz", images=IMAGES, labels=np.arange(20))

@@ -66,9 +66,119 @@ def test_the_mode_that_is_asked_for_is_made():
     assert [pictures.mode_of(saved(pixels)) for pixels in (grey, colours)] == ["L", "RGB"]
 
 
-def test_sixteen_bits_are_refused():
-    with pytest.raises(DataError, match="not of 8 bits"):
-        pictures.decode(saved(np.full((4, 4), 40_000, np.uint16)), "L")
+def test_more_than_sixteen_bits_are_refused():
+    with pytest.raises(DataError, match="mode F, not of 8 or 16 bits"):
+        pictures.decode(saved(np.zeros((4, 4), np.float32), "TIFF"), "L")
+
+
+# What viewers show --------------------------------------------------------------------------------
+
+CORNER = np.zeros((4, 6), np.uint8)
+CORNER[0, 1] = 255  # neither on a diagonal nor in the middle: each turn puts it elsewhere
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    ("orientation", "shown"),
+    [
+        (1, CORNER),
+        (2, CORNER[:, ::-1]),
+        (3, CORNER[::-1, ::-1]),
+        (4, CORNER[::-1]),
+        (5, CORNER.T),
+        (6, CORNER[::-1].T),
+        (7, CORNER[::-1, ::-1].T),
+        (8, CORNER[:, ::-1].T),
+    ],
+)
+def test_the_orientation_in_the_exif_data_is_applied(kind, orientation, shown):
+    """EXIF 2.3, tag 274: 6 is a camera turned to its left, and the picture is turned clockwise."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    content = saved(CORNER, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(pictures.decode(content, "L")[..., 0], shown)
+
+
+def test_unfiltered_files_are_turned_too():
+    exif = Image.Exif()
+    exif[274] = 3
+    content = pictures.encode(CORNER[..., None])
+    part = exif.tobytes().removeprefix(b"Exif\0\0")
+    turned = content[:33] + chunk(b"eXIf", part) + content[33:]  # after the header
+    np.testing.assert_array_equal(pictures.decode(turned, "L")[..., 0], CORNER[::-1, ::-1])
+
+
+def test_transparent_pixels_are_shown_on_white():
+    """The colour c with alpha a is shown as a c + (1 - a) 255; what is hidden does not appear."""
+    colours = np.array([[[200, 0, 90, 0], [200, 0, 90, 51], [200, 0, 90, 255]]], np.uint8)
+    expected = [[[255, 255, 255], [244, 204, 222], [200, 0, 90]]]
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
+        np.testing.assert_array_equal(pictures.decode(saved(colours, kind, **options), "RGB"), expected)
+    np.testing.assert_array_equal(pictures.decode(pictures.encode(colours), "RGB"), expected)
+    np.testing.assert_array_equal(pictures.decode(saved(colours), "RGBA"), colours)
+    grey = np.array([[[100, 0], [100, 51], [100, 255]]], np.uint8)
+    np.testing.assert_array_equal(pictures.decode(saved(grey), "L")[..., 0], [[255, 224, 100]])
+
+
+def test_transparent_entries_are_shown_on_white():
+    """In a palette, and as the one transparent value of a grey picture."""
+    file = io.BytesIO()
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([9, 8, 7, 200, 0, 90])
+    picture.putpixel((1, 0), 1)
+    picture.save(file, "PNG", transparency=0)
+    np.testing.assert_array_equal(pictures.decode(file.getvalue(), "RGB"), [[[255] * 3, [200, 0, 90]]])
+    for kind in (np.array([[0, 7]], np.uint8), np.array([[[0, 0, 0], [7, 7, 7]]], np.uint8)):
+        key = 0 if kind.ndim == 2 else (0, 0, 0)
+        content = saved(kind, transparency=key)
+        np.testing.assert_array_equal(pictures.decode(content, "L")[..., 0], [[255, 7]])
+    unfiltered = pictures.encode(np.array([[[0], [7]]], np.uint8))
+    keyed = unfiltered[:33] + chunk(b"tRNS", b"\0\0") + unfiltered[33:]
+    np.testing.assert_array_equal(pictures.decode(keyed, "L")[..., 0], [[255, 7]])
+
+
+WIDE = np.array([0, 128, 129, 200, 300, 32_767, 32_768, 40_000, 65_406, 65_407, 65_535, 257], np.uint16)
+
+
+def png16(pixels):
+    """A PNG file of 16 bits [h, w, c]; its rows are unfiltered."""
+    h, w, c = pixels.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[c]
+    rows = pixels.astype(">u2").reshape(h, -1).view(np.uint8)
+    data = np.concatenate([np.zeros((h, 1), np.uint8), rows], axis=1).tobytes()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 16, colour, 0, 0, 0))
+    return pictures.SIGNATURE + header + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_are_scaled_to_eight(channels):
+    """v becomes round(v / 257), so 0 is 0 and 65,535 is 255. Channels 2 and 4 are alpha, opaque."""
+    pixels = np.stack([WIDE, WIDE[::-1], np.roll(WIDE, 5), WIDE][:channels], axis=-1)[None]
+    if channels in (2, 4):
+        pixels[..., -1] = 65_535
+    shown = pixels[..., : 3 if channels > 2 else 1]
+    mode = "RGB" if channels > 2 else "L"
+    assert pictures.mode_of(png16(pixels)) == mode
+    np.testing.assert_array_equal(pictures.decode(png16(pixels), mode), np.round(shown / 257))
+
+
+def test_sixteen_bits_of_tiff_and_of_alpha():
+    grey = WIDE[None]
+    np.testing.assert_array_equal(pictures.decode(saved(grey, "TIFF"), "L")[..., 0], np.round(grey / 257))
+    half = np.array([[[0, 0, 0, 32_768], [65_535, 0, 0, 0]]], np.uint16)
+    # 32,768 / 257 = 127.5 is rounded up: 128 / 255 of black on white is 127.
+    np.testing.assert_array_equal(pictures.decode(png16(half), "RGB"), [[[127] * 3, [255] * 3]])
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\0\5\x16\7\0\2" + bytes(90)])
+def test_what_is_no_picture_says_how_it_begins(content):
+    for read in (pictures.mode_of, lambda content: pictures.decode(content, "L")):
+        with pytest.raises(ValueError, match=r"it is empty|begin with b'") as caught:
+            read(content)
+        assert "BytesIO" not in str(caught.value)
+
+
+# Damage -------------------------------------------------------------------------------------------
 
 
 def chunk(kind, part):

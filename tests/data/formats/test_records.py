@@ -70,7 +70,7 @@ SIDEWAYS = pictures.encode(PIXELS[0].reshape(3, 2, 1))
 SPOILT = {
     "chunk": (None, "cannot be read"),
     "record": (b"no example", "cannot be read"),
-    "picture": (record(0, picture=b"no picture"), "cannot be read: cannot identify"),
+    "picture": (record(0, picture=b"no picture"), "cannot be read: its 10 bytes begin with"),
     "size": (record(0, picture=SIDEWAYS), r"is \[3, 2, 1\]"),
 }
 

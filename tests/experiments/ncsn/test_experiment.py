@@ -268,7 +268,7 @@ def test_images_that_cannot_be_halved_are_refused(stages, shape, part):
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, refused, words, said):
-    np.savez(tmp_path / "odd.npz", images=np.zeros((8, 12, 12), np.uint8))
+    np.savez(tmp_path / "odd.npz", images=np.full((8, 12, 12), 9, np.uint8))
     assert said in refused("ncsn.experiment", f"--preset digits {words}")
 
 
