@@ -94,6 +94,7 @@ def build(config: Config) -> Experiment:
         init=networks.init(network, source.event),
         loss=partial(loss, config, score),
         batches=partial(data.batches, source),
+        data=source,
         samplers={
             "plain": partial(sample_plain, config, score),
             "annealed": partial(sample_annealed, config, score),

@@ -39,6 +39,7 @@ class Digits(NamedTuple):
     classes: int
     """The number of classes, if the condition is the class; 0 otherwise."""
     sigma_data: float
+    source: data.Dataset
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -61,9 +62,10 @@ class Digits(NamedTuple):
 
 def load(config: Config) -> Digits:
     """Returns the data. Raises data.DataError if they are absent, FlagError for a label that they lack."""
-    images, labels, further = data.load(config.data, conditions=config.conditions)
+    source = data.load(config.data, conditions=config.conditions)
+    images, labels, further = source
     images, n = images[:], len(images)  # small enough for an array
-    found = Digits(images, labels, labels, int(labels.max()) + 1, 0.0)
+    found = Digits(images, labels, labels, int(labels.max()) + 1, 0.0, source)
     if further:
         vectors = [array.reshape(n, -1).astype(np.float32) for array in further.values()]
         found = found._replace(condition=np.concatenate(vectors, axis=1), classes=0)
@@ -100,6 +102,7 @@ def build(config: Config) -> Experiment:
         init=networks.init(network, digits.event, digits.condition if config.conditional else None),
         loss=partial(loss, config, network, digits),
         batches=partial(data.batches, {"x": digits.centred(digits.images), "condition": digits.condition}),
+        data=digits.source,
         samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
         score=score,
         units=Units(digits.centred, digits.pixels),

@@ -118,6 +118,7 @@ def experiment(
         loss=loss and scaled(loss),
         players=players,
         batches=partial(data.batches, {"x": setting.train}),
+        data=data.Dataset(setting.train, setting.labels),
         units=Units(setting.scaled, setting.restored),
         samplers={label: partial(restored, draw, label) for label, draw in samplers.items()},
         evaluate=partial(judging.evaluate, setting, bits),

@@ -53,6 +53,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
         init=networks.init(network, event),
         loss=partial(loss, config, score),
         batches=partial(data.batches, {"x": images}),
+        data=data.Dataset(images, labels),
         samplers={"langevin": partial(sample, config, score, event)},
         score=score,
         evaluate=partial(report.evaluate, config, evaluations(config), images, labels),

@@ -21,7 +21,7 @@ from experiments.families import budget, overrides
 from experiments.families import setting as settings
 from experiments.trilemma import report
 from jaxscore import data, launch, metrics, plan
-from jaxscore.launch import console, metrics_log, workdir
+from jaxscore.launch import console, metrics_log, provenance, workdir
 from jaxscore.launch.config import Config as RunConfig
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import Count, Positive, check, require
@@ -169,7 +169,7 @@ def _refuse_another_recipe(experiment: Experiment) -> None:
     before = workdir.read_json(folder / "config.json")
     if before is None:
         return
-    now = workdir.describe(experiment.name, experiment.config)
+    now = provenance.describe(experiment, folder)
     changed = [change for change in workdir.changes(before, now) if not change.startswith("samples: ")]
     if changed:
         remedy = "move it away, or name another --workdir"

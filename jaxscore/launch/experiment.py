@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscore import trainer, updates
+from jaxscore.data import Dataset
 from jaxscore.launch.config import Config, Optimizer
 from jaxscore.types import Array, Batch, Condition, Key, ParametricScore, Params
 
@@ -47,6 +48,8 @@ class Experiment(NamedTuple):
     With `conditions` it is sampler(params, keys, condition). Samples are in the units of the data: images
     in 0..1, as `data.pixels.unit` makes them.
     """
+    data: Dataset | None = None
+    """The data set; its fingerprint tells a later run whether the data have changed."""
     loss: updates.Loss | None = None
     """loss(params, context, batch) -> (value, metrics)."""
     players: dict[str, Player] | None = None

@@ -26,7 +26,7 @@ import jax
 from jaxscore import checkpoint
 from jaxscore.checkpoint import CheckpointError
 from jaxscore.data import DataError
-from jaxscore.launch import console, evaluate, flags, processes, programs, sample, train, workdir
+from jaxscore.launch import console, evaluate, flags, processes, programs, provenance, sample, train, workdir
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import NonFinite
@@ -128,11 +128,12 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
-    if hasattr(config, "experiment"):  # config.json has the experiment's name under this name
-        raise TypeError(f"{type(config).__name__}.experiment: rename this field; the launcher uses its name")
+    for name in ("experiment", workdir.DATA, workdir.VERSION):  # entries of config.json beside the flags
+        if hasattr(config, name):
+            raise TypeError(f"{type(config).__name__}.{name}: rename this field; the launcher uses its name")
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
     abstract = programs.abstract_state(experiment, mesh)
-    description = workdir.describe(experiment.name, config)
+    description = provenance.describe(experiment, folder)
     with contextlib.ExitStack() as stack:
         needed = _bytes_needed(abstract, config) if "train" in modes else 0
         take = lambda: _take_over(folder, description, needed, modes, stack)
@@ -147,10 +148,13 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         _refuse_impossible(folder, config, state, modes)
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")
+        if state is not None and any(change.startswith(workdir.DATA) for change in changed):
+            remedy = "to train on these data alone, name another --workdir"
+            console.say(f"step {int(state.step)} was reached on other data; {remedy}")
         if jax.process_index() == 0:
             workdir.write_json(folder / "config.json", description)
         if "train" in modes:
-            state = train.train(experiment, folder, state, mesh, checkpoints, signals)
+            state = train.train(experiment, folder, state, mesh, checkpoints, signals, description)
         stamp = workdir.stamp(description, int(state.step))
         if "sample" in modes:
             sample.sample(experiment, folder, state.ema, mesh, stamp, signals)

@@ -4,14 +4,14 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-import jaxscore
 from jaxscore import checkpoint, keys, sharding, trainer
 from jaxscore.keys import Stream
-from jaxscore.launch import console, metrics_log, programs, workdir
+from jaxscore.launch import console, metrics_log, programs
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
@@ -58,8 +58,10 @@ class Batches:
         getattr(self.source, "close", lambda: None)()
 
 
-def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals):
+def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals, about: Any):
     """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
+
+    Checkpoints are stored with `about`, the description of the run.
 
     Raises:
         NonFinite: if losses or the state are not finite.
@@ -81,7 +83,7 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
         writes=jax.process_index() == 0,
     )
     batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
-    key, saver = keys.stream(config.seed, Stream.TRAIN), Saver(experiment, folder, checkpoints, start)
+    key, saver = keys.stream(config.seed, Stream.TRAIN), Saver(experiment, folder, checkpoints, start, about)
     try:
         with console.TrainingDisplay(start, config.steps) as display:
             for state, metrics in trainer.loop(key, state, step, batches, steps=config.steps):  # noqa: B020
@@ -123,9 +125,8 @@ def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, numb
 class Saver:
     """Saves checkpoints of finite states, and snapshots of the averages if the run keeps snapshots."""
 
-    def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int):
-        self.about = workdir.describe(experiment.name, experiment.config) | {"jaxscore": jaxscore.__version__}
-        self.checkpoints, self.every = checkpoints, experiment.config.snapshot_every
+    def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int, about: dict[str, Any]):
+        self.checkpoints, self.every, self.about = checkpoints, experiment.config.snapshot_every, about
         self.stack = contextlib.ExitStack()
         if self.every:
             self.snapshots = self.stack.enter_context(checkpoint.snapshots(folder / "snapshots"))

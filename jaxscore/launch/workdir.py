@@ -27,6 +27,9 @@ class Refusal(Exception):
     """The request cannot be carried out; the text is the one line that the user sees."""
 
 
+DATA, VERSION = "data_fingerprint", "jaxscore_version"
+"""Entries of config.json beside the flags; folders of earlier versions lack them."""
+
 WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
 WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every"}
 """Fields of a configuration that affect neither the parameters nor the samples."""
@@ -185,10 +188,11 @@ def _require_space(workdir: Path, needed: int) -> None:
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns the fields that differ between two descriptions, as `name: old -> new`.
 
-    Fields in WITHOUT_EFFECT are left out.
+    Fields in WITHOUT_EFFECT are left out, and so are DATA and VERSION if the first description lacks them.
     """
     before, now = _flat(_effective(before)), _flat(_effective(now))
-    names = [name for name in before | now if before.get(name) != now.get(name)]
+    unknown = {DATA, VERSION} - before.keys()
+    names = [name for name in before | now if before.get(name) != now.get(name) and name not in unknown]
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscore import checkpoint, diagnostics, noise, objectives, samplers, sharding
+from jaxscore.data import Dataset
 from jaxscore.launch import config, metrics_log, plots, programs
 from jaxscore.launch.config import Optimizer
 from jaxscore.launch.experiment import Experiment
@@ -20,6 +21,9 @@ from jaxscore.score import preconditioned
 from tests.checkpoint.states import assert_identical as assert_identical
 
 EDGES = (0.3, 1.0)
+DATA = Dataset(np.zeros((4, 2), np.float32), np.zeros(4, np.int32))
+"""What the fingerprint is of; the batches are drawn from a generator."""
+
 FINE, BAD_LOSS, BAD_GRADIENT = range(3)
 
 
@@ -122,6 +126,7 @@ def build(config: Config, hooks: Hooks | None = None, *, name: str = "tiny") -> 
         init=init,
         loss=loss,
         batches=batches,
+        data=DATA,
         samplers={"one": one, "two": two},
         evaluate=evaluate,
         table=lambda metrics: [("samples", "mean"), (str(metrics["n"]), f"{metrics['mean'][0]:.3f}")],

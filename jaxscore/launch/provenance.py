@@ -1,0 +1,51 @@
+"""What a run is made from: its flags, its data, and the version of jaxscore."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxscore
+from jaxscore import data
+from jaxscore.launch import workdir
+from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.workdir import DATA, VERSION
+
+
+def describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Returns what config.json stores: name and flags, the fingerprint of the data, and the version.
+
+    Without data, as when a run is only sampled, the fingerprint is the one in the folder's config.json.
+    """
+    found = fingerprint(experiment)
+    if found is None:
+        before = workdir.read_json(folder / "config.json")
+        found = before.get(DATA) if isinstance(before, dict) else None
+    origin = {VERSION: jaxscore.__version__} | ({} if found is None else {DATA: found})
+    return workdir.describe(experiment.name, experiment.config) | origin
+
+
+def fingerprint(experiment: Experiment) -> str | None:
+    """Returns the fingerprint of `experiment.data`, or of the first batch if there is none.
+
+    The result is None if the data set is empty.
+    """
+    if experiment.data is None:
+        return _of_a_batch(experiment)
+    return data.fingerprint(experiment.data) if len(experiment.data.examples) else None
+
+
+def _of_a_batch(experiment: Experiment) -> str:
+    batches = experiment.batches(batch=64, seed=0, start=0)
+    try:
+        batch = next(batches, None)
+    finally:
+        getattr(batches, "close", lambda: None)()
+    found = hashlib.blake2b(digest_size=8)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        array = np.asarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

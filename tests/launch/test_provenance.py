@@ -1,0 +1,76 @@
+"""A run knows when its data or the version of jaxscore have changed since its results were made."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import jaxscore
+from jaxscore import data, launch
+from jaxscore.launch import provenance, workdir
+from tests.launch import tiny
+from tests.launch.tiny import Config
+
+OTHER = data.Dataset(tiny.DATA.examples + 1, tiny.DATA.labels)
+
+
+def on_others(hooks=None, **flags):
+    return tiny.build(Config(**flags), hooks)._replace(data=OTHER)
+
+
+@pytest.mark.parametrize("change", ["data", "version"])
+def test_what_was_made_of_something_else_is_made_again(finished, copy, capsys, monkeypatch, change):
+    hooks, before = tiny.hooks(), json.loads((copy / "config.json").read_text())
+    if change == "version":
+        monkeypatch.setattr(jaxscore, "__version__", "99.0")
+    launch.run(on_others(hooks) if change == "data" else tiny.build(Config(), hooks), copy)
+    after = json.loads((copy / "config.json").read_text())
+    name = {"data": "data_fingerprint", "version": "jaxscore_version"}[change]
+    said = capsys.readouterr().out
+    assert f"the configuration has changed: {name}: {before[name]} -> {after[name]}\n" in said
+    assert ("step 12 was reached on other data" in said) == (change == "data")
+    assert hooks.calls["sampler"] > 0
+    assert hooks.calls["evaluate"] > 0
+    assert '"step": 12' in workdir.read_samples(copy / "samples.npz")[1]
+
+
+def test_training_that_goes_on_with_other_data_says_so(copy, capsys):
+    launch.run(on_others(steps=18), copy, mode="train")
+    line = "step 12 was reached on other data; to train on these data alone, name another --workdir"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_folder_of_an_earlier_version_goes_on(copy, capsys):
+    path = copy / "config.json"
+    fields = json.loads(path.read_text())
+    assert re.fullmatch("[0-9a-f]{16}", fields.pop("data_fingerprint"))
+    assert fields.pop("jaxscore_version") == jaxscore.__version__
+    path.write_text(json.dumps(fields))
+    assert launch.open_run(copy, tiny.build, Config).step == 12
+    launch.run(tiny.build(Config(steps=14)), copy, mode="train")
+    assert "has changed: steps: 12 -> 14\n" in capsys.readouterr().out
+
+
+def test_without_a_data_set_the_first_batch_counts(tmp_path):
+    closed = []
+
+    def batches(value, *, batch, seed, start):
+        assert (batch, seed, start) == (64, 0, 0)
+        try:
+            yield {"x": np.full((batch, 2), value)}
+        finally:
+            closed.append(value)
+
+    of = lambda value: tiny.build(Config())._replace(data=None, batches=lambda **how: batches(value, **how))
+    first, again, other = (provenance.fingerprint(of(value)) for value in (1.0, 1.0, 2.0))
+    assert first == again != other
+    assert closed == [1.0, 1.0, 2.0]
+
+
+def test_absent_data_keep_the_fingerprint_of_the_folder(finished):
+    """A run whose data are absent can be sampled, and its samples are up to date."""
+    absent = data.Dataset(tiny.DATA.examples[:0], tiny.DATA.labels[:0])
+    expected = provenance.describe(finished.experiment, finished.folder)
+    found = provenance.describe(finished.experiment._replace(data=absent), finished.folder)
+    assert found == expected
