@@ -36,7 +36,7 @@ STAGES = {
 def build(config: Config) -> Experiment:
     """Returns the experiment that the flags describe.
 
-    Raises data.DataError if the data are absent, FlagError if the network cannot halve their images.
+    Raises data.DataError if the data are absent.
     """
     return assemble(config, *load(config))
 
@@ -66,7 +66,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
 def load(config: Config) -> tuple[data.Examples, np.ndarray]:
     """Returns images and labels; without data, no images if --mode sample needs none.
 
-    Raises DataError if data are needed and absent, FlagError if a side is odd where the network halves it.
+    Raises DataError if data are needed and absent.
     """
     try:
         images, labels, _ = data.load(config.data, config.data_dir, size=config.size)
@@ -74,10 +74,6 @@ def load(config: Config) -> tuple[data.Examples, np.ndarray]:
         if config.mode != "sample":
             raise
         images, labels = np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32)
-    height, width, _ = images.shape[1:]
-    part = 2 ** sum(dilation == 1 for _, dilation in STAGES[config.stages][1:])
-    remedy = f"divides the sides by {part}, which images of {height}x{width} pixels do not allow"
-    flags.require(height % part == width % part == 0, "stages", config.stages, remedy)
     return images, labels
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from jaxscore.networks.convolution import Convolution
 from jaxscore.networks.layers import rematerialised
-from jaxscore.networks.resampling import average_pool, halve, max_pool, resize
+from jaxscore.networks.resampling import average_pool, halve, max_pool, padded, resize
 from jaxscore.types import Array, DTypeLike, Key
 
 Images = Float[Array, "b h w c"]
@@ -55,8 +55,8 @@ class RefineNet(nn.Module):
         dtype: type of the computation.
         remat: store only the inputs of the blocks for the gradient.
 
-    Raises:
-        ValueError: if the sides cannot be halved as often as `stages` requires.
+    Inside the network, sides that cannot be halved as often as `stages` requires are padded
+    (`resampling.padded`).
     """
 
     channels: int = 128
@@ -71,7 +71,9 @@ class RefineNet(nn.Module):
         residual, refine = (rematerialised(kind, self.remat) for kind in (ResidualBlock, RefineBlock))
         shared = {"levels": self.levels, "activation": self.activation, "dtype": self.dtype}
         widths = [self.channels * multiple for multiple, _ in self.stages]
-        h = Convolution(self.channels, dtype=self.dtype, name="begin")(x.astype(self.dtype))
+        halvings = sum(dilation == 1 for _, dilation in self.stages[1:])
+        h = padded(x.astype(self.dtype), 2**halvings)
+        h = Convolution(self.channels, dtype=self.dtype, name="begin")(h)
         outputs = []
         for number, (width, (_, dilation)) in enumerate(zip(widths, self.stages, strict=True), 1):
             resample = number > 1
@@ -87,7 +89,7 @@ class RefineNet(nn.Module):
             h = refine(out[number - 1], blocks, **shared, name=f"refine{number}")(inputs, level)
         h = InstanceNormPlus(self.levels, self.dtype, name="norm")(h, level)
         h = Convolution(x.shape[-1], dtype=self.dtype, name="end")(self.activation(h))
-        return h.astype(jnp.float32)
+        return h[:, : x.shape[1], : x.shape[2]].astype(jnp.float32)
 
 
 class InstanceNormPlus(nn.Module):

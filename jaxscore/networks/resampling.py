@@ -29,6 +29,15 @@ def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
     return x.reshape(b, height // 2, 2, width // 2, 2, c).mean(axis=(2, 4))
 
 
+def padded(x: Images, factor: int) -> Float[Array, "b h_padded w_padded c"]:
+    """The images with sides that `factor` divides: edge pixels are repeated below and to the right.
+
+    A network that halves its images pads them first, and cuts its output to [:, :height, :width] again.
+    """
+    below, right = (-side % factor for side in x.shape[1:3])
+    return jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge") if below or right else x
+
+
 def max_pool(x: Images) -> Images:
     """Maximum over the 5 x 5 pixels around each pixel; pixels outside the image do not count.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore.networks.layers import ConditionEmbedding, Mapping, Modulation, NoiseEmbedding, rematerialised
+from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
 
 
@@ -34,7 +35,7 @@ class UNet(nn.Module):
         dtype: the type in which the network computes.
         remat: keep only the inputs of the blocks for the gradient.
 
-    Raises ValueError if a side is not divisible by 2^(len(multipliers) - 1).
+    Inside the network, sides that 2^(len(multipliers) - 1) does not divide are padded (`resampling.padded`).
     """
 
     channels: int = 32
@@ -57,9 +58,6 @@ class UNet(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
-        factor = 2 ** (len(self.multipliers) - 1)
-        if x.shape[1] % factor or x.shape[2] % factor:
-            raise ValueError(f"image sides {x.shape[1:3]} must be divisible by {factor}")
         embedding, wide = NoiseEmbedding(4 * self.channels, dtype=self.dtype)(c_noise), x
         if condition is not None and condition.ndim == 4:
             wide = jnp.concatenate([x, condition], axis=-1)
@@ -77,6 +75,7 @@ class UNet(nn.Module):
             h = residual(width, self.dropout, self.dtype, name=name)(h, embedding, train)
             return SelfAttention(self.dtype)(h) if level in self.attention else h
 
+        wide = padded(wide, 2 ** (len(self.multipliers) - 1))
         h = _conv(self.channels, self.dtype)(wide.astype(self.dtype))
         skips = [h]
         for level in range(len(self.multipliers)):
@@ -92,7 +91,8 @@ class UNet(nn.Module):
             if level:
                 h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
         h = nn.silu(_norm(h, self.dtype)(h))
-        return _conv(x.shape[-1], self.dtype, zero=True)(h).astype(jnp.float32)
+        h = _conv(x.shape[-1], self.dtype, zero=True)(h)
+        return h[:, : x.shape[1], : x.shape[2]].astype(jnp.float32)
 
 
 class ResidualBlock(nn.Module):

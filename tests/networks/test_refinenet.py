@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxscore.networks import refinenet
+from jaxscore.networks.resampling import padded
 
 
 def images(channels=4):
@@ -38,7 +39,10 @@ def test_a_norm_of_bfloat16_keeps_its_statistics_in_float32():
 
 
 @pytest.mark.parametrize(("sides", "stages"), [((6, 7), refinenet.SMALL), ((12, 10), refinenet.DEEPER)])
-def test_sides_that_do_not_halve_are_refused(sides, stages):
-    x = jnp.zeros((1, *sides, 1))
-    with pytest.raises(ValueError, match="must be even where the network halves them"):
-        jax.eval_shape(refinenet.RefineNet(4, stages).init, jax.random.key(0), x)
+def test_sides_that_do_not_halve_are_padded_inside(sides, stages):
+    x = jax.random.normal(jax.random.key(1), (1, *sides, 1))
+    network = refinenet.RefineNet(4, stages)
+    params = jax.jit(network.init)(jax.random.key(0), x)
+    factor = 2 if stages == refinenet.SMALL else 4
+    out, whole = network.apply(params, x), network.apply(params, padded(x, factor))
+    np.testing.assert_allclose(out, whole[:, : sides[0], : sides[1]], rtol=1e-5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxscore.networks import UNet, unet
+from jaxscore.networks.resampling import padded
 from tests.networks import contract
 
 make = functools.partial(UNet, channels=4, multipliers=(1, 2), attention=(1,))
@@ -23,12 +24,18 @@ def test_sides_and_channels_need_not_be_equal():
     assert (out.shape, out.dtype) == (x.shape, jnp.float32)
 
 
-@pytest.mark.parametrize(("event", "levels"), [((5, 4, 1), 2), ((4, 5, 1), 2), ((6, 6, 1), 3)])
-def test_sides_that_do_not_halve_are_refused(event, levels):
+@pytest.mark.parametrize(("event", "levels"), [((5, 4, 1), 2), ((6, 6, 1), 3), ((1, 1, 1), 3)])
+def test_sides_that_do_not_halve_are_padded_inside(event, levels):
+    """The output is that of the padded image, cut again; every pixel reaches it."""
     x, c_noise = contract.inputs(event)
     network = UNet(channels=8, multipliers=(1,) * levels)
-    with pytest.raises(ValueError, match=f"divisible by {2 ** (levels - 1)}"):
-        jax.eval_shape(network.init, jax.random.key(0), x, c_noise)
+    params = jax.jit(network.init)(jax.random.key(0), x, c_noise)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # the last layer starts at zero
+    apply = jax.jit(network.apply)
+    out, whole = apply(params, x, c_noise), apply(params, padded(x, 2 ** (levels - 1)), c_noise)
+    np.testing.assert_allclose(out, whole[:, : event[0], : event[1]], rtol=1e-5)
+    slope = jax.grad(lambda x: (apply(params, x, c_noise) ** 2).sum())(x)
+    assert (slope != 0).all()
 
 
 def test_levels_have_the_channels_blocks_and_attention_asked_for():
