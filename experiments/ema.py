@@ -58,7 +58,18 @@ def opened(config: Config) -> Experiment:
 
 def run(config: Config) -> dict[str, Any]:
     """Writes the metrics of every width to ema/ema.json, with the table and the figure; returns them."""
-    experiment, mesh = opened(config), sharding.mesh()
+    experiment = opened(config)
+    with workdir.locked(config.workdir):
+        return _run(config, experiment)
+
+
+def _run(config: Config, experiment: Experiment) -> dict[str, Any]:
+    mesh = sharding.mesh()
+    place = config.workdir / "ema"
+    if place.exists() and not place.is_dir():
+        raise Refusal(
+            f"--workdir {config.workdir}: {place} is a file, where a folder is needed; move it away"
+        )
     directory = config.workdir / "snapshots"
     results = []
     with checkpoint.snapshots(directory, read_only=True) as kept:
@@ -80,7 +91,7 @@ def run(config: Config) -> dict[str, Any]:
             gamma = ema.gamma(width)
             results.append({"sigma_rel": width, "gamma": gamma, "misfit": misfit, "metrics": metrics})
     found = {"experiment": experiment.name, "step": step, "snapshots": len(steps), "widths": results}
-    report(experiment, found, config.workdir / "ema")
+    report(experiment, found, place)
     return found
 
 

@@ -10,8 +10,15 @@
 Needs the extra `launch`: pip install 'jaxscore[launch]'.
 """
 
+import contextlib
+import os
+import sys
+
+# A name in MPLBACKEND that matplotlib does not know would be an error of its import.
+_backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+
 try:
-    import matplotlib  # noqa: F401
+    import matplotlib
     import msgspec  # noqa: F401
     import rich  # noqa: F401
     import tyro  # noqa: F401
@@ -36,3 +43,8 @@ from jaxscore.launch.run import run as run
 from jaxscore.launch.run import running as running
 from jaxscore.launch.signals import Interrupted as Interrupted
 from jaxscore.launch.workdir import Refusal as Refusal
+
+if _backend is not None:  # as a notebook sets it for its own pictures
+    os.environ["MPLBACKEND"] = _backend
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend

@@ -12,7 +12,9 @@ import numbers
 import operator
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from msgspec import Meta
@@ -66,6 +68,7 @@ def check(config: Any, prefix: str = "") -> None:
     hints = [get_type_hints(kind, include_extras=True) for kind in kinds]
     for field in dataclasses.fields(config):
         name, value = prefix + field.name, getattr(config, field.name)
+        _require_type(name, value, hints[0][field.name])
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
         for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
@@ -76,6 +79,33 @@ def check(config: Any, prefix: str = "") -> None:
                     inside = getattr(operator, kind)(number, bound)
                     limit = bound if isinstance(bound, int) else f"{bound:.4g}"
                     require(inside, name, number, f"must be {WORDS[kind]} {limit}")
+
+
+TYPES = {int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+
+FITS = {
+    int: lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    bool: lambda value: isinstance(value, bool),
+    type(None): lambda value: value is None,
+}
+
+
+def _require_type(name: str, value: Any, hint: Any) -> None:
+    """Raises FlagError if the type allows only numbers, True, False or None, and the value is another."""
+    kinds = _kinds(hint)
+    if all(kind in FITS for kind in kinds):
+        words = " or ".join(TYPES[kind] for kind in kinds)
+        require(any(FITS[kind](value) for kind in kinds), name, repr(value), f"must be {words}")
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """Returns the types in a type, such as [int, NoneType] in Annotated[int, Meta(ge=1)] | None."""
+    if get_origin(hint) is Annotated:
+        return _kinds(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [kind for part in get_args(hint) for kind in _kinds(part)]
+    return [hint]
 
 
 WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -127,12 +157,38 @@ def parse(defaults: Config | type[Config], arguments: list[str] | None = None) -
     try:
         with contextlib.redirect_stderr(message):
             if isinstance(defaults, type):
-                return tyro.cli(defaults, args=arguments)
-            return tyro.cli(type(defaults), default=defaults, args=arguments)
+                return tyro.cli(defaults, args=arguments, registry=_READERS)
+            return tyro.cli(type(defaults), default=defaults, args=arguments, registry=_READERS)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
     raise FlagError(_one_line(message.getvalue()))
+
+
+_READERS = tyro.constructors.ConstructorRegistry()
+
+
+@_READERS.primitive_rule
+def _integers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole(text: str) -> int:
+    """Returns the integer that the text means exactly, such as 100000 for "1e5". Raises ValueError."""
+    with contextlib.suppress(ArithmeticError):
+        number = Decimal(text)
+        # int() of a longer number, such as 1e999999, would take for ever.
+        if number.is_finite() and number.adjusted() < 20 and number == int(number):
+            return int(number)
+    return int(text)
 
 
 def _one_line(text: str) -> str:

@@ -116,10 +116,16 @@ def _environment() -> dict[str, Any] | None:
         one = f"JAX_PROCESS_ID={number} must be below JAX_NUM_PROCESSES={count}"
         require(int(number) < int(count), "distributed", "", one)
         return {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
-    slurm = "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
-    mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+    slurm = bool(os.environ.get("SLURM_STEP_NODELIST")) and _several("SLURM_NTASKS")
+    mpi = _several("OMPI_COMM_WORLD_SIZE")
     tpu = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
     return {} if slurm or mpi or tpu else None
+
+
+def _several(name: str) -> bool:
+    """Whether the variable holds a number above 1; hosts also leave such variables empty."""
+    value = os.environ.get(name, "")
+    return value.isdecimal() and int(value) > 1
 
 
 def _supervise() -> None:

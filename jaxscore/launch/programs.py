@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxscore import ema, noise, sharding, trainer, updates
+from jaxscore import ema, keys, noise, sharding, trainer, updates
+from jaxscore.keys import Stream
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
@@ -73,7 +74,7 @@ def decays(config: Config) -> tuple[ema.Decay, ...]:
 
 def abstract_state(experiment: Experiment, mesh: Mesh) -> trainer.TrainState:
     """Returns shapes, types and shardings of the state, before any array is made."""
-    shapes = jax.eval_shape(init_state(experiment), jax.random.key(0))
+    shapes = jax.eval_shape(init_state(experiment), keys.stream(0, Stream.INIT))
     return _abstract(shapes, sharding.fsdp(mesh, shapes))
 
 
@@ -115,11 +116,11 @@ def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Ca
     split = lambda tree: jax.lax.with_sharding_constraint(tree, where)
 
     def program(params, root, start):
-        keys = split(noise.row_keys(root, rows, start=start))
+        each = split(noise.row_keys(root, rows, start=start))
         if experiment.conditions is None:
-            return sampler(gather(params), keys)
+            return sampler(gather(params), each)
         condition = experiment.conditions(start + jnp.arange(rows))
-        return sampler(gather(params), keys, split(condition))
+        return sampler(gather(params), each, split(condition))
 
     return jax.jit(program, out_shardings=where, compiler_options=experiment.compiler_options)
 
@@ -158,7 +159,7 @@ def _abstract(shapes: Any, where: Any) -> Any:
 
 
 def _abstract_key(mesh: Mesh) -> jax.ShapeDtypeStruct:
-    key = jax.eval_shape(jax.random.key, 0)
+    key = jax.eval_shape(lambda: keys.stream(0, Stream.INIT))
     return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
 
 

@@ -111,6 +111,12 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except RuntimeError as error:
+        if "nable to initialize backend" not in str(error):
+            raise
+        asked, reason = os.environ.get("JAX_PLATFORMS", ""), " ".join(str(error).split())[:200]
+        console.complain(f"JAX_PLATFORMS={asked}: not available here ({reason}); set JAX_PLATFORMS=cpu")
+        raise SystemExit(2) from None
     except OSError as error:
         console.complain(f"{error.filename or folder}: {error.strerror or error}")
         raise SystemExit(2) from None

@@ -15,6 +15,7 @@ from jaxscore.launch import console, metrics_log, programs
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
+from jaxscore.launch.workdir import Refusal
 from jaxscore.types import Batch
 
 
@@ -48,6 +49,10 @@ class Batches:
         batch, n = next(self.source, None), len(self.rows)
         if batch is None:
             raise ValueError("the batches of the experiment ended; they must go on for ever")
+        if not isinstance(batch, dict) or any(isinstance(a, dict | list | tuple) for a in batch.values()):
+            kinds = {k: type(a).__name__ for k, a in batch.items()} if isinstance(batch, dict) else None
+            found = kinds or type(batch).__name__
+            raise Refusal(f"experiment.batches: a batch is {found}; it must be a dict of arrays by name")
         wrong = {name: len(array) for name, array in batch.items() if len(array) != n}
         if wrong:
             raise ValueError(f"a batch has {wrong} rows; --batch {self.n} asks this process for {n}")
@@ -60,8 +65,6 @@ class Batches:
 
 def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals, about: Any):
     """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
-
-    Checkpoints are stored with `about`, the description of the run.
 
     Raises:
         NonFinite: if losses or the state are not finite.

@@ -144,8 +144,15 @@ def stamp(description: dict[str, Any], step: int) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Writes to a temporary file, then renames it, so that a reader sees the old or the new file."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
     os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+    """Returns numbers and arrays of NumPy and JAX as JSON has them. Raises TypeError for anything else."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def read_json(path: Path) -> Any:

@@ -268,3 +268,14 @@ def test_every_field_can_be_set_from_its_own_default(defaults):
         else:
             arguments += [name, str(value)]
     assert flags.parse(defaults, arguments) == defaults
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e5", 100_000), ("2.0", 2), ("1_000", 1000)])
+def test_an_integer_may_be_written_as_a_number(text, value):
+    assert flags.whole(text) == value
+
+
+@pytest.mark.parametrize("text", ["1.5e0", "1e999999", "nan", "many"])
+def test_what_is_no_integer_is_refused(text):
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        flags.whole(text)
