@@ -14,10 +14,9 @@ import contextlib
 import os
 import sys
 
-# A name in MPLBACKEND that matplotlib does not know would be an error of its import.
-_backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
-
 try:
+    # A name in MPLBACKEND that matplotlib does not know would be an error of its import.
+    _backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     import matplotlib
     import msgspec  # noqa: F401
     import rich  # noqa: F401
