@@ -139,7 +139,7 @@ def curves(results: list[dict[str, Any]]) -> dict[str, list[float]]:
     for result in results:
         for path, value in jax.tree_util.tree_leaves_with_path(result["metrics"]):
             if isinstance(value, int | float) and not isinstance(value, bool):
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                name = jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("samplers/")
                 by_name.setdefault(name, []).append(float(value))
     # A sampler's, not those of single judges below it, nor of real images, which do not depend on it.
     frechet = {name: c for name, c in by_name.items() if name.endswith("/frechet") and name.count("/") == 1}
@@ -153,7 +153,7 @@ def picture(found: dict[str, Any], path: Path) -> None:
     widths = [result["sigma_rel"] for result in results]
     with plots.page(path, columns=1, size=6.0, height=4.0) as (axes,):
         for name, values in curves(results).items():
-            axes.plot(widths, values, "o-", label=name.removesuffix("/frechet"))
+            axes.plot(widths, values, "o-", label=name.removesuffix("/frechet").replace("_", " "))
             axes.set(ylabel="Frechet distance" if name.endswith("/frechet") else "")
         axes.set(xlabel="relative width of the average, σ_rel")
         axes.legend(fontsize=8)

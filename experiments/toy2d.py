@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from msgspec import Meta
 
-from experiments.common.langevin import StepSize
+from experiments.common.langevin import StepSize, advise
 from jaxscore import data, diagnostics, keys, mixtures, networks, noise, objectives, samplers
 from jaxscore.keys import Stream
 from jaxscore.launch import Config as BaseConfig
@@ -82,6 +82,7 @@ class Config(BaseConfig):
 
 def build(config: Config) -> Experiment:
     """Returns the experiment that the flags describe."""
+    advise(config.step_size, config.sigma_min, config.sigma_max, config.levels, config.langevin_steps)
     mixture = mixtures.two_modes(weight=config.weight)
     source = data.toy(mixture, config.points, seed=config.seed)
     activation = getattr(nn, config.activation)

@@ -1,4 +1,4 @@
-"""Features for the comparison of samples with data: the last hidden layer of a classifier.
+"""Features for the comparison of samples with data: a classifier's hidden layer, or principal components.
 
 Distances in these features can be compared if the features, the rounding and the numbers of examples are the
 same. They cannot be compared with FIDs in the literature, which use the features of Inception.
@@ -9,7 +9,29 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxscore import data, metrics
+
 Function = Callable[[np.ndarray], np.ndarray]
+
+Judge = tuple[Function, Function | None]
+"""Two functions of images: their features, and their class, or None without classes."""
+
+
+def judges(
+    images: data.Examples, labels: np.ndarray, reference: np.ndarray, *, n: int, epochs: int = 200
+) -> tuple[list[Judge], str]:
+    """Returns n classifiers as judges, or one judge that needs no labels; and a description of the features.
+
+    A judge without labels looks at the first principal components of the reference. It judges images of a
+    single class, and images that do not fit in memory.
+    """
+    if not data.fits(images) or len(np.unique(labels)) < 2:
+        features = metrics.principal_components(reference)
+        count = features(reference[:1]).shape[1]
+        return [(features, None)], f"{count} principal components of the reference, which need no labels"
+    images = images[:]
+    found = [classifier(images, labels, seed=seed, epochs=epochs) for seed in range(n)]
+    return found, f"last hidden layer of MLPClassifier((128, 64)) fitted to all {len(images)} images"
 
 
 def classifier(

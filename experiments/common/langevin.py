@@ -5,7 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from jaxscore import noise, samplers
+from jaxscore import calibrate, noise, samplers
+from jaxscore.launch import console
 from jaxscore.launch.flags import Count, Levels, Positive, check, require_sigmas
 from jaxscore.types import Array
 
@@ -40,3 +41,21 @@ class Langevin:
         """Returns T Langevin steps at each level."""
         step_size = samplers.annealed(self.step_size * self.sigma_min**2, self.sigma_min)
         return samplers.repeat(samplers.langevin(step_size), self.steps)
+
+
+def advise(step_size: float, sigma_min: float, sigma_max: float, levels: int, steps: int) -> None:
+    """Prints a warning if the levels fall faster than Langevin dynamics follows: `calibrate.pace` above 1.
+
+    Args:
+        step_size: epsilon / sigma_L^2.
+        sigma_min, sigma_max: smallest and largest noise level.
+        levels: number of noise levels.
+        steps: number of Langevin steps at each level.
+    """
+    ratio = (sigma_max / sigma_min) ** (1 / (levels - 1))
+    pace = calibrate.pace(step_size * sigma_min**2, sigma_min, ratio, steps)
+    if pace > 1:
+        remedy = "take more levels, more steps at each level, or a larger step"
+        console.say(
+            f"warning: the pace of annealed Langevin dynamics is {pace:.1f}; above 1 noise is left; {remedy}"
+        )

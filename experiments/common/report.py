@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.features import Function
+from experiments.common.features import Judge
 from jaxscore import metrics
 from jaxscore.launch import plots
-from jaxscore.launch.evaluate import require_finite
-
-Judge = tuple[Function, Function | None]
-"""Two functions of images: their features, and their class, or None without classes."""
+from jaxscore.launch.evaluate import cell, left_out, require_finite
 
 COLUMNS = {
     "frechet": "Frechet",
@@ -28,6 +25,7 @@ COLUMNS = {
 def judged(
     config: Any,
     judges: Sequence[Judge],
+    features: str,
     samples: dict[str, np.ndarray],
     reference: np.ndarray,
     labels: np.ndarray,
@@ -39,16 +37,17 @@ def judged(
     Args:
         config: flags; samples are rounded to multiples of 1 / grey_values before they are judged.
         judges: features and classes of images.
+        features: what the features are; without classes, a line below the table says it.
         samples: arrays of images; their single values are under `by_judge`.
         reference, labels: real images and their classes.
         evaluations: evaluations of the network, by array.
         further: further(x, judge) -> metrics besides those of `metrics.compare`.
     """
     require_finite(samples)
-    halves = [metrics.frechet(f(reference[::2]), f(reference[1::2])) for f, _ in judges]
-    settings = {"n": config.samples, "reference_n": len(reference), "classifiers": len(judges)}
-    settings["rounded_to"] = f"1/{config.grey_values}"
-    results = {"settings": settings, "real": {"halves_frechet": float(np.mean(halves))}}
+    classes = judges[0][1] is not None
+    settings = {"n": config.samples, "reference_n": len(reference), "features": features}
+    settings |= {"classifiers": len(judges) if classes else 0, "rounded_to": f"1/{config.grey_values}"}
+    results = {"settings": settings, "real": _halves(judges, reference)}
     several = len(np.unique(labels)) > 1  # frequencies of one class cannot be compared
     for name, x in samples.items():
         x = metrics.round_to(x, config.grey_values)
@@ -57,9 +56,25 @@ def judged(
             | further(x, (features, predict))
             for features, predict in judges
         ]
-        means = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
+        shared = [column for column in rows[0] if all(column in row for row in rows)]
+        means = {column: float(np.mean([row[column] for row in rows])) for column in shared}
         results[name] = {"evaluations": evaluations[name], **means, "by_judge": rows}
-    return results
+    return results | {"notes": _notes(features, {name: results[name] for name in samples}, classes, several)}
+
+
+def _notes(features: str, rows: dict[str, dict], classes: bool, several: bool) -> list[str]:
+    """Returns the lines below the table: what judges data without classes, and which metrics are missing."""
+    judge = [] if classes else [f"judged by {features}; without classes there is no class KL"]
+    absent = {"agreement"} if classes and several else {"agreement", "class_kl"}
+    return judge + left_out({name: title for name, title in COLUMNS.items() if name not in absent}, rows)
+
+
+def _halves(judges: Sequence[Judge], reference: np.ndarray) -> dict[str, float]:
+    """Returns the Frechet distance of two halves of the real images, if each half has at least 2."""
+    if len(reference) < 4:
+        return {}
+    found = [metrics.frechet(f(reference[::2]), f(reference[1::2])) for f, _ in judges]
+    return {"halves_frechet": float(np.mean(found))}
 
 
 def table(titles: dict[str, str], results: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -68,9 +83,8 @@ def table(titles: dict[str, str], results: dict[str, Any]) -> list[tuple[str, ..
     rows = [("sampler", "evaluations", *(COLUMNS[column] for column in columns))]
     for name, title in titles.items():
         row = results[name]
-        cells = (f"{row[column]:.3f}" if column in row else "" for column in columns)
-        rows.append((title, str(row["evaluations"]), *cells))
-    real = f"{results['real']['halves_frechet']:.3f}"
+        rows.append((title, str(row["evaluations"]), *(cell(row, column) for column in columns)))
+    real = cell(results["real"], "halves_frechet")
     return [*rows, ("real, half to half", "", real, *[""] * (len(columns) - 1))]
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common.langevin import advise
 from experiments.digits import report
 from experiments.digits.config import Config, Heun
 from jaxscore import data, diagnostics, guidance, networks, noise, objectives, samplers
@@ -35,9 +36,12 @@ class Digits(NamedTuple):
     """[n, h, w, c] in 0..1."""
     labels: np.ndarray
     condition: np.ndarray
-    """What each image is conditioned on: its class [n], or a vector [n, k]."""
-    classes: int
-    """The number of classes, if the condition is the class; 0 otherwise."""
+    """What each image is conditioned on: the number of its class [n], or a vector [n, k]."""
+    classes: np.ndarray
+    """The labels that occur, in order, if the condition is the class; otherwise none.
+
+    The network numbers the classes from 0 on, without gaps.
+    """
     sigma_data: float
     source: data.Dataset
 
@@ -57,7 +61,11 @@ class Digits(NamedTuple):
     @property
     def none(self) -> float:
         """The condition that means "no condition": the number of classes, or a vector of zeros."""
-        return self.classes or 0.0
+        return len(self.classes) or 0.0
+
+    def number(self, label: int | None) -> int | None:
+        """Returns the network's number of the class with this label."""
+        return None if label is None else int(np.searchsorted(self.classes, label))
 
 
 def load(config: Config) -> Digits:
@@ -65,24 +73,27 @@ def load(config: Config) -> Digits:
     source = data.load(config.data, conditions=config.conditions)
     images, labels, further = source
     images, n = images[:], len(images)  # small enough for an array
-    found = Digits(images, labels, labels, int(labels.max()) + 1, 0.0, source)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    found = Digits(images, labels, numbers.astype(np.int32), classes, 0.0, source)
     if further:
         vectors = [array.reshape(n, -1).astype(np.float32) for array in further.values()]
-        found = found._replace(condition=np.concatenate(vectors, axis=1), classes=0)
+        found = found._replace(condition=np.concatenate(vectors, axis=1), classes=classes[:0])
         given = " ".join(config.conditions)
         require(found.condition.size > 0, "conditions", given, "the arrays are empty; name others")
     sigma_data = float(found.centred(images).std())
     if sigma_data == 0:
         raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
-    inside = config.label is None or 0 <= config.label < found.classes
-    require(inside, "label", config.label, f"must lie in 0..{found.classes - 1}, the classes of --data")
+    known = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
+    inside = config.label is None or config.label in found.classes
+    require(inside, "label", config.label, f"must be one of {known}, the classes of --data")
     return found._replace(sigma_data=sigma_data)
 
 
 def build(config: Config) -> Experiment:
     """Returns the experiment that the flags describe. Raises what `load` raises."""
-    digits = load(config)
-    classes = digits.classes if config.conditional else 0
+    digits, dynamics = load(config), config.langevin
+    advise(dynamics.step_size, dynamics.sigma_min, dynamics.sigma_max, dynamics.levels, dynamics.steps)
+    classes = len(digits.classes) if config.conditional else 0
     network = MLP(
         width=config.width, depth=config.depth, dropout=config.dropout, classes=classes, remat=config.remat
     )
@@ -131,8 +142,8 @@ def loss(config: Config, network: MLP, digits: Digits, params: Params, context, 
 
 def conditions(config: Config, digits: Digits):
     """Returns conditions(numbers[b]): the class of each sample, or the condition of an image of the data."""
-    if digits.classes:
-        return balanced(digits.classes, config.label)
+    if len(digits.classes):
+        return balanced(len(digits.classes), digits.number(config.label))
     return lambda numbers: jnp.asarray(digits.condition)[numbers % len(digits.condition)]
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import report as common
-from experiments.common.features import classifier
+from experiments.common.features import judges
 from jaxscore import keys, samplers
 from jaxscore.keys import Stream
 from jaxscore.launch import balanced, plots
@@ -31,18 +31,10 @@ def evaluate(
 ) -> dict:
     """Compares every array of samples with all images, or with the images of --label (`common.judged`)."""
     chosen = asked_for(config, digits)
-    judges = [classifier(digits.images, digits.labels, seed=seed) for seed in range(config.classifiers)]
-    found = common.judged(
-        config,
-        judges,
-        samples,
-        digits.images[chosen],
-        digits.labels[chosen],
-        evaluations,
-        partial(agreement, config, digits),
-    )
-    found["settings"]["features"] = "last hidden layer of MLPClassifier((128, 64)) fitted to all images"
-    return found
+    images, labels = digits.images[chosen], digits.labels[chosen]
+    found = judges(digits.images, digits.labels, images, n=config.classifiers)
+    asked = partial(agreement, config, digits)
+    return common.judged(config, *found, samples, images, labels, evaluations, asked)
 
 
 def asked_for(config, digits) -> np.ndarray:
@@ -52,15 +44,16 @@ def asked_for(config, digits) -> np.ndarray:
 
 def agreement(config, digits, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
     """Returns the fraction of samples whose class is the one that was asked for, if one was."""
-    if not (config.conditional and digits.classes):
-        return {}
     _, predict = judge
+    if predict is None or not (config.conditional and len(digits.classes)):
+        return {}
     return {"agreement": float(np.mean(predict(x) == wanted(config, digits, len(x))))}
 
 
 def wanted(config, digits, n: int) -> np.ndarray:
     """Returns the classes of n samples that were asked for."""
-    return np.asarray(balanced(digits.classes, config.label)(np.arange(n)))
+    numbers = balanced(len(digits.classes), digits.number(config.label))(np.arange(n))
+    return digits.classes[np.asarray(numbers)]
 
 
 def report(
@@ -90,7 +83,7 @@ def report(
     paths = common.draw(folder, grids, images, history, 4.0)
     paths.insert(1, folder / "trajectory.png")
     draw_trajectory(config, digits, score_of(params, jnp.arange(6)), sigmas, paths[1])
-    if config.conditional and digits.classes:
+    if config.conditional and len(digits.classes):
         paths.append(folder / "classes.png")
         draw_classes(config, digits, samples["heun"], paths[-1])
     return paths
@@ -104,7 +97,8 @@ def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
     grid = np.concatenate([row[:columns] for row in rows])
     with plots.page(path, columns=1, size=8.0, height=8.0 * len(rows) / columns + 0.4) as (axes,):
         title = "a row for each class" if len(rows) > 1 else f"class {asked[0]}"
-        plots.images(axes, grid, rows=len(rows), title=f"{title}, by Heun's method")
+        names = [f"{label}" for label in np.unique(asked)]
+        plots.images(axes, grid, rows=len(rows), title=f"{title}, by Heun's method", names=names)
 
 
 def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -> None:

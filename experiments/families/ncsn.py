@@ -12,7 +12,7 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from experiments.common.langevin import StepSize
+from experiments.common.langevin import StepSize, advise
 from experiments.families import family
 from experiments.families import setting as settings
 from jaxscore import launch, networks, noise, objectives, samplers
@@ -48,6 +48,7 @@ def evaluations(config: Config) -> dict[str, int]:
 
 def build(config: Config) -> Experiment:
     """Returns the experiment that the flags describe. Raises data.DataError if the data are absent."""
+    advise(config.step_size, config.sigma_min, config.sigma_max, config.levels, config.langevin_steps)
     setting = settings.of(config.data, config.data_dir, config.size)
     network = family.score_network(config, setting)
     score = preconditioned(network.apply, sigma_data=1.0)

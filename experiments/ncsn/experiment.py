@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common.langevin import advise
 from experiments.ncsn import ablation, report
 from experiments.ncsn.config import PRESETS, Config
 from jaxscore import data, diagnostics, launch, networks, noise, objectives, samplers
@@ -38,6 +39,8 @@ def build(config: Config) -> Experiment:
 
     Raises data.DataError if the data are absent.
     """
+    size = config.epsilon / config.sigma_min**2
+    advise(size, config.sigma_min, config.sigma_max, config.levels, config.langevin_steps)
     return assemble(config, *load(config))
 
 

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from experiments.common import report as common
-from experiments.common.features import classifier
-from jaxscore import data, keys, metrics, noise
+from experiments.common.features import judges
+from jaxscore import keys, noise
 from jaxscore.keys import Stream
 from jaxscore.launch import plots
 
@@ -21,27 +21,14 @@ table = partial(common.table, ROWS)
 def evaluate(config, evaluations, images, labels, params, samples) -> dict:
     """Returns the metrics of the samples with and without the final denoising, in features and in pixels.
 
-    The features are the last hidden layer of a classifier that is fitted to all images. If there are no
-    classes, or if the images do not fit in memory, they are the first principal components of the reference.
+    The features are those of `judges`.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[: config.reference])
     reference = images[chosen]
-    judges, features = _judges(config, images, labels, reference)
-    found = common.judged(config, judges, samples, reference, labels[chosen], evaluations)
-    found["settings"]["features"] = features
-    return found
-
-
-def _judges(config, images, labels, reference) -> tuple[list[common.Judge], str]:
-    """Returns the judges, and a description of their features."""
-    if not data.fits(images) or labels.max() == 0:
-        features = metrics.principal_components(reference)
-        return [(features, None)], "64 principal components of the reference"
-    images = images[:]
     # With 60,000 images, 15 epochs take as many steps as 200 epochs with about 4,500 images.
     epochs = int(np.clip(900_000 / len(images), 15, 200))
-    judges = [classifier(images, labels, seed=seed, epochs=epochs) for seed in range(config.classifiers)]
-    return judges, f"last hidden layer of MLPClassifier((128, 64)) fitted to all {len(images)} images"
+    found = judges(images, labels, reference, n=config.classifiers, epochs=epochs)
+    return common.judged(config, *found, samples, reference, labels[chosen], evaluations)
 
 
 def report(config, annealing, images, params, samples, history, folder: Path) -> list[Path]:

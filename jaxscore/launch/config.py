@@ -77,6 +77,8 @@ class Config:
     """Checkpoints whose step is a multiple of this number are kept forever."""
     snapshot_every: Count | None = None
     """Number of steps between snapshots of two averages, from which experiments.ema makes other averages."""
+    export: Literal["npz", "png"] | None = None
+    """Write the samples as 8-bit images into workdir/report/export too, for other programs' metrics."""
     tensorboard: bool = False
     """Write the metrics to workdir/tensorboard as TensorBoard events too (needs jaxscore[tensorboard])."""
 

@@ -5,40 +5,74 @@ samples in the units of the data: images in 0..1, or points.
 """
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxscore import data, metrics
-from jaxscore.launch import console, metrics_log, plots, workdir
+from jaxscore.launch import console, export, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
 """Examples, at most, with which samples are compared by default."""
 
+COLUMNS = {
+    "frechet": "Frechet",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "nearest_neighbour_ratio": "neighbour ratio",
+}
+"""The metrics in the default table, and their titles."""
+
 
 def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[str, Any]:
-    """Returns the metrics and prints the table; writes metrics.json and pictures if they are out of date."""
-    path, place = folder / "metrics.json", folder / "report"
-    found = workdir.read_json(path)
+    """Returns the metrics and prints the table; writes metrics.json and pictures if they are out of date.
+
+    Metrics that are not finite are None, because JSON has no such numbers. The lines under the key "notes"
+    are printed below the table. With --export the samples are written once more, as 8-bit images.
+    """
+    path, place, kind = folder / "metrics.json", folder / "report", experiment.config.export
+    found, exported = workdir.read_json(path), []
     pictures = sorted(place.glob("*.png"))
-    if found is None or found.get("stamp") != stamp or not pictures:
+    outdated = found is None or found.get("stamp") != stamp or not pictures
+    if outdated or kind:
         samples, made_from = workdir.read_samples(folder / "samples.npz")
         if made_from != stamp:
             raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
-        measured = measure(experiment, params, samples)
+    if outdated:
+        measured = plain(measure(experiment, params, samples))
         draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
         place.mkdir(exist_ok=True)
         pictures = draw(params, samples, metrics_log.read(folder / "metrics.jsonl"), place)
         sampling = workdir.read_json(folder / "sampling.json")
         found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
-    console.say("\n" + console.table((experiment.table or table)(found)) + "\n")
+    if kind:
+        exported = export.write(samples, kind, place / "export")
+    lines = [console.table((experiment.table or table)(found)), *found.get("notes", [])]
+    console.say("\n" + "\n".join(lines) + "\n")
     for picture in pictures:
         console.say(f"picture: {picture}")
+    for file in exported:
+        console.say(f"export: {file}")
     return found
+
+
+def plain(value: Any) -> Any:
+    """Returns the value for JSON: numbers of NumPy and JAX as Python's, and None for a non-finite number."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return plain(np.asarray(value).tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measure(experiment: Experiment, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -54,13 +88,19 @@ def compare(experiment: Experiment, samples: dict[str, np.ndarray]) -> dict[str,
     require_finite(samples)
     reference = examples(experiment, REFERENCE)
     features = metrics.principal_components(reference)
-    # The coverage of an example looks at 5 neighbours.
-    fits = lambda x: x.shape[1:] == reference.shape[1:] and min(len(x), len(reference)) > 5
+    fits = lambda x: x.shape[1:] == reference.shape[1:]
     compared = lambda x: metrics.compare(np.asarray(x), reference, None, features, None)
     found = {name: compared(x) for name, x in samples.items() if fits(x)}
     components = features(reference[:1]).shape[1]
     about = {"reference_n": len(reference), "features": f"{components} principal components"}
-    return {"settings": about, "samplers": found}
+    return {"settings": about, "samplers": found, "notes": left_out(COLUMNS, found)}
+
+
+def left_out(titles: dict[str, str], rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Returns a line that names the metrics of `titles` that a row lacks, or no line."""
+    missing = [title for name, title in titles.items() if any(row.get(name) is None for row in rows.values())]
+    reasons = "too few samples or images, equal images, or samples of a class without images"
+    return [f"not defined for these samples ({reasons}): {', '.join(missing)}"] if missing else []
 
 
 def require_finite(samples: dict[str, np.ndarray]) -> None:
@@ -84,10 +124,14 @@ def examples(experiment: Experiment, most: int) -> np.ndarray:
 
 def table(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns a row for each array of samples."""
-    columns = ("frechet", "precision", "recall", "density", "coverage", "nearest_neighbour_ratio")
-    titles = ("Frechet", "precision", "recall", "density", "coverage", "neighbour ratio")
-    cells = lambda row: (f"{row[column]:.3f}" for column in columns)
-    return [("sampler", *titles), *((name, *cells(row)) for name, row in results["samplers"].items())]
+    cells = lambda row: (cell(row, column) for column in COLUMNS)
+    rows = [(name, *cells(row)) for name, row in results["samplers"].items()]
+    return [("sampler", *COLUMNS.values()), *rows]
+
+
+def cell(row: dict[str, Any], column: str) -> str:
+    """Returns the metric with three decimals, or nothing if the row lacks it."""
+    return "" if row.get(column) is None else f"{row[column]:.3f}"
 
 
 def report(

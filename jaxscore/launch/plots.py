@@ -13,6 +13,9 @@ from jaxscore.types import AnyArray
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#e0822f", "#555555"
 
+MOST_CHANNELS = 9
+"""Channels of an image that are drawn in grey, at most."""
+
 
 @contextlib.contextmanager
 def page(
@@ -51,8 +54,11 @@ def fields(axes: Axes, at: AnyArray, learned: AnyArray, exact: AnyArray, title: 
 
 
 def loss(axes: Axes, history: Sequence[dict]) -> None:
-    """Draws the loss against the step, in each bin of noise levels if the log has them."""
-    history = [row for row in history if row.get("loss") is not None]  # None where all steps were skipped
+    """Draws the loss against the step, in each bin of noise levels if the log has them.
+
+    Lines of the log that cover fewer steps than most, as before and after an interruption, are averaged.
+    """
+    history = _even([row for row in history if row.get("loss") is not None])  # None: all steps were skipped
     steps, edges = [row["step"] for row in history], history[-1].get("sigma_edges") if history else None
     if edges is None:
         axes.plot(steps, [row["loss"] for row in history], color=BLUE)
@@ -70,6 +76,34 @@ def loss(axes: Axes, history: Sequence[dict]) -> None:
     axes.set_title("loss by noise level", fontsize=10)
 
 
+def _even(history: Sequence[dict]) -> list[dict]:
+    """Returns the history with joined lines, until each covers at least half as many steps as most do."""
+    steps = np.diff([0, *(row["step"] for row in history)]).tolist()
+    usual, joined, waiting = np.median(steps) if history else 0, [], []
+    for row, n in zip(history, steps, strict=True):
+        waiting.append((row, n))
+        if sum(n for _, n in waiting) >= usual / 2:
+            joined.append(_mean(waiting))
+            waiting = []
+    return joined  # without the last line, if it covers too few steps
+
+
+def _mean(parts: list[tuple[dict, int]]) -> dict:
+    """Returns the last line with the mean losses of all lines, weighted by the numbers of their steps."""
+    if len(parts) == 1:
+        return parts[0][0]
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [(value, n) for value, (_, n) in zip(values, parts, strict=True) if value is not None]
+        return sum(value * n for value, n in known) / sum(n for _, n in known) if known else None
+
+    last = dict(parts[-1][0], loss=mean([row["loss"] for row, _ in parts]))
+    if "loss_by_sigma" in last:
+        bins = zip(*(row["loss_by_sigma"] for row, _ in parts), strict=True)
+        last["loss_by_sigma"] = [mean(list(values)) for values in bins]
+    return last
+
+
 def examples(axes: Axes, x: AnyArray, title: str) -> None:
     """Draws examples [n, ...]: 64 images, points of the plane, or else numbers as curves."""
     x = np.asarray(x)
@@ -82,8 +116,13 @@ def examples(axes: Axes, x: AnyArray, title: str) -> None:
         axes.set_title(title, fontsize=10)
 
 
-def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:
-    """Plots a grid of images [n, h, w, c] in 0..1, row by row; missing images are grey."""
+def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "", names: Sequence[str] = ()) -> None:
+    """Plots a grid of images [n, h, w, c] in 0..1, row by row; missing images are grey.
+
+    The title says how images are drawn that have neither 1 nor 3 channels (`visible`). `names` has a name for
+    each row, which is written on its left.
+    """
+    x, note = visible(x)
     n, h, w, c = x.shape
     columns = -(-n // rows)
     x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
@@ -91,8 +130,31 @@ def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "") -> None:
     x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5)
     tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)
     axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks((h + 1) * np.arange(len(names)) + h / 2, names)
+    axes.tick_params(length=0)
+    axes.set_title("\n".join(filter(None, (title, note))), fontsize=10)
+
+
+def visible(x: AnyArray) -> tuple[np.ndarray, str]:
+    """Returns images [n, h, w, 1 or 3] that show x [n, h, w, c], and a note on what they show.
+
+    With 4 channels the first three are drawn as colours, because the fourth is usually alpha. With 2, or with
+    more than 4, the first MOST_CHANNELS are drawn in grey, one beside the other, in a square.
+    """
+    n, h, w, c = np.shape(x)
+    if c in (1, 3):
+        return np.asarray(x), ""
+    if c == 4:
+        return np.asarray(x)[..., :3], "(the first three of 4 channels, as colours)"
+    shown = min(c, MOST_CHANNELS)
+    columns = int(np.ceil(shown**0.5))
+    rows = -(-shown // columns)
+    x = np.pad(x[..., :shown], ((0, 0),) * 3 + ((0, rows * columns - shown),), constant_values=0.5)
+    x = x.reshape(n, h, w, rows, columns).transpose(0, 3, 1, 4, 2)
+    which = f"{c} channels" if shown == c else f"first {shown} of {c} channels"
+    return x.reshape(n, rows * h, columns * w, 1), f"(the {which} of each image, in grey)"
 
 
 def pairs(axes: Axes, above: AnyArray, below: AnyArray, *, columns: int = 12, title: str = "") -> None:

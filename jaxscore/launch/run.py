@@ -26,7 +26,18 @@ import jax
 from jaxscore import checkpoint
 from jaxscore.checkpoint import CheckpointError
 from jaxscore.data import DataError
-from jaxscore.launch import console, evaluate, flags, processes, programs, provenance, sample, train, workdir
+from jaxscore.launch import (
+    console,
+    evaluate,
+    export,
+    flags,
+    processes,
+    programs,
+    provenance,
+    sample,
+    train,
+    workdir,
+)
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import NonFinite
@@ -140,6 +151,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
     abstract = programs.abstract_state(experiment, mesh)
     description = provenance.describe(experiment, folder)
+    export.require_images(experiment, mesh)
     with contextlib.ExitStack() as stack:
         needed = _bytes_needed(abstract, config) if "train" in modes else 0
         take = lambda: _take_over(folder, description, needed, modes, stack)

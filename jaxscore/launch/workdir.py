@@ -31,7 +31,7 @@ DATA, VERSION = "data_fingerprint", "jaxscore_version"
 """Entries of config.json beside the flags; folders of earlier versions lack them."""
 
 WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
-WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every"}
+WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every", "export"}
 """Fields of a configuration that affect neither the parameters nor the samples."""
 
 

@@ -31,7 +31,9 @@ def compare(
 ) -> dict[str, float]:
     """Metrics of samples against images, by name: in features, in pixels, and by class if `predict` is given.
 
-    Omits `kid` for fewer than FEW samples or images, because its variance is then too large.
+    Every metric is finite. Leaves out a metric that is undefined for so few samples or images (`kid` for
+    fewer than FEW, because its variance is then too large) and a metric that is not finite: the distance
+    ratio of images that are duplicates, and `class_kl` of samples in a class that no image has.
 
     Args:
         x: samples [n, ...], rounded in the same way as the images.
@@ -45,21 +47,31 @@ def compare(
     """
     ours, theirs = features(x), features(images)
     where = devices(len(x) * len(images))
-    precision, recall = coverage.precision_recall(ours, theirs, mesh=where)
-    density, covered = coverage.density_coverage(ours, theirs, mesh=where)
     flat = lambda a: a.reshape(len(a), -1)
-    return {
-        "frechet": distances.frechet(ours, theirs),
-        "precision": precision,
-        "recall": recall,
-        "density": density,
-        "coverage": covered,
-        **({} if min(len(x), len(images)) < FEW else {"kid": kernels.kid(ours, theirs)}),
-        **({} if predict is None else {"class_kl": distances.class_kl(predict(x), labels)}),
-        "nearest_neighbour_ratio": copies.nearest_neighbour_ratio(flat(x), flat(images), mesh=where),
-        "sliced_wasserstein": distances.sliced_wasserstein(flat(x), flat(images)),
-        **({} if split is None else _memorisation(flat(x), *map(flat, split))),
-    }
+    few = min(len(x), len(images))
+    found = _covering(ours, theirs, where)
+    if few >= 2:
+        found = {"frechet": distances.frechet(ours, theirs), **found}
+    if few >= FEW:
+        found["kid"] = kernels.kid(ours, theirs)
+    if predict is not None:
+        found["class_kl"] = distances.class_kl(predict(x), labels)
+    if len(images) >= 2:
+        found["nearest_neighbour_ratio"] = copies.nearest_neighbour_ratio(flat(x), flat(images), mesh=where)
+    found["sliced_wasserstein"] = distances.sliced_wasserstein(flat(x), flat(images))
+    if split is not None:
+        found |= _memorisation(flat(x), *map(flat, split))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _covering(ours: np.ndarray, theirs: np.ndarray, where: jax.sharding.Mesh | None) -> dict[str, float]:
+    """Returns the metrics that need a third or a fifth neighbour, if there are so many."""
+    found = {}
+    if min(len(ours), len(theirs)) > 3:
+        found["precision"], found["recall"] = coverage.precision_recall(ours, theirs, mesh=where)
+    if len(theirs) > 5:
+        found["density"], found["coverage"] = coverage.density_coverage(ours, theirs, mesh=where)
+    return found
 
 
 def _memorisation(x: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> dict[str, float]:

@@ -73,9 +73,9 @@ def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float
     The result is infinite if a class occurs in `labels` but not in `reference`.
     """
     labels, reference = np.asarray(labels), np.asarray(reference)
-    classes = int(max(labels.max(), reference.max())) + 1
-    p = np.bincount(labels, minlength=classes) / len(labels)
-    q = np.bincount(reference, minlength=classes) / len(reference)
+    classes, number = np.unique(np.concatenate([labels, reference]), return_inverse=True)
+    p = np.bincount(number[: len(labels)], minlength=len(classes)) / len(labels)
+    q = np.bincount(number[len(labels) :], minlength=len(classes)) / len(reference)
     return float(np.sum(rel_entr(p, q)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxscore import launch
-from jaxscore.launch import workdir
+from jaxscore.launch import evaluate, workdir
 from tests.launch import tiny
 
 
@@ -39,3 +39,9 @@ def test_only_a_missing_result_is_made_again(finished, copy, missing):
     assert hooks.calls["evaluate"] == hooks.calls["report"] == 1
     assert hooks.calls["sampler"] == 0
     assert path.exists()
+
+
+def test_numbers_become_those_of_json():
+    value = {"a": np.float32(0.5), "b": [np.nan, np.arange(2)], "c": (True, np.inf), "d": "text"}
+    assert evaluate.plain(value) == {"a": 0.5, "b": [None, [0, 1]], "c": [True, None], "d": "text"}
+    json.dumps(evaluate.plain(value), allow_nan=False)

@@ -75,7 +75,7 @@ def test_a_misspelt_flag_is_named_with_the_flag_that_was_meant(flag, meant):
     assert f"perhaps {meant} " in text
 
 
-WRONG = ["--steps abc", "--steps 3.5", "--batch 1e3", "--ema-decay high", "--optimizer.learning-rate fast"]
+WRONG = ["--steps abc", "--steps 3.5", "--batch 1.5e0", "--ema-decay high", "--optimizer.learning-rate fast"]
 WRONG += ["--mode trian", "--steps", "surplus"]
 
 

@@ -91,6 +91,43 @@ def test_images_are_laid_out_row_by_row(channels):
         np.testing.assert_array_equal(tile, x[number])
 
 
+def test_four_channels_are_colours_and_the_title_says_so():
+    x = np.random.default_rng(0).random((1, 2, 3, 4))
+    axes = drawn(lambda axes: plots.images(axes, x, rows=1, title="x"))
+    np.testing.assert_array_equal(np.asarray(axes.images[0].get_array())[:2, :3], x[0, ..., :3])
+    assert axes.get_title() == "x\n(the first three of 4 channels, as colours)"
+
+
+@pytest.mark.parametrize(
+    ("channels", "rows", "columns", "said"),
+    [(2, 1, 2, "2 channels"), (5, 2, 3, "5 channels"), (12, 3, 3, "first 9 of 12 channels")],
+)
+def test_other_channels_stand_side_by_side_in_grey(channels, rows, columns, said):
+    x = np.random.default_rng(0).random((2, 4, 3, channels))
+    shown, note = plots.visible(x)
+    assert shown.shape == (2, 4 * rows, 3 * columns, 1)
+    assert note == f"(the {said} of each image, in grey)"
+    for channel in range(rows * columns):
+        down, right = divmod(channel, columns)
+        tile = shown[:, 4 * down : 4 * down + 4, 3 * right : 3 * right + 3, 0]
+        expected = x[..., channel] if channel < channels else 0.5
+        np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
+
+
+def test_rows_have_their_names_at_their_middle():
+    axes = drawn(lambda axes: plots.images(axes, np.ones((4, 4, 4, 1)), rows=2, names=["3", "7"]))
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["3", "7"]
+    assert axes.get_yticks().tolist() == [2, 7]
+
+
+def test_lines_of_few_steps_are_joined_in_the_curve():
+    """A run of 10 steps a line was interrupted at step 23. The mean counts steps; the end is left out."""
+    losses = {10: 4.0, 20: 3.0, 23: 9.0, 30: 2.0, 40: 1.0, 41: 8.0}
+    axes = drawn(lambda axes: plots.loss(axes, [{"step": s, "loss": v} for s, v in losses.items()]))
+    expected = [[10, 4], [20, 3], [30, (3 * 9 + 7 * 2) / 10], [40, 1]]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), expected)
+
+
 def test_pixels_beyond_0_and_1_are_clipped():
     x = np.linspace(-1, 2, 16).reshape(4, 2, 2, 1)
     pixels = image(lambda axes: plots.images(axes, x, rows=2))

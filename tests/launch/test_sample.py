@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxscore import launch
-from jaxscore.launch import Interrupted, workdir
+from jaxscore.launch import Interrupted, provenance, workdir
 from tests.grids import rest
 from tests.launch import tiny
 from tests.launch.tiny import Config, assert_identical, kill, saved_steps
@@ -20,7 +20,8 @@ def test_samples_have_their_names_shapes_and_types(finished):
         "start": ((20, 2), np.float32),
         "length": ((20,), np.float32),
     }
-    assert stamp == workdir.stamp(workdir.describe("tiny", Config()), 12)
+    made_from = provenance.describe(tiny.build(Config()), finished.folder)
+    assert stamp == workdir.stamp(made_from, 12)
     assert all(np.isfinite(array).all() for array in samples.values())
     assert len(np.unique(samples["one"], axis=0)) == 20  # no chunk is drawn twice
     np.testing.assert_allclose(samples["length"], np.sum(samples["start"] ** 2, axis=1), rtol=1e-6)

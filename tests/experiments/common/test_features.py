@@ -5,8 +5,8 @@ import pytest
 import scipy.special
 import sklearn.neural_network
 
-from experiments.common.features import classifier
-from jaxscore import data
+from experiments.common.features import classifier, judges
+from jaxscore import data, metrics
 
 IMAGES, LABELS, _ = data.digits()
 
@@ -66,3 +66,23 @@ def test_only_classifiers_of_one_seed_are_the_same():
     one, again, other = (classifier(IMAGES, LABELS, seed=seed, epochs=1)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one(IMAGES[:9]), again(IMAGES[:9]))
     assert not np.allclose(one(IMAGES[:9]), other(IMAGES[:9]))
+
+
+# Judges ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [0, 3])
+def test_images_of_one_class_are_judged_without_labels(label):
+    """The number of the class does not matter."""
+    ((features, predict),), about = judges(IMAGES, np.full(len(IMAGES), label), IMAGES[:200], n=3)
+    assert predict is None
+    expected = metrics.principal_components(IMAGES[:200])(IMAGES[:9])
+    np.testing.assert_array_equal(features(IMAGES[:9]), expected)
+    assert about == f"{expected.shape[1]} principal components of the reference, which need no labels"
+
+
+def test_classes_with_gaps_are_judged_by_classifiers():
+    chosen = np.isin(LABELS, [0, 2, 7])
+    found, about = judges(IMAGES[chosen], LABELS[chosen], IMAGES, n=2, epochs=20)
+    assert [set(predict(IMAGES[chosen])) for _, predict in found] == [{0, 2, 7}, {0, 2, 7}]
+    assert about.endswith(f"fitted to all {chosen.sum()} images")

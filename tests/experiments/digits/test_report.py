@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.common import features
 from experiments.common.features import classifier
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
@@ -39,7 +40,7 @@ def fitted():
 @pytest.fixture
 def cached(fitted, monkeypatch):
     """The one fitted classifier, whatever is asked for."""
-    monkeypatch.setattr(digits_report, "classifier", lambda *images_and_labels, seed: fitted)
+    monkeypatch.setattr(features, "classifier", lambda *images_and_labels, seed, epochs: fitted)
 
 
 def test_the_evaluation_judges_every_array_after_rounding(cached):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.common import features
 from experiments.ncsn import report as ncsn_report
 from experiments.ncsn.config import PRESETS
 from jaxscore import data, metrics, samplers
@@ -29,7 +30,7 @@ def asked(monkeypatch):
         flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
         return lambda x: flat(x)[:, 8 * seed + 16 :][:, :8], lambda x: np.full(len(x), seed)
 
-    monkeypatch.setattr(ncsn_report, "classifier", classifier)
+    monkeypatch.setattr(features, "classifier", classifier)
     return settings
 
 
@@ -59,7 +60,9 @@ def test_a_part_of_the_images_is_the_reference_if_asked_for(asked):
 @pytest.mark.parametrize(("n", "epochs"), [(1797, 200), (20_000, 45), (60_000, 15), (500_000, 15)])
 def test_many_images_are_learnt_in_few_epochs(asked, n, epochs):
     images = np.broadcast_to(IMAGES[:1], (n, 8, 8, 1))
-    list(ncsn_report._judges(CONFIG, images, np.arange(n) % 2, images[:4]))
+    samples = {"samples": IMAGES[:4]}
+    config = dataclasses.replace(CONFIG, reference=4)
+    ncsn_report.evaluate(config, EVALUATIONS, images, np.arange(n) % 2, None, samples)
     assert [row["epochs"] for row in asked] == [epochs, epochs]
 
 
@@ -71,7 +74,7 @@ def test_images_without_classes_have_principal_components(asked):
     expected = metrics.compare(IMAGES[:60], IMAGES, None, features, None)
     assert found["samples"] == {"evaluations": 11, **expected, "by_judge": [expected]}
     assert "class_kl" not in expected
-    assert found["settings"]["features"] == "64 principal components of the reference"
+    assert found["settings"]["features"] == "64 principal components of the reference, which need no labels"
     assert asked == []
     assert "class KL" not in ncsn_report.table(found)[0]
 
