@@ -31,9 +31,10 @@ plan: $(READY)-plan
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-# The library's tests, without the experiments and without runs of many seconds.
+# The library's tests, without the experiments, the documentation and runs of many seconds.
 fast: $(READY)-test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" --ignore tests/experiments $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" \
+	  --ignore tests/experiments --ignore tests/test_docs.py $(ARGS)
 
 lint: $(READY)-test
 	@$(BIN)/ruff check .

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxscore.data.formats import pictures
@@ -25,9 +24,7 @@ def require_images(experiment: Experiment, mesh: jax.sharding.Mesh) -> None:
     kind = experiment.config.export
     if kind is None:
         return
-    params, key = programs.abstract_state(experiment, mesh).ema, jax.eval_shape(jax.random.key, 0)
-    draw = lambda name: programs.make_sampler(experiment, name, mesh, mesh.size)
-    drawn = [jax.eval_shape(draw(name), params, key, jnp.int32(0)) for name in experiment.samplers]
+    drawn = [programs.drawn(experiment, name, mesh) for name in experiment.samplers]
     shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(drawn)]
     images = [shape for shape in shapes if len(shape) == 3]
     remedy = f"samples of shape {list(shapes[0])} are no images [h, w, c]; leave the flag out"

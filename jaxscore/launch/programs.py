@@ -111,6 +111,11 @@ def make_step(experiment: Experiment, mesh: Mesh) -> trainer.Step:
 
 def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Callable[..., Any]:
     """Returns (params, root key, number of the first row) -> `rows` samples, jitted, split over devices."""
+    program, where = _sampling(experiment, name, mesh, rows), sharding.batched(mesh)
+    return jax.jit(program, out_shardings=where, compiler_options=experiment.compiler_options)
+
+
+def _sampling(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Callable[..., Any]:
     sampler, where = experiment.samplers[name], sharding.batched(mesh)
     gather = _gather(mesh, places(abstract_state(experiment, mesh)).ema)
     split = lambda tree: jax.lax.with_sharding_constraint(tree, where)
@@ -122,7 +127,14 @@ def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Ca
         condition = experiment.conditions(start + jnp.arange(rows))
         return sampler(gather(params), each, split(condition))
 
-    return jax.jit(program, out_shardings=where, compiler_options=experiment.compiler_options)
+    return program
+
+
+def drawn(experiment: Experiment, name: str, mesh: Mesh) -> Any:
+    """Returns the shapes and types of what the sampler returns for one key on each device; draws nothing."""
+    params, key = abstract_state(experiment, mesh).ema, _abstract_key(mesh)
+    draw = _sampling(experiment, name, mesh, mesh.size)
+    return jax.eval_shape(draw, params, key, jnp.int32(0))
 
 
 def lower_step(experiment: Experiment, mesh: Mesh) -> jax.stages.Lowered:

@@ -164,6 +164,8 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         )
         state = _restore(folder, checkpoints, abstract, changed)
         _refuse_impossible(folder, config, state, modes)
+        if "sample" in modes:
+            sample.require_samplers(experiment, mesh)
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")
         if state is not None and any(change.startswith(workdir.DATA) for change in changed):

@@ -12,6 +12,7 @@ from jaxscore.keys import Stream
 from jaxscore.launch import console, processes, programs, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.signals import Interrupted, Signals
+from jaxscore.launch.workdir import Refusal
 
 
 def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
@@ -28,6 +29,15 @@ def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signa
         workdir.write_samples(path, samples, stamp)
 
 
+def require_samplers(experiment: Experiment, mesh) -> None:
+    """Raises Refusal if the experiment has no samplers, or a sampler returns no samples; draws nothing."""
+    if not experiment.samplers:
+        raise Refusal(f"experiment {experiment.name} has no samplers; give it one, or choose --mode train")
+    taken = {"stamp", "file"}
+    for name in experiment.samplers:
+        taken |= _named(name, programs.drawn(experiment, name, mesh), taken, mesh.size).keys()
+
+
 def draw(
     experiment: Experiment, params, mesh, signals: Signals | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -37,7 +47,7 @@ def draw(
 
     Raises:
         Interrupted: after a signal.
-        ValueError: if a sampler returns too few samples, or arrays with the names of other arrays.
+        Refusal: if a sampler returns too few samples, or arrays with the names of other arrays.
     """
     config = experiment.config
     root = keys.stream(config.seed, Stream.SAMPLE)
@@ -51,20 +61,24 @@ def draw(
             parts.append(processes.everywhere(compiled(params, root, np.int32(start))))
         # All parts have the same number of rows, so they may have more rows than samples are needed.
         drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
-        drawn = drawn if isinstance(drawn, dict) else {name: drawn}
-        _require_new(name, drawn, {*samples, "stamp", "file"}, config.samples)
-        samples |= drawn
+        samples |= _named(name, drawn, {*samples, "stamp", "file"}, config.samples)
         seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
         console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
     return samples, seconds
 
 
-def _require_new(sampler: str, drawn: dict[str, np.ndarray], taken: set[str], n: int) -> None:
-    for name, array in drawn.items():
+def _named(sampler: str, drawn: Any, taken: set[str], n: int) -> dict[str, Any]:
+    """Returns the arrays by name. Raises Refusal if they are no arrays with n rows under new names."""
+    named = drawn if isinstance(drawn, dict) else {sampler: drawn}
+    for name, array in named.items():
         if name in taken:
-            raise ValueError(f"sampler {sampler} returns an array {name!r}; that name is taken")
-        if len(array) < n:
-            raise ValueError(f"sampler {sampler} returns too few samples: one for each key is needed")
+            raise Refusal(f"sampler {sampler} returns an array {name!r}; that name is taken")
+        if not getattr(array, "shape", ()):
+            need = "it must return an array, or a dictionary of arrays, with a row for each key"
+            raise Refusal(f"sampler {sampler} returns {type(array).__name__}; {need}")
+        if array.shape[0] < n:
+            raise Refusal(f"sampler {sampler} returns too few samples: one for each key is needed")
+    return named
 
 
 def compile_sampler(experiment: Experiment, name: str, mesh):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxscore import launch
-from jaxscore.launch import Interrupted, provenance, workdir
+from jaxscore.launch import Interrupted, Refusal, provenance, workdir
 from tests.grids import rest
 from tests.launch import tiny
 from tests.launch.tiny import Config, assert_identical, kill, saved_steps
@@ -77,5 +77,20 @@ def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypa
 def test_samples_that_would_be_lost_are_refused(finished, copy, drawn, said):
     experiment = tiny.build(Config(samples=16))
     samplers = {"one": experiment.samplers["one"], "two": lambda params, keys: drawn}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(Refusal, match=said):
         launch.run(experiment._replace(samplers=samplers), copy, mode="sample")
+
+
+@pytest.mark.parametrize(
+    ("samplers", "said"),
+    [
+        ({"two": lambda params, keys: None}, "sampler two returns NoneType; it must return an array"),
+        ({"two": lambda params, keys: {"x": {"y": keys}}}, "sampler two returns dict; it must return an"),
+        ({"two": lambda params, keys: np.float32(3)}, "sampler two returns .*; it must return an array"),
+        ({}, "experiment tiny has no samplers; give it one, or choose --mode train"),
+    ],
+)
+def test_a_sampler_that_draws_nothing_is_refused_untrained(tmp_path, samplers, said):
+    with pytest.raises(Refusal, match=said):
+        launch.run(tiny.build(Config())._replace(samplers=samplers), tmp_path / "run")
+    assert saved_steps(tmp_path / "run") == []
