@@ -50,18 +50,28 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
         draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
         place.mkdir(exist_ok=True)
         pictures = draw(params, samples, metrics_log.read(folder / "metrics.jsonl"), place)
+        returned(pictures, list, "report")
         sampling = workdir.read_json(folder / "sampling.json")
         found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
     if kind:
         exported = export.write(samples, kind, place / "export")
-    lines = [console.table((experiment.table or table)(found)), *found.get("notes", [])]
+    rows = returned((experiment.table or table)(found), list, "table")
+    lines = [console.table(rows), *found.get("notes", [])]
     console.say("\n" + "\n".join(lines) + "\n")
     for picture in pictures:
         console.say(f"picture: {picture}")
     for file in exported:
         console.say(f"export: {file}")
     return found
+
+
+def returned(value: Any, kind: type, name: str) -> Any:
+    """Returns the value that a function of the experiment returned. Raises Refusal for another type."""
+    if not isinstance(value, kind):
+        what = f"the experiment's {name} returns {type(value).__name__}; it must return a {kind.__name__}"
+        raise Refusal(f"{what}; the run is kept, and the same command evaluates it again")
+    return value
 
 
 def plain(value: Any) -> Any:
@@ -77,7 +87,9 @@ def plain(value: Any) -> Any:
 
 def measure(experiment: Experiment, params, samples: dict[str, np.ndarray]) -> dict[str, Any]:
     """Returns the metrics of the samples: the experiment's own, or `compare`."""
-    return experiment.evaluate(params, samples) if experiment.evaluate else compare(experiment, samples)
+    if experiment.evaluate is None:
+        return compare(experiment, samples)
+    return returned(experiment.evaluate(params, samples), dict, "evaluate")
 
 
 # By default ---------------------------------------------------------------------------------------

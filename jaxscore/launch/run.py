@@ -164,7 +164,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         )
         state = _restore(folder, checkpoints, abstract, changed)
         _refuse_impossible(folder, config, state, modes)
-        if "sample" in modes:
+        if {"train", "sample"} <= {*modes} and (state is None or state.step < config.steps):
             sample.require_samplers(experiment, mesh)
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")

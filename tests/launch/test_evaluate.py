@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxscore import launch
-from jaxscore.launch import evaluate, workdir
+from jaxscore.launch import Refusal, evaluate, workdir
 from tests.launch import tiny
 
 
@@ -45,3 +45,24 @@ def test_numbers_become_those_of_json():
     value = {"a": np.float32(0.5), "b": [np.nan, np.arange(2)], "c": (True, np.inf), "d": "text"}
     assert evaluate.plain(value) == {"a": 0.5, "b": [None, [0, 1]], "c": [True, None], "d": "text"}
     json.dumps(evaluate.plain(value), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "report", "table"])
+def test_a_function_that_returns_nothing_is_named(copy, name):
+    (copy / "metrics.json").unlink()
+    experiment = tiny.build(tiny.Config())._replace(**{name: lambda *arguments: None})
+    with pytest.raises(Refusal, match=f"the experiment's {name} returns NoneType; it must return a"):
+        launch.run(experiment, copy)
+
+
+def test_numbers_of_numpy_are_written_as_json(copy):
+    (copy / "metrics.json").unlink()
+    odd = {"one": np.float32(0.5), "many": np.arange(3), "nested": {"none": np.nan, "two": (np.int64(2),)}}
+    experiment = tiny.build(tiny.Config())._replace(evaluate=lambda *given: odd, table=lambda found: [("a",)])
+    launch.run(experiment, copy)
+    found = json.loads((copy / "metrics.json").read_text())
+    assert {name: found[name] for name in odd} == {
+        "one": 0.5,
+        "many": [0, 1, 2],
+        "nested": {"none": None, "two": [2]},
+    }
