@@ -211,7 +211,8 @@ def row_of(name: str, sampler: str, first: dict[str, Any], trained: list[dict], 
     fine = [run for run in trained if sampler in run["samplers"]]
     timed = [run["sampling"][sampler] | {"samples": run["samples"]} for run in fine]
     names = fine[0]["samplers"][sampler] if fine else ()
-    values = {key: [run["samplers"][sampler][key] for run in fine] for key in names}
+    defined = lambda value: float("nan") if value is None else value
+    values = {key: [defined(run["samplers"][sampler].get(key)) for run in fine] for key in names}
     if fine and "bits" in first:
         values["bits"] = [run["bits"] for run in fine]
     return {

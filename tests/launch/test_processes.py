@@ -88,7 +88,8 @@ def test_one_process_speaks(shared):
     assert "step 40/40" in first[1]
     assert "picture: " in first[1]
     assert "\x1b" not in first[1]  # in a pipe there is no bar
-    assert not [line for line in second[1].splitlines() if "[Gloo]" not in line]
+    # Gloo's lines are not written whole.
+    assert not [line for line in second[1].splitlines() if "[Gloo]" not in line and "peer ranks" not in line]
 
 
 def test_what_processes_have_saved_is_what_one_process_saves(laid_out, shared):
