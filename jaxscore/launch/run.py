@@ -11,6 +11,7 @@ programs.py.
 """
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -79,7 +80,18 @@ def program(run: Callable[[Any], Any], defaults: Any, *, folder: str = "workdir"
 def running(config: Config) -> Iterator[None]:
     """Within, this process has joined the other processes of the run, and errors are one line."""
     with processes.joined(config.distributed, config.heartbeat), one_line_errors(config.workdir), _ended():
+        _require_platform()
         yield
+
+
+def _require_platform() -> None:
+    """Raises Refusal if JAX cannot use the platform that the variable JAX_PLATFORMS names."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    try:
+        asked and jax.devices()
+    except Exception as error:  # the type, and whether there is a text, differ between releases
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refusal(f"JAX_PLATFORMS={asked}: not available here ({reason}); set it to cpu") from None
 
 
 @contextlib.contextmanager
@@ -111,6 +123,9 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     handled, so that it can resume, and 130 after any other interruption. An error of the operating system
     that names no file is reported with the folder.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path may have letters that the terminal lacks
+            stream.reconfigure(errors="backslashreplace")
     # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -122,12 +137,6 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except RuntimeError as error:
-        if "nable to initialize backend" not in str(error):
-            raise
-        asked, reason = os.environ.get("JAX_PLATFORMS", ""), " ".join(str(error).split())[:200]
-        console.complain(f"JAX_PLATFORMS={asked}: not available here ({reason}); set JAX_PLATFORMS=cpu")
-        raise SystemExit(2) from None
     except OSError as error:
         console.complain(f"{error.filename or folder}: {error.strerror or error}")
         raise SystemExit(2) from None

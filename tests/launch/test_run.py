@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from jaxscore.launch.flags import FlagError
 from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 from tests.checkpoint.folders import array_file, files, flip, names_in
+from tests.grids import rest
 from tests.launch import tiny
 from tests.launch.tiny import Config, assert_identical, kill, newest, rows, saved_steps, snapshot
 
@@ -268,3 +271,36 @@ with running(types.SimpleNamespace(distributed=False, heartbeat=30, workdir=None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     expected = (130, "", "error: interrupted; what had been saved before is kept\n")
     assert (done.returncode, done.stdout, done.stderr) == expected
+
+
+ENVIRONMENTS = {
+    "a notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+    "no such backend": {"MPLBACKEND": "nonsense"},
+    "a narrow terminal": {"COLUMNS": "1"},
+    "no number": {"COLUMNS": "abc"},
+    "no language": {"LANG": "C", "LC_ALL": "C"},
+    "empty": {"SLURM_NTASKS": "", "SLURM_JOB_ID": "", "SLURM_PROCID": ""},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+}
+
+
+SAMPLE = ("a notebook", "latin-1")
+
+
+@pytest.mark.parametrize("name", [name if name in SAMPLE else rest(name) for name in ENVIRONMENTS])
+def test_what_hosts_set_in_the_environment_is_harmless(tmp_path, name):
+    """A run starts, says where its pictures are, and ends; whatever the letters of its folder."""
+    command = [sys.executable, "-m", "tests.launch.fleet", "--workdir", str(tmp_path / "данные")]
+    environment = os.environ | ENVIRONMENTS[name]
+    done = subprocess.run([*command, "--steps", "4"], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"picture: " in done.stdout
+
+
+def test_a_platform_that_is_absent_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", mock.Mock(side_effect=RuntimeError("Unable to\ninitialize")))
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, tiny.build)
+    said = "error: JAX_PLATFORMS=cuda: not available here (Unable to initialize); set it to cpu\n"
+    assert capsys.readouterr().err == said
