@@ -241,7 +241,7 @@ def over_levels(objective: Objective, schedule: Schedule, *, weight: Weight | No
 
 
 def _given(score: ScoreFn, x: Batch, sigma: Sigma) -> tuple[ScoreFn, Batch, Levels]:
-    """The arguments of an objective, checked, with x in float32 or wider and a noise level for each row."""
+    """Returns the checked arguments of an objective: x in float32 or wider, a noise level for each row."""
     x = wide(x)
     return shaped(score), x, per_row(sigma, x)
 

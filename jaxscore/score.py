@@ -168,7 +168,7 @@ def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
 
 
 def _parametric(net: NetFn, formula: Callable[[ScoreFn, Array, Array], Array]) -> ParametricScore:
-    """The score whose formula(f, x, sigma) is given the network f(x, c_noise), all else bound."""
+    """Returns the score formula(f, x, sigma); f(x, c_noise) is the network with its parameters."""
 
     def score(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
         return shaped(partial(formula, _bound(net, params, condition)))(x, sigma)
@@ -177,7 +177,7 @@ def _parametric(net: NetFn, formula: Callable[[ScoreFn, Array, Array], Array]) -
 
 
 def _bound(net: NetFn, params: Params, condition: Condition) -> ScoreFn:
-    """f(x, c_noise), in the type of x; a network without conditions is not given one."""
+    """Returns f(x, c_noise), in the type of x. A network without conditions is not given one."""
     given = () if condition is None else (condition,)
     return lambda x, c_noise: alike(net(params, x, c_noise, *given), x, "network's output")
 

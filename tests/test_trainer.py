@@ -280,7 +280,7 @@ def test_lbfgs_searches_the_loss_of_all_microbatches(microbatches):
 
 
 def test_all_that_accumulates_over_16_bits_is_float32():
-    """Adam's averages, the average of the parameters, and the sums over microbatches."""
+    """These are Adam's averages, the average of the parameters, and the sums over microbatches."""
     loss = lambda params, context, batch: (jnp.mean(batch["x"] * params).astype(jnp.bfloat16), {})
     update = updates.descent(loss, optax.adam(1e-3), microbatches=512)
     state = trainer.init_state(jax.random.key(0), lambda key: jnp.ones((), jnp.bfloat16), update)

@@ -73,7 +73,7 @@ def test_a_score_of_another_shape_is_refused(user, name):
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("name", ["pixels", rest("columns"), rest("another number"), rest("one of one")])
 def test_levels_that_are_no_level_for_each_row_are_refused(user, name):
-    """Of shape [b, 1, 1, 1] they gave a loss [b, 1, 1, b]."""
+    """Levels of shape [b, 1, 1, 1] would give a loss of shape [b, 1, 1, b]."""
     with pytest.raises(
         ValueError, match=r"^sigma has shape \(.*\), and x has shape \(2, 2\); it must be one"
     ):

@@ -116,6 +116,7 @@ def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Ca
 
 
 def _sampling(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Callable[..., Any]:
+    """Returns the program of `make_sampler` before it is jitted."""
     sampler, where = experiment.samplers[name], sharding.batched(mesh)
     gather = _gather(mesh, places(abstract_state(experiment, mesh)).ema)
     split = lambda tree: jax.lax.with_sharding_constraint(tree, where)

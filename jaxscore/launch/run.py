@@ -88,7 +88,8 @@ def _require_platform() -> None:
     """Raises Refusal if JAX cannot use the platform that the variable JAX_PLATFORMS names."""
     asked = os.environ.get("JAX_PLATFORMS")
     try:
-        asked and jax.devices()
+        if asked:
+            jax.devices()
     except Exception as error:  # the type, and whether there is a text, differ between releases
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Refusal(f"JAX_PLATFORMS={asked}: not available here ({reason}); set it to cpu") from None

@@ -66,6 +66,8 @@ class Batches:
 def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals, about: Any):
     """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
 
+    Checkpoints are stored with `about`, the description of the run.
+
     Raises:
         NonFinite: if losses or the state are not finite.
         Interrupted: after a signal; the state is saved.

@@ -30,7 +30,7 @@ def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
 
 
 def padded(x: Images, factor: int) -> Float[Array, "b h_padded w_padded c"]:
-    """The images with sides that `factor` divides: edge pixels are repeated below and to the right.
+    """Returns images with sides that `factor` divides: edge pixels are repeated below and to the right.
 
     A network that halves its images pads them first, and cuts its output to [:, :height, :width] again.
     """

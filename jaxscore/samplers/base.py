@@ -78,7 +78,7 @@ def sample(
 
 
 def _checked(sigmas: Array, *, to_zero: bool = False) -> Array:
-    """The levels. Raises ValueError for a wrong shape, and for wrong values if they are not traced."""
+    """Returns the levels. Raises ValueError for a wrong shape, and for wrong values that are known."""
     if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
         raise ValueError(f"sigmas has shape {jnp.shape(sigmas)}; it must be [n + 1], for at least one step")
     if not isinstance(sigmas, jax.core.Tracer):

@@ -121,7 +121,7 @@ def test_transparent_pixels_are_shown_on_white():
 
 
 def test_transparent_entries_are_shown_on_white():
-    """In a palette, and as the one transparent value of a grey picture."""
+    """A palette has transparent colours, and a grey picture has one transparent value."""
     file = io.BytesIO()
     picture = Image.new("P", (2, 1))
     picture.putpalette([9, 8, 7, 200, 0, 90])
