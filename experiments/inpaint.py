@@ -96,20 +96,20 @@ def chosen(config: Config, run: Run) -> np.ndarray:
         name, folder = trained_on.data, getattr(trained_on, "data_dir", None)
         images = data.load(name, folder, split="test", **size).examples
     except (AttributeError, data.DataError):  # there is no data set, or no test split
-        images = run.experiment.units.decode(examples(run.experiment, 10_000))
-        images = np.asarray(images)
+        images = examples(run.experiment, 10_000)
     remedy = f"must be at most {len(images)}, the images that there are"
     require(config.images <= len(images), "images", config.images, remedy)
     require(len(images.shape) == 4, "run", config.run, "its examples are no images")
     return images[np.random.default_rng(config.seed).permutation(len(images))[: config.images]]
 
 
-def complete(dynamics: Langevin, score, keys, known: Array, mask: Array) -> Array:
+def complete(dynamics: Langevin, moments: samplers.Moments, score, keys, known: Array, mask: Array) -> Array:
     """Returns a completion of known[b, h, w, c] for each key, in the units of the score."""
     # Before every one of the T steps at a level, the known half is made as noisy as the level.
     step = dataclasses.replace(dynamics, steps=1).sampler()
     completing = samplers.repeat(inverse.replacement(step, known, mask), dynamics.steps)
-    x = samplers.generate(keys, known.shape[1:], dynamics.sigma_grid(), score, completing)
+    event, sigmas = known.shape[1:], dynamics.sigma_grid()
+    x = samplers.generate(keys, event, sigmas, score, completing, moments=moments)
     x = denoise(score, x, jnp.full(len(x), dynamics.sigma_min))
     return inverse.paste(x, known, mask)
 
@@ -120,11 +120,12 @@ def completions(config: Config, run: Run, images: np.ndarray, mask: np.ndarray) 
     n = -(-len(known) // mesh.size) * mesh.size  # rounded up to the devices; the rest is cut off
     experiment, dynamics = run.experiment, langevin(config, run.experiment.config)
     rows = noise.row_keys(keys.stream(config.seed, Stream.SAMPLE), n)
+    moments = samplers.moments(np.asarray(experiment.units.encode(examples(experiment, 10_000))))
     condition = {} if experiment.conditions is None else {"condition": experiment.conditions(jnp.arange(n))}
 
     def program(params, rows, known, condition):
         score = partial(experiment.score, params, **condition)
-        x = complete(dynamics, score, rows, experiment.units.encode(known), jnp.asarray(mask))
+        x = complete(dynamics, moments, score, rows, experiment.units.encode(known), jnp.asarray(mask))
         return jnp.where(mask[None], known, jnp.clip(experiment.units.decode(x), 0, 1))
 
     split = jax.device_put((rows, np.resize(known, (n, *known.shape[1:])), condition), sharding.batched(mesh))

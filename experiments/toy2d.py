@@ -88,7 +88,7 @@ def build(config: Config) -> Experiment:
     activation = getattr(nn, config.activation)
     network = MLP(width=config.width, depth=config.depth, activation=activation, remat=config.remat)
     score = score_of(config, network, sigma_data=float(source.examples.std()))
-    sigmas = sigma_grid(config)
+    sigmas, moments = sigma_grid(config), samplers.moments(source.examples)
     return Experiment(
         name="toy2d",
         config=config,
@@ -97,8 +97,8 @@ def build(config: Config) -> Experiment:
         batches=partial(data.batches, source),
         data=source,
         samplers={
-            "plain": partial(sample_plain, config, score),
-            "annealed": partial(sample_annealed, config, score),
+            "plain": partial(sample_plain, config, moments, score),
+            "annealed": partial(sample_annealed, config, moments, score),
         },
         score=score,
         evaluate=partial(evaluate, config, mixture, score, sigmas[:-1]),
@@ -154,21 +154,25 @@ def sigma_grid(config: Config) -> Array:
     return noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
 
 
-def sample_plain(config: Config, score: ParametricScore, params: Params, keys: Key) -> Array:
+def sample_plain(
+    config: Config, moments: samplers.Moments, score: ParametricScore, params: Params, keys: Key
+) -> Array:
     """Returns x after as many Langevin steps as the annealed sampler takes, all at sigma_L."""
     # `generate` uses the same key for the starting points, so both samplers start at the same points.
-    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max)
+    x = samplers.prior(noise.fold_in(keys, 0), (len(keys), 2), config.sigma_max, moments)
     sigmas = jnp.full(config.levels * config.langevin_steps + 1, config.sigma_min)
-    return samplers.sample(noise.fold_in(keys, 1), x, sigmas, partial(score, params), langevin_step(config))[
-        0
-    ]
+    step, keys = langevin_step(config), noise.fold_in(keys, 1)
+    return samplers.sample(keys, x, sigmas, partial(score, params), step)[0]
 
 
-def sample_annealed(config: Config, score: ParametricScore, params: Params, keys: Key) -> Array:
+def sample_annealed(
+    config: Config, moments: samplers.Moments, score: ParametricScore, params: Params, keys: Key
+) -> Array:
     """Returns x after Langevin steps at sigma_1, then at sigma_2, ..., and at last one denoising step."""
     dynamics = samplers.repeat(langevin_step(config), config.langevin_steps)
     annealed = samplers.chain(dynamics, samplers.denoise_last())
-    return samplers.generate(keys, (2,), sigma_grid(config), partial(score, params), annealed)
+    bound = partial(score, params)
+    return samplers.generate(keys, (2,), sigma_grid(config), bound, annealed, moments=moments)
 
 
 BIN_EDGES = (0.2, 0.5, 1.0, 2.0, 5.0)

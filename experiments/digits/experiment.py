@@ -44,6 +44,8 @@ class Digits(NamedTuple):
     """
     sigma_data: float
     source: data.Dataset
+    moments: samplers.Moments | None = None
+    """Mean and covariance of the centred images, with which samplers start."""
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -80,13 +82,14 @@ def load(config: Config) -> Digits:
         found = found._replace(condition=np.concatenate(vectors, axis=1), classes=classes[:0])
         given = " ".join(config.conditions)
         require(found.condition.size > 0, "conditions", given, "the arrays are empty; name others")
-    sigma_data = float(found.centred(images).std())
+    centred = found.centred(images)
+    sigma_data = float(centred.std())
     if sigma_data == 0:
         raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
     known = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
     inside = config.label is None or config.label in found.classes
     require(inside, "label", config.label, f"must be one of {known}, the classes of --data")
-    return found._replace(sigma_data=sigma_data)
+    return found._replace(sigma_data=sigma_data, moments=samplers.moments(centred))
 
 
 def build(config: Config) -> Experiment:
@@ -112,7 +115,7 @@ def build(config: Config) -> Experiment:
         config=config,
         init=networks.init(network, digits.event, digits.condition if config.conditional else None),
         loss=partial(loss, config, network, digits),
-        batches=partial(data.batches, {"x": digits.centred(digits.images), "condition": digits.condition}),
+        batches=partial(data.batches, {"x": digits.images, "condition": digits.condition}),
         data=digits.source,
         samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
         score=score,
@@ -132,11 +135,12 @@ def loss(config: Config, network: MLP, digits: Digits, params: Params, context, 
     if config.conditional:
         kept = guidance.drop(key_drop, batch["condition"], none=digits.none, probability=config.p_uncond)
         score = partial(score, condition=kept)
+    x = digits.centred(batch["x"])
     schedule = noise.lognormal(config.sigma_mean, config.sigma_std)
     objective = objectives.over_levels(
         objectives.noise_conditional, schedule, weight=objectives.edm(digits.sigma_data)
     )
-    losses, sigma = objective(score, key, batch["x"], with_sigma=True)
+    losses, sigma = objective(score, key, x, with_sigma=True)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, report.BIN_EDGES)}
 
 
@@ -162,14 +166,16 @@ def bound(
 
 def sample_heun(config: Config, digits: Digits, score: ScoreFn, keys: Key) -> dict[str, Array]:
     """Returns images by Heun's method on the probability flow, one for each key."""
-    x = samplers.generate(keys, digits.event, sigma_grid(config.heun), score, samplers.heun())
+    sigmas, heun = sigma_grid(config.heun), samplers.heun()
+    x = samplers.generate(keys, digits.event, sigmas, score, heun, moments=digits.moments)
     return {"heun": digits.pixels(x)}
 
 
 def sample_langevin(config: Config, digits: Digits, score: ScoreFn, keys: Key) -> dict[str, Array]:
     """Returns images by annealed Langevin dynamics with and without the final denoising, one for each key."""
     recipe, keys = config.langevin, noise.fold_in(keys, 2)  # not the noise of Heun's method
-    x = samplers.generate(keys, digits.event, recipe.sigma_grid(), score, recipe.sampler())
+    sigmas, sampler = recipe.sigma_grid(), recipe.sampler()
+    x = samplers.generate(keys, digits.event, sigmas, score, sampler, moments=digits.moments)
     denoised = denoise(score, x, jnp.full(len(x), recipe.sigma_min))
     return {"langevin": digits.pixels(denoised), "langevin_without_denoising": digits.pixels(x)}
 

@@ -103,7 +103,7 @@ def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
 
 def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -> None:
     """Draws six samples at every level: x, scaled to the spread of the data, and the expected digit."""
-    noisy, clean = trajectory(score, sigmas, digits.event, seed=config.seed)
+    noisy, clean = trajectory(score, sigmas, digits.moments, seed=config.seed)
     scale = digits.sigma_data / np.sqrt(np.tile(sigmas, 6) ** 2 + digits.sigma_data**2)
     noisy, clean = digits.pixels(right(scale, noisy) * noisy), digits.pixels(clean)
     with plots.page(path, columns=1, rows=2, size=6.5, height=4.3) as (above, below):
@@ -113,14 +113,15 @@ def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -
 
 
 def trajectory(
-    score: ScoreFn, sigmas: Array, event: tuple[int, ...], *, seed: int
+    score: ScoreFn, sigmas: Array, moments: samplers.Moments, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns x and E[x0 | x] of six samples at all levels, sample by sample, [6 len(sigmas), *event]."""
     key_start, key_steps = jax.random.split(keys.stream(seed, Stream.REPORT))
+    event = moments.mean.shape
 
     @jax.jit
     def follow():
-        start = samplers.prior(key_start, (6, *event), sigmas[0])
+        start = samplers.prior(key_start, (6, *event), sigmas[0], moments)
         keep = lambda x, memory: x
         _, path = samplers.sample(key_steps, start, sigmas, score, samplers.heun(), collect=keep)
         path = jnp.concatenate([start[None], path])

@@ -89,7 +89,8 @@ def build(config: Config) -> Experiment:
 
     def sample(params, keys):
         sampler = denoising.sampler(latent=config.latent)
-        return samplers.generate(keys, setting.event, sigmas, partial(generate, params), sampler)
+        bound = partial(generate, params)
+        return samplers.generate(keys, setting.event, sigmas, bound, sampler, moments=setting.moments)
 
     return family.experiment(
         "families.ddgan",

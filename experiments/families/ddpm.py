@@ -63,7 +63,7 @@ def build(config: Config) -> Experiment:
         init=networks.init(network, setting.event),
         loss=family.averaged(objective, score),
         samplers={
-            label: family.drawn(score, setting.event, noise.levels(schedule, n), sampler)
+            label: family.drawn(score, setting, noise.levels(schedule, n), sampler)
             for label, (sampler, n) in recipes(config).items()
         },
         score=score,

@@ -58,7 +58,7 @@ def build(config: Config) -> Experiment:
         init=networks.init(network, setting.event),
         loss=family.averaged(objective, score),
         samplers={
-            f"Heun, {n} levels": family.drawn(score, setting.event, noise.levels(grid, n), samplers.heun())
+            f"Heun, {n} levels": family.drawn(score, setting, noise.levels(grid, n), samplers.heun())
             for n in config.levels
         },
         score=score,

@@ -138,10 +138,12 @@ def averaged(objective: Callable, score: ParametricScore) -> Loss:
 
 
 def drawn(
-    score: ParametricScore, event: tuple[int, ...], sigmas: Array, sampler: samplers.Sampler
+    score: ParametricScore, setting: Setting, sigmas: Array, sampler: samplers.Sampler
 ) -> Callable[[Params, Key], Array]:
     """Returns sampler(params, keys) of an Experiment, which draws a sample for each key."""
-    return lambda params, keys: samplers.generate(keys, event, sigmas, partial(score, params), sampler)
+    return lambda params, keys: samplers.generate(
+        keys, setting.event, sigmas, partial(score, params), sampler, moments=setting.moments
+    )
 
 
 def zeros(setting: Setting, n: int = 1) -> tuple[jax.Array, jax.Array]:

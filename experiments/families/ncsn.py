@@ -54,7 +54,7 @@ def build(config: Config) -> Experiment:
     score = preconditioned(network.apply, sigma_data=1.0)
     sigmas = noise.levels(noise.geometric(config.sigma_min, config.sigma_max), config.levels)
     objective = objectives.over_levels(objectives.noise_conditional, noise.uniform_over(sigmas[:-1]))
-    draw = family.drawn(score, setting.event, sigmas, annealed(config))
+    draw = family.drawn(score, setting, sigmas, annealed(config))
 
     def denoised(params, keys):
         x = draw(params, keys)

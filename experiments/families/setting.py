@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscore import data, mixtures
+from jaxscore import data, mixtures, samplers
 from jaxscore.types import Array
 
 GRID = mixtures.grid25
@@ -41,6 +41,8 @@ class Setting(NamedTuple):
     std: float
     grey_values: int | None
     """Pixels are multiples of 1 / grey_values; None for points."""
+    unscaled: samplers.Moments
+    """Mean and covariance of the training examples; `moments` has those of the scaled ones."""
     source: tuple
     """Arguments of `of`."""
 
@@ -53,6 +55,12 @@ class Setting(NamedTuple):
     def dense(self) -> bool:
         """Whether examples are small enough for dense layers: at most 192 numbers."""
         return int(np.prod(self.event)) <= 192
+
+    @property
+    def moments(self) -> samplers.Moments:
+        """Mean and covariance of the scaled training examples, with which samplers start."""
+        mean, variances, axes = self.unscaled
+        return samplers.Moments(self.scaled(mean[None])[0], variances / self.std**2, axes)
 
     def scaled(self, x: Array) -> Array:
         """(x - mean) / std; bytes are converted to 0..1 first."""
@@ -87,10 +95,9 @@ def of(name: str, folder: Path | None = None, size: int | None = None) -> Settin
     if not std > 0:
         raise data.DataError(f"--data {name}: all examples are the same; there is nothing to learn")
     grey = {"25gaussians": None, "digits": 16, "stacked_digits": 16}.get(name, 255)
-    mean = some.mean(axis=0, keepdims=True)
-    return Setting(
-        name, _some(examples, kept), examples[out], labels[kept], mean, std, grey, (name, folder, size)
-    )
+    mean, moments = some.mean(axis=0, keepdims=True), samplers.moments(some)
+    train, source = _some(examples, kept), (name, folder, size)
+    return Setting(name, train, examples[out], labels[kept], mean, std, grey, moments, source)
 
 
 def _load(name: str, folder: Path | None, size: int | None) -> data.Dataset:

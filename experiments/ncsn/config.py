@@ -51,7 +51,8 @@ class Config(BaseConfig):
     epsilon: Positive = 6.2e-6
     """Langevin step at sigma_L; at level l it is epsilon (sigma_l / sigma_L)^2."""
     start: Literal["uniform", "normal"] = "uniform"
-    """Start of sampling: pixels uniform in 0..1, as published, or N(0, sigma_1^2)."""
+    """Start of sampling: pixels uniform in 0..1, as published, or Gaussian with the mean and covariance of
+    the noisy data at sigma_1."""
     flip: bool = True
     """Mirror each training image with probability 1/2."""
     grey_values: Count = 255

@@ -49,7 +49,8 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
     event = images.shape[1:]
     config = dataclasses.replace(config, shape=event)  # so that config.json has it
     network, score = score_network(config)
-    way = jax.jit(partial(annealing, config, score, event), compiler_options=compiler_options())
+    moments = moments_of(images)
+    way = jax.jit(partial(annealing, config, score, moments), compiler_options=compiler_options())
     return Experiment(
         name="ncsn",
         config=config,
@@ -57,7 +58,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
         loss=partial(loss, config, score),
         batches=partial(data.batches, {"x": images}),
         data=data.Dataset(images, labels),
-        samplers={"langevin": partial(sample, config, score, event)},
+        samplers={"langevin": partial(sample, config, score, moments)},
         score=score,
         evaluate=partial(report.evaluate, config, evaluations(config), images, labels),
         table=report.table,
@@ -78,6 +79,14 @@ def load(config: Config) -> tuple[data.Examples, np.ndarray]:
             raise
         images, labels = np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32)
     return images, labels
+
+
+def moments_of(images: data.Examples) -> samplers.Moments:
+    """Returns mean and covariance of at most 10,000 images; zeros if there are no images."""
+    n = len(images)
+    if n == 0:
+        return samplers.Moments(jnp.zeros(images.shape[1:]), jnp.zeros(()))
+    return samplers.moments(images[:: -(-n // 10_000)])
 
 
 def sigma_grid(config: Config) -> Array:
@@ -124,18 +133,19 @@ def evaluations(config: Config) -> dict[str, int]:
     return {"samples": steps + 1, "without_denoising": steps}
 
 
-def starting_point(config: Config, keys: Key, event: tuple[int, ...]) -> Array:
+def starting_point(config: Config, keys: Key, moments: samplers.Moments) -> Array:
     """Draws the start of sampling, for each key."""
+    event = moments.mean.shape
     if config.start == "normal":
-        return samplers.prior(keys, (len(keys), *event), config.sigma_max)
+        return samplers.prior(keys, (len(keys), *event), config.sigma_max, moments)
     return jax.vmap(lambda key: jax.random.uniform(key, event))(keys)
 
 
 def sample(
-    config: Config, score: ParametricScore, event: tuple[int, ...], params: Params, keys: Key
+    config: Config, score: ParametricScore, moments: samplers.Moments, params: Params, keys: Key
 ) -> dict[str, Array]:
     """Returns images by annealed Langevin dynamics, with and without denoising at the end, by key."""
-    x = starting_point(config, noise.fold_in(keys, 0), event)
+    x = starting_point(config, noise.fold_in(keys, 0), moments)
     bound = partial(score, params)
     x, _ = samplers.sample(noise.fold_in(keys, 1), x, sigma_grid(config), bound, dynamics(config))
     denoised = denoise(bound, x, jnp.full(len(x), config.sigma_min))
@@ -143,10 +153,10 @@ def sample(
 
 
 def annealing(
-    config: Config, score: ParametricScore, event: tuple[int, ...], params: Params, keys: Key
+    config: Config, score: ParametricScore, moments: samplers.Moments, params: Params, keys: Key
 ) -> tuple[Array, samplers.Statistics]:
     """Returns the images at the end of every level, [L, k, h, w, c], and the statistics of every level."""
-    x = starting_point(config, noise.fold_in(keys, 0), event)
+    x = starting_point(config, noise.fold_in(keys, 0), moments)
     each = samplers.per_level(dynamics(config))
     keep = lambda x, memory: (x, jax.tree.map(jnp.mean, memory))
     bound = partial(score, params)

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ PEER_LOST = 75
 START_SECONDS = 300
 """Seconds that the processes wait for each other at the start."""
 
+QUIET_SECONDS = 5
+"""Seconds after which a process says that it waits for the others."""
+
 
 @contextlib.contextmanager
 def joined(asked: bool, heartbeat: int) -> Iterator[None]:
@@ -40,18 +44,19 @@ def joined(asked: bool, heartbeat: int) -> Iterator[None]:
     An exception within ends this process at once. Otherwise the processes would wait for each other.
     Raises FlagError if this process cannot join.
     """
-    arguments = _environment()
-    if arguments is None and not asked:
+    variable, arguments = _environment()
+    if variable is None and not asked:
         yield
         return
     _supervise()
     try:
-        jax.distributed.initialize(
-            **arguments or {},
-            initialization_timeout=START_SECONDS,
-            heartbeat_timeout_seconds=heartbeat,
-            shutdown_timeout_seconds=heartbeat,
-        )
+        with _speaking(variable):
+            jax.distributed.initialize(
+                **arguments,
+                initialization_timeout=START_SECONDS,
+                heartbeat_timeout_seconds=heartbeat,
+                shutdown_timeout_seconds=heartbeat,
+            )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
@@ -106,8 +111,11 @@ def everywhere(tree: Any) -> Any:
     return process_allgather(tree, tiled=True)
 
 
-def _environment() -> dict[str, Any] | None:
-    """Arguments of jax.distributed.initialize: {} if JAX finds them itself, None if there is one process."""
+def _environment() -> tuple[str | None, dict[str, Any]]:
+    """Returns the variable that says that there are several processes, or None if there is one process.
+
+    The second value has the arguments of jax.distributed.initialize that JAX does not find itself.
+    """
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, number = map(os.environ.get, names)
     if address and count and number:
@@ -115,11 +123,29 @@ def _environment() -> dict[str, Any] | None:
             require(value.isdecimal(), "distributed", "", f"{name}={value} must be a whole number")
         one = f"JAX_PROCESS_ID={number} must be below JAX_NUM_PROCESSES={count}"
         require(int(number) < int(count), "distributed", "", one)
-        return {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
-    slurm = bool(os.environ.get("SLURM_STEP_NODELIST")) and _several("SLURM_NTASKS")
-    mpi = _several("OMPI_COMM_WORLD_SIZE")
-    tpu = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    return {} if slurm or mpi or tpu else None
+        found = {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
+        return "JAX_NUM_PROCESSES", found
+    several = {
+        "SLURM_NTASKS": bool(os.environ.get("SLURM_STEP_NODELIST")) and _several("SLURM_NTASKS"),
+        "OMPI_COMM_WORLD_SIZE": _several("OMPI_COMM_WORLD_SIZE"),
+        "TPU_WORKER_HOSTNAMES": "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""),
+    }
+    return next((name for name, found in several.items() if found), None), {}
+
+
+@contextlib.contextmanager
+def _speaking(variable: str | None) -> Iterator[None]:
+    """Within, a line says after QUIET_SECONDS for what this process waits."""
+    why = f" ({variable}={os.environ[variable]})" if variable else ""
+    alone = f"; to run this process alone, unset {variable}" if variable else ""
+    text = f"waiting for the other processes of the run{why}, for up to {START_SECONDS} s{alone}"
+    timer = threading.Timer(QUIET_SECONDS, console.say, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _several(name: str) -> bool:
@@ -152,11 +178,9 @@ def _supervise() -> None:
     status = os.waitstatus_to_exitcode(status)
     if status < 0:
         name = signal.Signals(-status).name
-        lost = (
-            "another process of the run has died, or cannot be reached" if status == -signal.SIGABRT else name
-        )
+        lost = "another process of the run has died, or cannot be reached; " * (status == -signal.SIGABRT)
         console.complain(
-            f"this process has ended ({name}): {lost}; run the same command again on all hosts, "
+            f"this process has ended ({name}): {lost}run the same command again on all hosts, "
             "and it goes on from the newest checkpoint"
         )
         status = PEER_LOST

@@ -9,6 +9,7 @@
 ((500, 2), True)
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -32,19 +33,32 @@ class Moments(NamedTuple):
     """[D, D], the columns are the axes; None with one variance for all directions."""
 
 
+BLOCK = 2000
+"""Rows of the data that `moments` reads at a time."""
+
 LARGEST = 1024
 """Largest event, in numbers, whose covariance is kept by `moments`."""
 
 
 def moments(x: Float[AnyArray, "n *event"]) -> Moments:
-    """Returns mean and covariance of the data x[n, ...]; mean and mean variance for events above LARGEST."""
-    flat = np.asarray(x).reshape(len(x), -1).astype(np.float64)
-    mean = flat.mean(axis=0)
-    offsets = flat - mean
+    """Returns mean and covariance of the data x[n, ...]; mean and mean variance for events above LARGEST.
+
+    The rows are read in blocks, so that large data need little memory; 10,000 rows are enough.
+    Raises ValueError if there are none, or if one is not finite.
+    """
+    if len(x) == 0:
+        raise ValueError(f"x has shape {x.shape}; the moments need at least one example")
+    blocks = [slice(i, i + BLOCK) for i in range(0, len(x), BLOCK)]
+    flat = lambda block: np.asarray(x[block], np.float64).reshape(-1, math.prod(x.shape[1:]))
+    mean = sum(flat(block).sum(axis=0) for block in blocks) / len(x)
+    if not np.isfinite(mean).all():
+        raise ValueError("the mean of x is not finite; the moments need finite numbers")
     centre = jnp.asarray(mean.reshape(x.shape[1:]), jnp.float32)
-    if flat.shape[1] > LARGEST:
-        return Moments(centre, jnp.asarray((offsets**2).mean(), jnp.float32))
-    variances, axes = np.linalg.eigh(offsets.T @ offsets / len(flat))
+    if len(mean) > LARGEST:
+        squares = sum(((flat(block) - mean) ** 2).mean(axis=1).sum() for block in blocks)
+        return Moments(centre, jnp.asarray(squares / len(x), jnp.float32))
+    products = sum(each.T @ each for each in (flat(block) - mean for block in blocks))
+    variances, axes = np.linalg.eigh(products / len(x))
     return Moments(centre, jnp.asarray(variances.clip(0), jnp.float32), jnp.asarray(axes, jnp.float32))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import digits, inpaint
 from experiments.ncsn import experiment as ncsn
-from jaxscore import data, launch, noise
+from jaxscore import data, launch, noise, samplers
 from jaxscore.data import Dataset
 from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
@@ -51,6 +51,7 @@ RAMP = np.broadcast_to(np.linspace(0.0, 1.0, 8, dtype=np.float32)[None, :, None]
 PARAMS = {"mean": jnp.asarray(RAMP.swapaxes(0, 1)), "width": jnp.full((8, 8, 1), 0.05)}
 
 
+MOMENTS = samplers.Moments(PARAMS["mean"], jnp.float32(0.05**2))
 DYNAMICS = inpaint.Langevin(levels=20, steps=20, step_size=0.2, sigma_min=0.02, sigma_max=1.0)
 
 
@@ -59,7 +60,7 @@ def test_the_known_half_is_kept_and_the_other_is_sampled():
     mask, keys = jnp.asarray(inpaint.half("left", RAMP.shape)), noise.row_keys(jax.random.key(0), 400)
     known = jnp.broadcast_to(jnp.asarray(RAMP)[None], (400, *RAMP.shape))
     score = functools.partial(tiny_ncsn.gaussian_score, PARAMS)
-    x = np.asarray(jax.jit(functools.partial(inpaint.complete, DYNAMICS, score))(keys, known, mask))
+    x = np.asarray(jax.jit(functools.partial(inpaint.complete, DYNAMICS, MOMENTS, score))(keys, known, mask))
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x[:, :, :4], np.broadcast_to(RAMP[None, :, :4], (400, 8, 4, 1)))
     # Known and free pixels are independent here: the rows without black and white, which are clipped.

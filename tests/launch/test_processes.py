@@ -182,6 +182,20 @@ def test_variables_that_cannot_be_are_refused(monkeypatch, variables, named):
         raise AssertionError("joined")
 
 
+@pytest.mark.slow
+def test_a_process_that_waits_says_for_whom(tmp_path):
+    """A SLURM step of two tasks in which one was started by hand."""
+    step = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}
+    step |= {"SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_NUM_NODES": "1"}
+    (process,) = fleet.start("--workdir", str(tmp_path), env=step)
+    try:
+        line = process.stdout.readline()
+    finally:
+        fleet.kill(process)
+    assert line.startswith("waiting for the other processes of the run (SLURM_NTASKS=2), for up to 300 s")
+    assert line.endswith("unset SLURM_NTASKS\n")
+
+
 def test_one_process_alone_joins_nobody(monkeypatch):
     """It does what the first of several does."""
     for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE"):

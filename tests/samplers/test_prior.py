@@ -49,6 +49,29 @@ def test_data_at_one_point_leave_the_noise_as_it_is():
     np.testing.assert_allclose(plain, other, atol=1e-5)
 
 
+def test_moments_of_more_rows_than_a_block_has():
+    x = (
+        np.random.default_rng(0).standard_normal((4500, 3)) * [1.0, 2.0, 3.0]
+        + np.arange(4500)[:, None] / 4500
+    )
+    mean, variances, axes = map(np.asarray, samplers.moments(x))
+    np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(axes * variances @ axes.T, np.cov(x.T, bias=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "named"),
+    [
+        (np.zeros((0, 2)), r"x has shape \(0, 2\)"),
+        (np.array([[1.0, np.nan]]), "the mean of x is not finite"),
+        (np.array([[np.inf, 0.0]]), "the mean of x is not finite"),
+    ],
+)
+def test_data_without_moments_are_refused(x, named):
+    with pytest.raises(ValueError, match=named):
+        samplers.moments(x)
+
+
 def test_moments_of_other_events_are_refused():
     with pytest.raises(ValueError, match=r"the moments are those of \(3, 2\), and an event has shape \(6,\)"):
         samplers.prior(jax.random.key(0), (4, 6), 2.0, samplers.moments(data()))

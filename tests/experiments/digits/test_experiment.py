@@ -39,15 +39,16 @@ def small(**changes) -> digits.Config:
 # Parts ----------------------------------------------------------------------------------------
 
 
-def test_batches_are_centred_digits():
-    images = data.digits().examples
-    stream = digits.build(small()).batches(batch=BATCH, seed=0)
+def test_batches_are_digits_which_the_units_centre():
+    images, experiment = data.digits().examples, digits.build(small())
+    stream = experiment.batches(batch=BATCH, seed=0)
     epoch = np.concatenate([next(stream)["x"] for _ in range(4)])[:1797]
     assert epoch.dtype == np.float32
-    np.testing.assert_allclose(epoch.mean(axis=0), 0, atol=1e-5)  # float32 sums
-    back = epoch / 2 + images.mean(axis=0)[None]
     order = lambda x: np.unique(np.round(x.reshape(1797, 64) * 16).astype(int), axis=0)
-    np.testing.assert_array_equal(order(back), order(images))
+    np.testing.assert_array_equal(order(epoch), order(images))
+    centred = experiment.units.encode(epoch)
+    np.testing.assert_allclose(centred.mean(axis=0), 0, atol=1e-5)  # float32 sums
+    np.testing.assert_allclose(experiment.units.decode(centred), epoch, atol=1e-6)
 
 
 def test_the_untrained_loss_is_the_same_at_every_noise_level():

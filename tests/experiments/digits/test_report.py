@@ -12,7 +12,7 @@ from experiments.common.features import classifier
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
 from experiments.digits.config import Heun, Langevin
-from jaxscore import data
+from jaxscore import data, samplers
 from tests.experiments.pictures import ink
 from tests.grids import rest
 
@@ -88,6 +88,10 @@ def test_the_evaluations_counted_are_those_made(monkeypatch):
 # Pictures -------------------------------------------------------------------------------------
 
 
+NORMAL = samplers.Moments(jnp.zeros((8, 8, 1)), jnp.ones(()))
+"""Mean and variance of N(0, I)."""
+
+
 def gaussian_score(params, x, sigma):
     """The exact score of N(0, I)."""
     return -x / (1 + sigma[:, None, None, None] ** 2)
@@ -96,7 +100,7 @@ def gaussian_score(params, x, sigma):
 def test_the_trajectory_is_that_of_the_probability_flow():
     score = lambda x, sigma: gaussian_score(None, x, sigma)
     sigmas = digits.sigma_grid(CONFIG.heun)
-    path, expected = digits_report.trajectory(score, sigmas, (8, 8, 1), seed=0)
+    path, expected = digits_report.trajectory(score, sigmas, NORMAL, seed=0)
     assert path.shape == expected.shape == (6 * 21, 8, 8, 1)
     assert len(sigmas) == 21
     path, expected = (x.reshape(6, 21, 8, 8, 1) for x in (path, expected))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.families import setting as settings
-from jaxscore import noise
+from jaxscore import noise, samplers
 
 SCORES = ("ddpm", "ncsn", "edm")
 
@@ -41,4 +41,5 @@ def scaled_samples(experiment, label, params):
 def images(side):
     """A data set of coloured images of so many pixels a side."""
     zeros = np.zeros((8, side, side, 3), np.float32)
-    return settings.Setting("made", zeros, zeros[:2], np.zeros(8), zeros[:1], 0.3, 255, ("made",))
+    moments = samplers.Moments(np.zeros(zeros.shape[1:]), np.zeros(()))
+    return settings.Setting("made", zeros, zeros[:2], np.zeros(8), zeros[:1], 0.3, 255, moments, ("made",))

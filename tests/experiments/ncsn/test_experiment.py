@@ -11,7 +11,7 @@ import pytest
 
 from experiments.ncsn import experiment as ncsn
 from experiments.ncsn.config import PRESETS
-from jaxscore import launch, noise
+from jaxscore import launch, noise, samplers
 from jaxscore.data import DataError
 from jaxscore.launch import metrics_log, workdir
 from jaxscore.networks import NCSN, NCSNv2
@@ -84,20 +84,21 @@ def test_some_of_the_images_are_mirrored_or_none(flip):
 
 # Sampling -------------------------------------------------------------------------------------
 
+MOMENTS = samplers.Moments(jnp.full(EVENT, 0.25), jnp.float32(0.7))
 PARAMS = {"mean": jnp.full(EVENT, 0.5), "width": jnp.full(EVENT, 0.1)}
 SAMPLING = dataclasses.replace(
     DIGITS, sigma_max=3.0, sigma_min=0.04, levels=30, langevin_steps=20, epsilon=5e-4, start="normal"
 )
 
 
-SAMPLE = jax.jit(ncsn.sample, static_argnums=(0, 1, 2))
-ANNEALING = jax.jit(ncsn.annealing, static_argnums=(0, 1, 2))
+SAMPLE = jax.jit(ncsn.sample, static_argnums=(0, 1))
+ANNEALING = jax.jit(ncsn.annealing, static_argnums=(0, 1))
 
 
 def drawn(config, n=256, *, function=SAMPLE):
     """Samples of N(0.5, 0.1^2) by its exact score, or the images at the end of every level."""
     keys = noise.row_keys(jax.random.key(0), n)
-    return function(config, tiny_ncsn.gaussian_score, EVENT, PARAMS, keys)
+    return function(config, tiny_ncsn.gaussian_score, MOMENTS, PARAMS, keys)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +109,9 @@ def sampled():
 def exact_annealing(config):
     """Mean and variance of x - 0.5 at the end, and |s| sigma / sqrt(D) at every level, of each pixel.
 
-    The update is linear, so that they follow a recursion. The start is N(0, sigma_1^2).
+    The update is linear, so that they follow a recursion. The start is N(0.25, 0.7 + sigma_1^2).
     """
-    mean, variance, norms = -0.5, config.sigma_max**2, []
+    mean, variance, norms = 0.25 - 0.5, 0.7 + config.sigma_max**2, []
     for sigma in np.geomspace(config.sigma_max, config.sigma_min, config.levels):
         e, v, before = config.epsilon * (sigma / config.sigma_min) ** 2, 0.1**2 + sigma**2, []
         for _ in range(config.langevin_steps):
@@ -159,13 +160,13 @@ def test_annealing_is_the_way_of_the_samples(sampled):
 @pytest.mark.parametrize("name", ["uniform", "normal"])
 def test_sampling_starts_where_it_is_told(name):
     config = dataclasses.replace(SAMPLING, start=name)
-    start = jax.jit(partial(ncsn.starting_point, config, event=EVENT))
+    start = jax.jit(partial(ncsn.starting_point, config, moments=MOMENTS))
     begin = lambda n, first: start(noise.row_keys(jax.random.key(0), n, start=first))
     x = np.asarray(begin(500, 0))
     assert x.shape == (500, *EVENT)
     np.testing.assert_array_equal(begin(2, 7), x[7:9])  # whatever else is in the batch
     x = x.astype(float)
-    mean, std = (0.5, 12**-0.5) if name == "uniform" else (0.0, 3.0)
+    mean, std = (0.5, 12**-0.5) if name == "uniform" else (0.25, (0.7 + 3.0**2) ** 0.5)
     # 32,000 numbers: the mean to std / 179, the deviation to 0.4 %.
     assert x.mean() == pytest.approx(mean, abs=4.5 * std / 179)
     assert x.std() == pytest.approx(std, rel=0.02)
