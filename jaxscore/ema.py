@@ -69,18 +69,26 @@ def halflife(images: float, *, batch: int, ramp: float | None = 0.05) -> Decay:
 
 
 def start(params: Params) -> Params:
-    """Returns a copy of the parameters in float32, or in their own dtype if it is wider.
+    """Returns a copy of the parameters in float32, or in their own dtype if it is wider or has no fractions.
 
     In bfloat16 the average would stop changing: at decay 0.999 each change is less than half of the last
     digit.
     """
-    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32)), params)
+    wide = lambda leaf: jnp.promote_types(leaf.dtype, jnp.float32) if _mixed(leaf) else leaf.dtype
+    return jax.tree.map(lambda leaf: jnp.array(leaf, wide(leaf)), params)
 
 
 def update(average: Params, params: Params, decay: float | Array) -> Params:
-    """Returns decay * average + (1 - decay) * params for each leaf, in the dtype of the average."""
+    """Returns decay * average + (1 - decay) * params for each leaf, in the dtype of the average.
+
+    Counters, keys and other leaves without fractions are not averaged: the result has those of `params`.
+    """
     mix = lambda old, new: (decay * old + (1 - decay) * new.astype(old.dtype)).astype(old.dtype)
-    return jax.tree.map(mix, average, params)
+    return jax.tree.map(lambda old, new: mix(old, new) if _mixed(old) else new, average, params)
+
+
+def _mixed(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 # Any width afterwards ---------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def init_state(
         averaged: averaged(params) -> the parameters of which averages are kept.
     """
     # An initialiser may leave weak types, which the first update takes away: a second compilation.
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), init(key))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), init(key))
     # Copies, because the state is donated: two leaves must not share one buffer. Some optimisers keep the
     # parameters that they were given.
     average, *others = (ema.start(averaged(params)) for _ in range(1 + profiles))
@@ -159,6 +159,7 @@ def fit(
     tx: optax.GradientTransformation,
     key: Key,
     decay: ema.Decay | None = None,
+    untrained: tuple[str, ...] = (),
 ) -> TrainState:
     """Trains on arrays in memory, and returns the state after the last step; for notebooks.
 
@@ -174,6 +175,7 @@ def fit(
         tx: the optimiser.
         key: the key of parameters, rows and noise.
         decay: the decay of the average; `ema.constant(0.999)` by default.
+        untrained: entries of params that the loss itself changes, see `updates.descent`.
 
     Raises:
         ValueError: if there are no arrays, if their numbers of rows differ, or if steps or batch is below 1.
@@ -187,7 +189,7 @@ def fit(
     if steps < 1 or batch < 1:
         raise ValueError(f"steps = {steps} and batch = {batch} must be at least 1")
     key_init, key_rows, key_steps = jax.random.split(key, 3)
-    update = updates.descent(loss, tx)
+    update = updates.descent(loss, tx, untrained=untrained)
     step, n = make_step(update, decay=decay), next(iter(rows.values()))
 
     def drawn(key: Key, state: TrainState, arrays: Batch) -> tuple[TrainState, Metrics]:

@@ -59,28 +59,69 @@ class Turn(NamedTuple):
     loss: Loss
     """A loss of the parameters of all players."""
     tx: optax.GradientTransformation
+    untrained: tuple[str, ...] = ()
+    """As in `descent`, entries of params[player]."""
 
 
-def descent(loss: Loss, tx: optax.GradientTransformation, *, microbatches: int = 1) -> Update:
+def descent(
+    loss: Loss, tx: optax.GradientTransformation, *, microbatches: int = 1, untrained: tuple[str, ...] = ()
+) -> Update:
     """Returns the update that takes all parameters down the gradient of the loss, by tx.
 
-    `microbatches` is described at `averaged`. The optimiser sees parameters and gradients in float32 or
-    wider, so that its averages do not freeze if the parameters have 16 bits. It is also given the loss, as a
-    value and as a function of the parameters: `optax.lbfgs` and `reduce_on_plateau` need them.
+    The optimiser sees parameters and gradients in float32 or wider, so that its averages do not freeze if the
+    parameters have 16 bits. It is also given the loss, as a value and as a function of the parameters:
+    `optax.lbfgs` and `reduce_on_plateau` need them.
+
+    Args:
+        loss: loss(params, context, batch) -> (value, metrics).
+        tx: the optimiser.
+        microbatches: the number of parts of the batch, see `in_parts`.
+        untrained: entries of params that the loss itself changes, such as Flax's "batch_stats". They may have
+            any type. The optimiser leaves them alone. The loss returns their new values as the entry
+            "untrained" of its metrics, {name: value}; the update raises ValueError if it does not.
     """
-    gradient, whole = accumulated(loss, microbatches), averaged(loss, microbatches)
     tx, widened = optax.with_extra_args_support(tx), functools.partial(jax.tree.map, wide)
 
+    def split(params: Params) -> tuple[Params, Params]:
+        kept = {name: params[name] for name in untrained}
+        return {name: params[name] for name in params if name not in kept} if kept else params, kept
+
+    def valued(trained: Params, context: Context, batch: Batch, kept: Params):
+        # Flax's NNX changes variables in place, and only those that were made within the differentiation.
+        own = jax.tree.map(lambda leaf: leaf, kept)
+        value, metrics = loss({**trained, **own} if own else trained, context, batch)
+        return value, (metrics, kept) if not kept else _changed(metrics, kept)
+
+    def gradient(*given):
+        (value, (metrics, kept)), grads = jax.value_and_grad(valued, has_aux=True)(*given)
+        return (value, metrics, grads), kept
+
+    def value_alone(*given):
+        value, (_, kept) = valued(*given)
+        return value, kept
+
     def apply(context: Context, params: Params, opt: optax.OptState, batch: Batch):
-        (value, metrics), grads = gradient(params, context, batch)
+        params, before = split(params)
+        (value, metrics, grads), kept = in_parts(gradient, microbatches)(params, context, batch, before)
+        whole = in_parts(value_alone, microbatches)
         grads = widened(grads)
-        given = {"value": value, "grad": grads, "value_fn": lambda params: whole(params, context, batch)[0]}
+        given = {"value": value, "grad": grads, "value_fn": lambda p: whole(p, context, batch, before)[0]}
         updates, opt = tx.update(grads, opt, widened(params), **given)
         params = optax.apply_updates(params, updates)
         metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
-        return params, opt, metrics, optax.tree.norm(updates)
+        return {**params, **kept} if kept else params, opt, metrics, optax.tree.norm(updates)
 
-    return Update(lambda params: tx.init(widened(params)), apply)
+    return Update(lambda params: tx.init(widened(split(params)[0])), apply)
+
+
+def _changed(metrics: Metrics, kept: Params) -> tuple[Metrics, Params]:
+    """Returns the metrics without "untrained", and the new values in the types of those before."""
+    after = metrics.get("untrained", {})
+    if jax.tree.structure(after) != jax.tree.structure(kept):
+        what = f"the loss returns metrics['untrained'] = {jax.tree.structure(after)}"
+        raise ValueError(f"{what}; it must return the new values of {jax.tree.structure(kept)}")
+    rest = {name: value for name, value in metrics.items() if name != "untrained"}
+    return rest, jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, kept)
 
 
 def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
@@ -91,19 +132,22 @@ def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
     `grad_norm` the norm of all gradients.
     """
 
+    def of(turn: Turn, loss: Loss) -> Update:
+        return descent(loss, turn.tx, microbatches=microbatches, untrained=turn.untrained)
+
     def init(params: dict[str, Params]) -> dict[str, optax.OptState]:
-        return {turn.player: descent(turn.loss, turn.tx).init(params[turn.player]) for turn in turns}
+        return {turn.player: of(turn, turn.loss).init(params[turn.player]) for turn in turns}
 
     def apply(context: Context, everyone: dict[str, Params], opts: dict[str, optax.OptState], batch: Batch):
         metrics, size = {}, 0.0
-        for number, (player, loss, tx) in enumerate(turns):
+        for number, turn in enumerate(turns):
+            player = turn.player
 
-            def own(params, context, batch, loss=loss, player=player, everyone=everyone):
-                return loss({**everyone, player: params}, context, batch)
+            def own(params, context, batch, turn=turn, everyone=everyone):
+                return turn.loss({**everyone, turn.player: params}, context, batch)
 
             part = context._replace(key=jax.random.fold_in(context.key, number))
-            own_descent = descent(own, tx, microbatches=microbatches)
-            params, opt, found, moved = own_descent.apply(part, everyone[player], opts[player], batch)
+            params, opt, found, moved = of(turn, own).apply(part, everyone[player], opts[player], batch)
             everyone, opts = {**everyone, player: params}, {**opts, player: opt}
             metrics |= {f"{player}_{name}": found.pop(name) for name in ("loss", "grad_norm")} | found
             size = size + moved
@@ -114,21 +158,13 @@ def alternating(turns: tuple[Turn, ...], *, microbatches: int = 1) -> Update:
     return Update(init, apply)
 
 
-def accumulated(loss: Loss, microbatches: int) -> Callable[..., tuple[tuple[Array, Metrics], Params]]:
-    """Returns gradient(params, context, batch) -> ((value, metrics), gradient), as `averaged` over the parts.
+def in_parts(function: Callable[..., tuple[Any, Any]], microbatches: int) -> Callable[..., tuple[Any, Any]]:
+    """Returns function(params, context, batch, kept) -> (result, kept), computed part by part.
 
-    Raises ValueError as `averaged` does.
-    """
-    return averaged(jax.value_and_grad(loss, has_aux=True), microbatches)
-
-
-def averaged(function: Callable[..., Any], microbatches: int) -> Callable[..., Any]:
-    """Returns function(params, context, batch), computed part by part.
-
-    All that the function returns are means over `microbatches` parts of the batch, and take the memory of one
-    part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay on their devices.
-    Its key is folded with m: the random numbers are not those of the whole batch at once. Sums are float32 or
-    wider. Raises ValueError if microbatches < 1, or if it does not divide the batch.
+    The result is the mean over `microbatches` parts of the batch, and takes the memory of one part; `kept`
+    goes from part to part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay
+    on their devices. Its key is folded with m: the random numbers are not those of the whole batch at once. Sums
+    are float32 or wider. Raises ValueError if microbatches < 1, or if it does not divide the batch.
     """
     if microbatches == 1:
         return function
@@ -141,16 +177,17 @@ def averaged(function: Callable[..., Any], microbatches: int) -> Callable[..., A
         parts = rows.reshape(-1, microbatches, *rows.shape[1:])
         return jnp.moveaxis(parts, 1, 0)
 
-    def mean(params: Params, context: Context, batch: Batch):
-        def add(total, inputs):
-            number, part = inputs
+    def mean(params: Params, context: Context, batch: Batch, kept: Any):
+        def add(carry, inputs):
+            (total, kept), (number, part) = carry, inputs
             own = context._replace(key=jax.random.fold_in(context.key, number))
-            return jax.tree.map(lambda a, b: a + wide(b), total, function(params, own, part)), None
+            result, kept = function(params, own, part, kept)
+            return (jax.tree.map(lambda a, b: a + wide(b), total, result), kept), None
 
         parts = jax.tree.map(split, batch)
-        shapes = jax.eval_shape(function, params, context, jax.tree.map(lambda rows: rows[0], parts))
+        shapes, _ = jax.eval_shape(function, params, context, jax.tree.map(lambda rows: rows[0], parts), kept)
         zero = jax.tree.map(lambda leaf: wide(jnp.zeros(leaf.shape, leaf.dtype)), shapes)
-        total, _ = jax.lax.scan(add, zero, (jnp.arange(microbatches), parts))
-        return jax.tree.map(lambda leaf: leaf / microbatches, total)
+        (total, kept), _ = jax.lax.scan(add, (zero, kept), (jnp.arange(microbatches), parts))
+        return jax.tree.map(lambda leaf: leaf / microbatches, total), kept
 
     return mean

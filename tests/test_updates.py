@@ -24,13 +24,22 @@ def regression(params, context, batch):
     return jnp.mean((x @ params["w"] - y) ** 2), {"largest": jnp.abs(y).max()}
 
 
+def accumulated(loss, microbatches):
+    """gradient(params, context, batch) -> ((value, metrics), gradient)."""
+    both = lambda params, context, batch, kept: (
+        jax.value_and_grad(loss, has_aux=True)(params, context, batch),
+        kept,
+    )
+    return lambda *given: updates.in_parts(both, microbatches)(*given, ())[0]
+
+
 def test_microbatches_have_the_gradient_of_the_whole_batch():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((24, 3)), rng.standard_normal(24)
     params, context = {"w": jnp.array([0.1, -0.2, 0.3])}, context_of(jax.random.key(0))
-    (value, _), gradient = updates.accumulated(regression, 1)(params, context, {"x": x, "y": y})
+    (value, _), gradient = accumulated(regression, 1)(params, context, {"x": x, "y": y})
     for microbatches in (2, 3, 24):
-        parts = jax.jit(updates.accumulated(regression, microbatches))(params, context, {"x": x, "y": y})
+        parts = jax.jit(accumulated(regression, microbatches))(params, context, {"x": x, "y": y})
         largest = np.abs(y).reshape(-1, microbatches).max(axis=0)  # part m has the rows m, m + k, ...
         expected = (value, {"largest": largest.mean()}), gradient
         chex.assert_trees_all_close(parts, expected, rtol=1e-5)
@@ -39,7 +48,7 @@ def test_microbatches_have_the_gradient_of_the_whole_batch():
 def test_every_microbatch_has_random_numbers_of_its_own():
     draw = lambda params, context, batch: (params * jax.random.normal(context.key), {})
     key = jax.random.key(3)
-    (value, _), _ = updates.accumulated(draw, 4)(jnp.ones(()), context_of(key), {"x": jnp.zeros(8)})
+    (value, _), _ = accumulated(draw, 4)(jnp.ones(()), context_of(key), {"x": jnp.zeros(8)})
     expected = [jax.random.normal(jax.random.fold_in(key, m)) for m in range(4)]
     np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
 
@@ -50,7 +59,7 @@ def test_microbatches_take_the_memory_of_one():
     params, x = jnp.ones((4, 4096)), {"x": jnp.ones((256, 4))}
 
     def size(microbatches):
-        step = jax.jit(updates.accumulated(wide, microbatches))
+        step = jax.jit(accumulated(wide, microbatches))
         compiled = step.lower(params, context_of(jax.random.key(0)), x).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -61,7 +70,86 @@ def test_microbatches_take_the_memory_of_one():
 def test_microbatches_that_cannot_be_are_refused(microbatches, named):
     batch = {"x": jnp.ones((24, 3)), "y": jnp.ones(24)}
     with pytest.raises(ValueError, match=named):
-        updates.accumulated(regression, microbatches)(None, context_of(jax.random.key(0)), batch)
+        accumulated(regression, microbatches)(None, context_of(jax.random.key(0)), batch)
+
+
+# Entries that are not trained ---------------------------------------------------------------------
+
+
+def counting(params, context, batch):
+    """Descends w to the mean of x; counts the parts of batches, and keeps a running mean and a key."""
+    state = params["state"]
+    after = {
+        "count": state["count"] + 1,
+        "mean": 0.5 * state["mean"] + 0.5 * batch["x"].mean(),
+        "key": jax.random.fold_in(state["key"], 7),
+    }
+    return jnp.mean((batch["x"] - params["w"]) ** 2), {"untrained": {"state": after}, "seen": state["count"]}
+
+
+def untrained(key):
+    state = {"count": jnp.uint32(0), "mean": jnp.float32(0), "key": jax.random.key(3)}
+    return {"w": jnp.float32(0), "state": state}
+
+
+def steps_of(update, *, begin=untrained, steps=2, **options):
+    state = trainer.init_state(jax.random.key(0), begin, update)
+    step = jax.jit(trainer.make_step(update, **options), donate_argnums=1)
+    for _ in range(steps):
+        with jax.debug_key_reuse(False):  # it takes the choice between two keys for a second use of both
+            state, metrics = step(jax.random.key(1), state, {"x": jnp.arange(4.0)})
+    return state, metrics
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize("skip", [False, True])
+def test_untrained_entries_are_what_the_loss_returns(microbatches, skip):
+    """They go from part to part: the parts of 0, 1, 2, 3 are 0, 2 and 1, 3."""
+    update = updates.descent(counting, optax.adam(0.1), microbatches=microbatches, untrained=("state",))
+    state, metrics = steps_of(update, skip_nonfinite=skip, decay=ema.constant(0.5, warm_up=False))
+    means, mean, average, key = {1: [1.5], 2: [1.0, 2.0]}[microbatches], 0.0, 0.0, jax.random.key(3)
+    for _ in range(2):
+        for part in means:
+            mean, key = 0.5 * mean + 0.5 * part, jax.random.fold_in(key, 7)
+        average = 0.5 * average + 0.5 * mean
+    found = state.params["state"]
+    assert (found["count"].dtype, int(found["count"])) == (jnp.uint32, 2 * microbatches)
+    assert float(found["mean"]) == mean
+    assert jnp.all(jax.random.key_data(found["key"]) == jax.random.key_data(key))
+    # The optimiser has two moments of w, and of nothing else; numbers without fractions are not averaged.
+    assert {"w"} == set(optax.tree.get(state.opt, "mu"))
+    assert (float(state.ema["state"]["mean"]), int(state.ema["state"]["count"])) == (
+        average,
+        2 * microbatches,
+    )
+    assert "untrained" not in metrics
+
+
+def test_players_have_untrained_entries_of_their_own():
+    loss = lambda params, context, batch: counting(params["one"], context, batch)
+    other = lambda params, context, batch: ((params["two"] - params["one"]["w"]) ** 2, {})
+    turns = (Turn("one", loss, optax.sgd(0.1), ("state",)), Turn("two", other, optax.sgd(0.1)))
+    begin = lambda key: {"one": untrained(key), "two": jnp.float32(1)}
+    state, _ = steps_of(updates.alternating(turns), begin=begin)
+    assert int(state.params["one"]["state"]["count"]) == 2
+    np.testing.assert_allclose(state.params["one"]["w"], 1.5 * (1 - 0.8**2), rtol=1e-6)
+
+
+def test_a_step_that_is_skipped_keeps_untrained_entries():
+    def spoilt(params, context, batch):
+        value, metrics = counting(params, context, batch)
+        return jnp.where(context.step == 1, jnp.nan, value), metrics
+
+    update = updates.descent(spoilt, optax.sgd(0.1), untrained=("state",))
+    state, metrics = steps_of(update, skip_nonfinite=True)
+    assert (float(metrics["skipped"]), int(state.params["state"]["count"])) == (1, 1)
+
+
+@pytest.mark.parametrize("returned", [{}, {"other": 1}, {"state": {"count": 0}}])
+def test_untrained_entries_must_be_returned(returned):
+    loss = lambda params, context, batch: (counting(params, context, batch)[0], {"untrained": returned})
+    with pytest.raises(ValueError, match=r"it must return the new values of .*'state'"):
+        steps_of(updates.descent(loss, optax.sgd(0.1), untrained=("state",)))
 
 
 # Turns --------------------------------------------------------------------------------------------

@@ -144,9 +144,15 @@ def _first_difference(stored, abstract) -> str | None:
 
 
 def _leaves(tree) -> dict[str, tuple]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    # Orbax stores keys as their integers.
+    numbers = lambda leaf: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.tree.map(numbers, tree))
     name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
     return {name(path): (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves}
+
+
+def _is_key(leaf) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _describe(shape_and_dtype: tuple) -> str:

@@ -18,6 +18,8 @@ class Player(NamedTuple):
 
     loss: updates.Loss
     optimizer: Optimizer
+    untrained: tuple[str, ...] = ()
+    """Entries of params[player] that the loss itself changes; see `updates.descent`."""
 
 
 class Units(NamedTuple):
@@ -52,6 +54,8 @@ class Experiment(NamedTuple):
     """The data set; its fingerprint tells a later run whether the data have changed."""
     loss: updates.Loss | None = None
     """loss(params, context, batch) -> (value, metrics)."""
+    untrained: tuple[str, ...] = ()
+    """Entries of params that the loss itself changes, such as batch statistics; see `updates.descent`."""
     players: dict[str, Player] | None = None
     """The adversaries, in the order of their turns."""
     score: ParametricScore | None = None

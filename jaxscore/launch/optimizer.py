@@ -153,5 +153,11 @@ def _evaluation(params: Params, opt: optax.OptState) -> tuple[Any, Params]:
         both = {player: _evaluation(params[player], opt.get(player)) for player in params}
         return tuple({player: each[i] for player, each in both.items()} for i in range(2))
     free = isinstance(opt, contrib.ScheduleFreeState)
-    x = contrib.schedule_free_eval_params(opt, params) if free else params
+    x = params
+    if free:
+        # The optimiser has not seen the untrained entries (`updates.descent`).
+        seen = jax.tree.structure(opt.z) == jax.tree.structure(params)
+        trained = params if seen else {name: params[name] for name in opt.z}
+        x = contrib.schedule_free_eval_params(opt, trained)
+        x = x if seen else {**params, **x}
     return jax.tree.map(lambda _: free, params), x

@@ -52,9 +52,10 @@ def update(experiment: Experiment, gather: Callable[[Params], Params] = trainer.
         raise ValueError(f"the experiment {experiment.name!r} must have either a loss or players")
     if not experiment.players:
         tx = config.optimizer.build(config.steps)
-        return updates.descent(bind(experiment.loss), tx, microbatches=config.microbatches)
+        own = {"microbatches": config.microbatches, "untrained": experiment.untrained}
+        return updates.descent(bind(experiment.loss), tx, **own)
     turns = (
-        updates.Turn(name, bind(player.loss), player.optimizer.build(config.steps))
+        updates.Turn(name, bind(player.loss), player.optimizer.build(config.steps), player.untrained)
         for name, player in experiment.players.items()
     )
     return updates.alternating(tuple(turns), microbatches=config.microbatches)

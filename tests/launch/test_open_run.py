@@ -1,5 +1,6 @@
 """A run that has been trained, opened again: its averaged parameters, its score, and what is no run."""
 
+import dataclasses
 import json
 import sys
 
@@ -7,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxscore.launch import open_run, workdir
+from jaxscore import noise, trainer
+from jaxscore.launch import Optimizer, open_run, run, workdir
 from jaxscore.launch.workdir import Refusal
 from tests.launch import tiny
 from tests.launch.tiny import Config, newest
@@ -66,3 +69,57 @@ def test_the_module_of_a_run_is_found(finished):
         opening.find(finished.folder, "mine")
     with pytest.raises(Refusal, match="json has no `build`, or no configuration"):
         opening.find(finished.folder, "json")
+
+
+# State of the network that is not trained ---------------------------------------------------------
+
+
+class Dropping(nnx.Module):
+    """Batch normalisation and dropout, whose statistics, key and counter are state."""
+
+    def __init__(self, rngs):
+        self.into, self.out = nnx.Linear(2, 8, rngs=rngs), nnx.Linear(8, 2, rngs=rngs)
+        self.norm, self.drop = nnx.BatchNorm(8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.drop(nnx.silu(self.norm(self.into(x)))))
+
+
+def build_dropping(config):
+    """The small experiment with this network."""
+    graph, *_ = nnx.split(nnx.eval_shape(lambda: Dropping(nnx.Rngs(0))), nnx.Param, ...)
+
+    def init(key):
+        _, params, rest = nnx.split(Dropping(nnx.Rngs(key)), nnx.Param, ...)
+        return {"params": params, "rest": rest}
+
+    def loss(params, context, batch):
+        model = nnx.merge(graph, params["params"], params["rest"])
+        value = jnp.mean((model(batch["x"]) - batch["x"]) ** 2)
+        return value, {"untrained": {"rest": nnx.state(model, nnx.Not(nnx.Param))}}
+
+    def sampler(params, keys):
+        model = nnx.merge(graph, params["params"], params["rest"])
+        model.eval()
+        return model(noise.normal(keys, (len(keys), 2)))
+
+    return tiny.build(config)._replace(
+        init=init, loss=loss, untrained=("rest",), samplers={"one": sampler}, averaged=trainer.identity
+    )
+
+
+@pytest.mark.parametrize("kind", ["adam", "schedule-free"])
+def test_state_of_an_nnx_network_is_saved_and_resumed(tmp_path, kind):
+    """A run that was interrupted ends with the same bits."""
+    config = Config(optimizer=Optimizer(kind=kind, warm_up=0, decay=0.0), save_every=4)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with jax.debug_key_reuse(False):  # it takes the choice between two keys for a second use of both
+        run(build_dropping(config), whole)
+        for steps in (4, config.steps):
+            run(build_dropping(dataclasses.replace(config, steps=steps)), parts)
+    opened = open_run(parts, build_dropping, Config)
+    rest = opened.params["rest"]
+    assert int(rest["drop"]["rngs"]["count"][...]) == config.steps
+    assert float(jnp.abs(rest["norm"]["mean"][...]).max()) > 0
+    arrays = [workdir.read_samples(folder / "samples.npz")[0]["one"] for folder in (whole, parts)]
+    np.testing.assert_array_equal(*arrays)
