@@ -25,6 +25,7 @@ from jaxscore import data, diagnostics, keys, mixtures, networks, noise, objecti
 from jaxscore.keys import Stream
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Experiment, Optimizer, main, plots
+from jaxscore.launch.evaluate import require_finite
 from jaxscore.launch.flags import Count, Levels, Positive, require, require_sigmas
 from jaxscore.networks import MLP
 from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
@@ -186,8 +187,10 @@ def evaluate(config: Config, mixture, score, sigmas, params, samples) -> dict:
     """
     key = keys.stream(config.seed, Stream.EVALUATE)
 
+    require_finite(samples)
+
     @jax.jit
-    def error(sigma):
+    def error(params, sigma):
         x = mixtures.draw(key, mixture, 20_000, sigma=sigma)
         at = jnp.full(len(x), sigma)
         exact = mixtures.score(mixture, x, at)
@@ -196,7 +199,7 @@ def evaluate(config: Config, mixture, score, sigmas, params, samples) -> dict:
     weights = {name: mixtures.mode_weights(mixture, jnp.asarray(x)) for name, x in samples.items()}
     return {
         "mode_weights": {"truth": mixture.weights.tolist()} | {k: w.tolist() for k, w in weights.items()},
-        "score_error": [{"sigma": float(s), "relative_rms": float(error(s))} for s in sigmas],
+        "score_error": [{"sigma": float(s), "relative_rms": float(error(params, s))} for s in sigmas],
     }
 
 

@@ -163,8 +163,8 @@ def in_parts(function: Callable[..., tuple[Any, Any]], microbatches: int) -> Cal
 
     The result is the mean over `microbatches` parts of the batch, and takes the memory of one part; `kept`
     goes from part to part. Part m has the rows m, m + k, m + 2k, ..., k = `microbatches`, so that rows stay
-    on their devices. Its key is folded with m: the random numbers are not those of the whole batch at once. Sums
-    are float32 or wider. Raises ValueError if microbatches < 1, or if it does not divide the batch.
+    on their devices. Its key is folded with m: the random numbers are not those of the whole batch at once.
+    Sums are float32 or wider. Raises ValueError if microbatches < 1, or if it does not divide the batch.
     """
     if microbatches == 1:
         return function

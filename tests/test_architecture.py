@@ -166,7 +166,8 @@ FLOORS = {
         < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": "ncsn",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
-        < config < experiment < programs provenance < export train sample < evaluate open_run < run""",
+        < config < experiment < programs provenance < export train sample < evaluate open_run
+        < rehearsal < run""",
     "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < neighbours
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution layers resampling

@@ -6,12 +6,16 @@ same. They cannot be compared with FIDs in the literature, which use the feature
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxscore import data, metrics
 
 Function = Callable[[np.ndarray], np.ndarray]
+
+FITTED: dict[tuple, Any] = {}
+"""The classifiers that this process has fitted: a run evaluates more than once."""
 
 Judge = tuple[Function, Function | None]
 """Two functions of images: their features, and their class, or None without classes."""
@@ -37,10 +41,10 @@ def judges(
 def classifier(
     images: np.ndarray, labels: np.ndarray, *, seed: int = 0, epochs: int = 200
 ) -> tuple[Function, Function]:
-    """Fits a classifier; returns two functions of images: the last hidden layer and the predicted class.
+    """Returns two functions of images, the last hidden layer and the predicted class of a fitted classifier.
 
-    `epochs` is an upper limit: scikit-learn stops earlier if the loss no longer falls. Raises ImportError if
-    scikit-learn is not installed.
+    A classifier that has been fitted to the same images is used again. scikit-learn stops before `epochs` if
+    the loss no longer falls. Raises ImportError if scikit-learn is not installed.
     """
     try:
         from sklearn.neural_network import MLPClassifier
@@ -49,11 +53,14 @@ def classifier(
         raise ImportError("the classifier is scikit-learn's: pip install 'jaxscore[experiments]'") from None
 
     flat = lambda x: np.asarray(x, float).reshape(len(x), -1)
-    with threadpool_limits(1):  # the matrices are so small that more threads are slower
-        network = MLPClassifier((128, 64), random_state=seed, max_iter=epochs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # features are good enough before the loss has converged
-            network.fit(flat(images), labels)
+    given = metrics.fingerprint(images), metrics.fingerprint(labels), seed, epochs
+    if given not in FITTED:
+        with threadpool_limits(1):  # the matrices are so small that more threads are slower
+            network = MLPClassifier((128, 64), random_state=seed, max_iter=epochs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # features are good enough before the loss has converged
+                FITTED[given] = network.fit(flat(images), labels)
+    network = FITTED[given]
 
     def features(x):
         hidden = flat(x)

@@ -67,6 +67,13 @@ class TrainingDisplay:
         self.first = self.first or (step, time.monotonic())
         self.bar.update(self.task, completed=step)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within, the time does not count."""
+        begin = time.monotonic()
+        yield
+        self.since += time.monotonic() - begin
+
     def update(self, step: int, loss: float, waited: float | None = None) -> float:
         """Returns the steps per second since the last update, and shows them with the loss.
 

@@ -46,24 +46,35 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
         if made_from != stamp:
             raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
     if outdated:
-        measured = plain(measure(experiment, params, samples))
-        draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
         place.mkdir(exist_ok=True)
-        pictures = draw(params, samples, metrics_log.read(folder / "metrics.jsonl"), place)
-        returned(pictures, list, "report")
+        history = metrics_log.read(folder / "metrics.jsonl")
+        measured, pictures = judge(experiment, params, samples, history, place)
         sampling = workdir.read_json(folder / "sampling.json")
         found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
     if kind:
         exported = export.write(samples, kind, place / "export")
-    rows = returned((experiment.table or table)(found), list, "table")
-    lines = [console.table(rows), *found.get("notes", [])]
-    console.say("\n" + "\n".join(lines) + "\n")
+    console.say(f"\n{text_of(experiment, found)}\n")
     for picture in pictures:
         console.say(f"picture: {picture}")
     for file in exported:
         console.say(f"export: {file}")
     return found
+
+
+def judge(
+    experiment: Experiment, params, samples: dict[str, np.ndarray], history: list[dict[str, Any]], place: Path
+) -> tuple[dict[str, Any], list[Path]]:
+    """Returns the metrics of the samples, and the pictures drawn in the folder `place`."""
+    found = plain(measure(experiment, params, samples))
+    draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
+    return found, returned(draw(params, samples, history, place), list, "report")
+
+
+def text_of(experiment: Experiment, found: dict[str, Any]) -> str:
+    """Returns the table of the metrics and the notes below it."""
+    rows = returned((experiment.table or table)(found), list, "table")
+    return "\n".join([console.table(rows), *found.get("notes", [])])
 
 
 def returned(value: Any, kind: type, name: str) -> Any:

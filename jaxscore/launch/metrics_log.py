@@ -15,6 +15,10 @@ PATIENCE = 20
 """The run ends when so many steps in a row have been skipped."""
 
 
+NONE_YET = "there was none"
+"""Said of the last finite loss if the first loss is not finite."""
+
+
 class NonFinite(Exception):
     """A loss, gradient or parameter is not finite; the text names the step and the last finite loss."""
 
@@ -40,7 +44,7 @@ class Logbook:
         self.interval: list[Metrics] = []
         self.losses: list[float] = []
         self.in_a_row, self.checked = 0, step
-        self.last_finite: str = "there was none"
+        self.last_finite = NONE_YET
 
     def append(self, metrics: Metrics) -> int:
         """Adds the metrics of a step; returns the number of steps done."""
@@ -81,11 +85,17 @@ class Logbook:
         return float(np.mean(losses)) if losses else None
 
     def close_interval(self) -> dict[str, Any]:
+        """Returns `averages`, and starts the next interval."""
+        row = self.averages()
+        self.interval = []
+        return row
+
+    def averages(self) -> dict[str, Any]:
         """Returns the interval's averages, and the loss of each bin of sigma (None for an empty bin).
 
-        Skipped steps do not count. Raises as `check`, and starts the next interval.
+        Skipped steps do not count. Raises as `check`.
         """
-        steps, self.interval = self.check(), []
+        steps = self.check()
         interval = [metrics for metrics in steps if not metrics.get("skipped")]
         if not interval:
             return {"loss": None, "grad_norm": None, "skipped": len(steps)}

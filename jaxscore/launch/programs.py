@@ -163,8 +163,9 @@ def places(abstract: Any) -> Any:
 
 
 def whole(params: Params, mesh: Mesh) -> Params:
-    """Returns the parameters with a copy on every device."""
-    return jax.jit(lambda params: params, out_shardings=sharding.replicated(mesh))(params)
+    """Returns the parameters with a copy on every device; a process of several gets a copy of its own."""
+    params = jax.jit(lambda params: params, out_shardings=sharding.replicated(mesh))(params)
+    return params if jax.process_count() == 1 else jax.device_get(params)
 
 
 def _abstract(shapes: Any, where: Any) -> Any:

@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from jaxscore.launch import (
     processes,
     programs,
     provenance,
+    rehearsal,
     sample,
     train,
     workdir,
@@ -174,8 +176,9 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         )
         state = _restore(folder, checkpoints, abstract, changed)
         _refuse_impossible(folder, config, state, modes)
-        if {"train", "sample"} <= {*modes} and (state is None or state.step < config.steps):
-            sample.require_samplers(experiment, mesh)
+        rehearse = None
+        if mode == "all" and (state is None or state.step < config.steps):
+            rehearse = partial(rehearsal.rehearse, experiment, mesh, sample.shapes(experiment, mesh))
         if changed:
             console.say(f"the configuration has changed: {'; '.join(changed)}")
         if state is not None and any(change.startswith(workdir.DATA) for change in changed):
@@ -184,15 +187,14 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         if jax.process_index() == 0:
             workdir.write_json(folder / "config.json", description)
         if "train" in modes:
-            state = train.train(experiment, folder, state, mesh, checkpoints, signals, description)
+            about = description, rehearse
+            state = train.train(experiment, folder, state, mesh, checkpoints, signals, *about)
         stamp = workdir.stamp(description, int(state.step))
         if "sample" in modes:
             sample.sample(experiment, folder, state.ema, mesh, stamp, signals)
         if "evaluate" not in modes:
             return {}
         params = programs.whole(state.ema, mesh)
-        # A process computes with its own devices from here on.
-        params = params if jax.process_count() == 1 else jax.device_get(params)
         return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp))
 
 

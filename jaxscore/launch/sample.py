@@ -29,13 +29,18 @@ def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signa
         workdir.write_samples(path, samples, stamp)
 
 
-def require_samplers(experiment: Experiment, mesh) -> None:
-    """Raises Refusal if the experiment has no samplers, or a sampler returns no samples; draws nothing."""
+def shapes(experiment: Experiment, mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns shapes and types of all arrays of samples, with a row for each device; draws nothing.
+
+    Raises Refusal if the experiment has no samplers, or a sampler returns no samples.
+    """
     if not experiment.samplers:
         raise Refusal(f"experiment {experiment.name} has no samplers; give it one, or choose --mode train")
-    taken = {"stamp", "file"}
+    found: dict[str, jax.ShapeDtypeStruct] = {}
     for name in experiment.samplers:
-        taken |= _named(name, programs.drawn(experiment, name, mesh), taken, mesh.size).keys()
+        drawn = programs.drawn(experiment, name, mesh)
+        found |= _named(name, drawn, {*found, "stamp", "file"}, mesh.size)
+    return found
 
 
 def draw(

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.launch.workdir import Refusal
-from jaxscore.types import Batch
+from jaxscore.types import Batch, Params
 
 
 class Batches:
@@ -63,10 +63,20 @@ class Batches:
         getattr(self.source, "close", lambda: None)()
 
 
-def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, signals: Signals, about: Any):
+def train(
+    experiment: Experiment,
+    folder: Path,
+    state,
+    mesh: Mesh,
+    checkpoints,
+    signals: Signals,
+    about: Any,
+    rehearse: Callable[[Params, list[dict[str, Any]]], None] | None,
+):
     """Returns the state after config.steps steps, from `state`, or from the beginning if `state` is None.
 
-    Checkpoints are stored with `about`, the description of the run.
+    Checkpoints are stored with `about`, the description of the run. After the first step rehearse(averages,
+    history) tries what comes after training, if it is not None.
 
     Raises:
         NonFinite: if losses or the state are not finite.
@@ -74,28 +84,25 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
         CheckpointError: if a checkpoint cannot be written.
     """
     config = experiment.config
-    if state is None:
-        state = programs.make_init(experiment, mesh)(keys.stream(config.seed, Stream.INIT))
+    state = state or programs.make_init(experiment, mesh)(keys.stream(config.seed, Stream.INIT))
     start = int(state.step)
     if start == config.steps:
         return state
     if start:
         console.say(f"going on from step {start}")
-    book = Logbook(
-        folder / "metrics.jsonl",
-        start,
-        events=folder / "tensorboard" if config.tensorboard else None,
-        writes=jax.process_index() == 0,
-    )
+    events = folder / "tensorboard" if config.tensorboard else None
+    book = Logbook(folder / "metrics.jsonl", start, events=events, writes=jax.process_index() == 0)
     batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
     key, saver = keys.stream(config.seed, Stream.TRAIN), Saver(experiment, folder, checkpoints, start, about)
     try:
         with console.TrainingDisplay(start, config.steps) as display:
             for state, metrics in trainer.loop(key, state, step, batches, steps=config.steps):  # noqa: B020
                 number, batches.running = book.append(metrics), metrics["loss"]
+                if rehearse and number == start + 1:
+                    with display.paused():
+                        rehearse(state.ema, [*book.rows, _row(book.averages(), number, 1.0, batches.waited)])
                 display.advance(number)
-                stop = signals.stop()
-                last = stop or number == config.steps
+                last = (stop := signals.stop()) or number == config.steps
                 if number % config.log_every == 0 or last:
                     _log(book, display, batches, number)
                 if number % config.save_every == 0 or last:
@@ -105,26 +112,36 @@ def train(experiment: Experiment, folder: Path, state, mesh: Mesh, checkpoints, 
                     checkpoint.wait_until_saved(checkpoints)
                     raise Interrupted(f"stopped at step {number}, saved in {checkpoints.directory}")
     except NonFinite as error:
-        checkpoint.wait_until_saved(checkpoints)
-        newest = checkpoint.newest_step(checkpoints)
-        good = "none yet" if newest is None else checkpoints.directory / str(newest)
-        remedy = "lower --optimizer.learning-rate, or --nonfinite skip"
-        raise NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}") from None
+        raise _with_checkpoint(error, checkpoints) from None
     finally:
-        book.close()
-        batches.close()
-        saver.close()
+        for each in (book, batches, saver):
+            each.close()
     checkpoint.wait_until_saved(checkpoints)
     return state
+
+
+def _with_checkpoint(error: NonFinite, checkpoints) -> NonFinite:
+    checkpoint.wait_until_saved(checkpoints)
+    newest = checkpoint.newest_step(checkpoints)
+    good = "none yet" if newest is None else checkpoints.directory / str(newest)
+    remedy = "lower --optimizer.learning-rate, or --nonfinite skip"
+    if metrics_log.NONE_YET in str(error):
+        remedy = "check the data and the flags of the noise levels"
+    return NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}")
 
 
 def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
     row = book.close_interval()
     speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
-    pace = float(f"{speed:.4g}")  # significant digits, because a step may take minutes
-    ours = {"step": number, "steps_per_second": pace, "input_wait": round(batches.waited, 3)}
-    book.write(ours | row | ours)  # a metric of the loss may have one of these names
+    book.write(_row(row, number, speed, batches.waited))
     batches.waited = 0.0
+
+
+def _row(averages: dict[str, Any], number: int, speed: float, waited: float) -> dict[str, Any]:
+    """Returns a line of metrics.jsonl."""
+    pace = float(f"{speed:.4g}")  # significant digits, because a step may take minutes
+    ours = {"step": number, "steps_per_second": pace, "input_wait": round(waited, 3)}
+    return ours | averages | ours  # a metric of the loss may have one of these names
 
 
 class Saver:

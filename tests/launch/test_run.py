@@ -77,14 +77,14 @@ def test_more_steps_go_on_from_those_done(finished, copy, capsys):
     config = Config(steps=18, optimizer=Optimizer(warm_up=2, b2=0.98))
     experiment = tiny.build(config, hooks)
     launch.run(experiment, copy)
-    assert asked_for == [12, 13, 14, 15, 16, 17]
+    assert [number for number in asked_for if number] == [12, 13, 14, 15, 16, 17]  # 0 has the stand-ins
     changed = "the configuration has changed: steps: 12 -> 18; optimizer.b2: 0.99 -> 0.98\n"
     assert changed in capsys.readouterr().out
     assert int(newest(copy, experiment).step) == 18
     assert [row["step"] for row in rows(copy)] == [4, 8, 12, 16, 18]
     assert rows(copy)[:3] == rows(finished.folder)
-    # What was made from step 12 is made again. The two samplers are traced before training too.
-    assert (hooks.calls["sampler"], hooks.calls["evaluate"]) == (4, 1)
+    # What was made from step 12 is made again. All is tried before training too.
+    assert (hooks.calls["sampler"], hooks.calls["evaluate"]) == (4, 2)
     assert '"step": 18' in workdir.read_samples(copy / "samples.npz")[1]
     assert json.loads((copy / "config.json").read_text())["steps"] == 18
 

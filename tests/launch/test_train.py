@@ -117,7 +117,9 @@ def test_what_is_not_finite_is_never_saved(finished, tmp_path, every_step, kind,
 
 
 def test_if_the_first_loss_is_not_finite_the_line_says_so(tmp_path):
-    with pytest.raises(NonFinite, match=r"at step 1; last finite loss: there was none;.*: none yet; lower"):
+    with pytest.raises(
+        NonFinite, match=r"at step 1; last finite loss: there was none;.*: none yet; check the data"
+    ):
         launch.run(tiny.build(Config(), tiny.hooks(plant={0: BAD_LOSS})), tmp_path / "run")
 
 
