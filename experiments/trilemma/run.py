@@ -128,9 +128,9 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def outcome(job: Member, flops: float) -> dict[str, Any]:
-    """Results of one training. They are read from its file if that has the same configuration and budget."""
+    """Results of one training. They are read from its file if that has the same description and budget."""
     path = job.config.workdir.with_suffix(".json")
-    asked = workdir.describe(job.name, job.config) | {"flops": flops}
+    asked = provenance.describe(job.module.build(job.config), job.config.workdir) | {"flops": flops}
     asked.pop("steps")  # they follow from the budget
     found = workdir.read_json(path)
     if found is not None and found["asked"] == asked:
