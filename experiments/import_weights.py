@@ -22,7 +22,7 @@ from experiments.ncsn import experiment as ncsn
 from experiments.ncsn.config import PRESETS
 from experiments.ncsn.config import Config as NcsnConfig
 from jaxscore import checkpoint, importers, launch, plan
-from jaxscore.launch import console, programs, workdir
+from jaxscore.launch import console, programs, provenance, workdir
 from jaxscore.launch.flags import FlagError, require
 
 
@@ -117,7 +117,7 @@ def run(config: Config) -> None:
         params = importers.ncsn.params(ncsn.score_network(made)[0], state)
     except ValueError as error:
         raise FlagError(f"--checkpoint {config.checkpoint}: {error}") from None
-    description = workdir.describe(experiment.name, made)
+    description = provenance.describe(experiment, config.workdir)
     workdir.claim(config.workdir, description)
     state_of = lambda params: programs.init_state(experiment._replace(init=lambda key: params))
     begin = jax.jit(lambda key, params: state_of(params)(key))(jax.random.key(0), params)

@@ -191,6 +191,15 @@ def whole(text: str) -> int:
     return int(text)
 
 
+_NO_VALUE = {
+    r"invalid literal for int\(\) with base 10: '(.*?)(?:'|;)": "an integer",  # Python cuts a long text
+    r"could not convert string to float: '(.*?)'": "a number",
+    r"no type matching \{None\}\|INT could be instantiated from \['(.*?)'": "an integer, or None",
+    r"no type matching \{None\}\|FLOAT could be instantiated from \['(.*?)'": "a number, or None",
+}
+"""What the parser says of a text that is no value of the flag, and what the flag takes."""
+
+
 def _one_line(text: str) -> str:
     """The parser's boxed message as one line, without frame, title, wrapping and the pointer to --help."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -200,6 +209,8 @@ def _one_line(text: str) -> str:
     line = " ".join(re.sub(r"[│─]+", " ", " ".join(body)).split())
     line = re.split(r"\s*For full helptext| Got errors:", line)[0]
     line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a dataclass refuses a value
+    for said, kind in _NO_VALUE.items():
+        line = re.sub(rf"^Error parsing (--\S+): {said}.*$", rf"\1 \2: must be {kind}", line)
     line = re.sub(r"^Missing from .*?: --", "missing: --", line)  # names the program
     line = line.replace(" Argument helptext:", "; expected").replace(" Perhaps you meant:", "; perhaps")
     return line or "the flags cannot be read; see --help"

@@ -18,13 +18,18 @@ HEARTBEAT = 10
 """Seconds after which a dead process is noticed."""
 
 
+def free_port() -> int:
+    """A port that no process listens at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 def start(
     *flags: str, processes: int = 1, devices: int = 1, env: dict | None = None
 ) -> list[subprocess.Popen]:
     """The processes, running; with their output in pipes."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "NPROC": str(max(4, 4 * devices)),

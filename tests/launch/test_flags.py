@@ -91,7 +91,7 @@ def test_a_flag_without_its_value_is_named(flag):
 
 
 def test_a_message_that_the_parser_wraps_is_one_line():
-    assert "Error parsing --steps: invalid literal for int()" in refused("--steps", "x" * 300)
+    assert refused("--steps", "x" * 300).endswith("xxx: must be an integer")
 
 
 OUT_OF_RANGE = ["--steps 0", "--optimizer.learning-rate nan", "--levels.sigma-min -1.0"]

@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
+from tests.launch.fleet import free_port
 
 RESULT = "result: "
 
@@ -31,10 +32,7 @@ def results(mesh) -> dict:
 
 def run(*, seconds: float = 90) -> list[dict]:
     """The results of two processes with two devices each."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.metrics.processes", str(port)]
+    command = [sys.executable, "-m", "tests.metrics.processes", str(free_port())]
     options = {
         "cwd": Path(__file__).parents[2],
         "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},

@@ -52,6 +52,16 @@ def test_runs_of_another_budget_are_not_gone_on_with(finished, capsys):
     assert "2/2" in capsys.readouterr().out
 
 
+def test_results_of_other_data_are_not_shown(finished, monkeypatch):
+    """The examples of 25gaussians are replaced by others."""
+    config, _ = finished
+    setting = trilemma.settings.of("25gaussians")
+    other = setting._replace(train=setting.train[::-1].copy())
+    monkeypatch.setattr(trilemma.settings, "of", lambda *source: other)
+    with pytest.raises(Refusal, match=r"gan-0 is of another recipe \(data_fingerprint: .*\); move it away"):
+        trilemma.run(config)
+
+
 def test_a_family_that_diverges_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     real = trilemma.launch.run
 
