@@ -209,8 +209,8 @@ def _one_line(text: str) -> str:
     line = " ".join(re.sub(r"[│─]+", " ", " ".join(body)).split())
     line = re.split(r"\s*For full helptext| Got errors:", line)[0]
     line = re.sub(r"^Error parsing (\w+): --", "--", line)  # a dataclass refuses a value
-    for said, kind in _NO_VALUE.items():
-        line = re.sub(rf"^Error parsing (--\S+): {said}.*$", rf"\1 \2: must be {kind}", line)
     line = re.sub(r"^Missing from .*?: --", "missing: --", line)  # names the program
     line = line.replace(" Argument helptext:", "; expected").replace(" Perhaps you meant:", "; perhaps")
+    for said, kind in _NO_VALUE.items():
+        line = re.sub(rf"^Error parsing (--\S+): {said}.*$", rf"\1 \2: must be {kind}", line)
     return line or "the flags cannot be read; see --help"
