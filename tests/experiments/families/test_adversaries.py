@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from experiments.families import adversaries
 from experiments.families import setting as settings
+from jaxscore.launch import Player
 from jaxscore.networks import DenseDiscriminator
 from tests.experiments.families import small
 
@@ -13,8 +14,8 @@ def test_players_have_their_optimiser_the_generator_an_average():
     first, second = (lambda *of: (0.0, {})), (lambda *of: (1.0, {}))
     parts = adversaries.players(config, first, second)
     assert parts["players"] == {
-        "discriminator": (first, config.discriminator_optimizer),
-        "generator": (second, config.optimizer),
+        "discriminator": Player(first, config.discriminator_optimizer),
+        "generator": Player(second, config.optimizer),
     }
     assert parts["averaged"]({"generator": 1, "discriminator": 2}) == 1
 
