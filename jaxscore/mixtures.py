@@ -124,9 +124,11 @@ def moments(mixture: Mixture, *, sigma: float | Array = 0.0) -> tuple[Float[Arra
 
 
 def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
-    """Fraction of the points x whose most probable component (at sigma = 0) is k."""
-    owner: Int[Array, b] = jnp.argmax(_log_joint(mixture, x, jnp.zeros(len(x))), axis=1)
-    return jnp.bincount(owner, length=len(mixture.weights)) / len(x)
+    """Fraction of the points x whose most probable component (at sigma = 0) is k; NaN if a point is NaN."""
+    joint = _log_joint(mixture, x, jnp.zeros(len(x)))
+    owner: Int[Array, b] = jnp.argmax(joint, axis=1)
+    fractions = jnp.bincount(owner, length=len(mixture.weights)) / len(x)
+    return jnp.where(jnp.isnan(joint).any(), jnp.nan, fractions)
 
 
 def _whitened(mixture: Mixture, x: Array, sigma: Sigma) -> tuple[Array, Array]:

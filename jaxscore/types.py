@@ -67,9 +67,11 @@ def wide(x: AnyArray) -> Array:
 def per_row(values: ArrayLike, x: AnyArray, name: str = "sigma") -> Array:
     """Returns the value of each row of x, [b], in the type of x; one number stands for all rows.
 
+    If x has integers, the values are float32.
+
     Raises ValueError, which has the name, for values of another shape: they would be broadcast.
     """
-    values = jnp.asarray(values, x.dtype)
+    values = jnp.asarray(values, _fractional(x))
     if values.shape not in ((), x.shape[:1]):
         need = f"it must be one number, or one for each row, {x.shape[:1]}"
         raise ValueError(f"{name} has shape {values.shape}, and x has shape {x.shape}; {need}")
@@ -77,11 +79,18 @@ def per_row(values: ArrayLike, x: AnyArray, name: str = "sigma") -> Array:
 
 
 def alike(output: Array, x: AnyArray, name: str) -> Array:
-    """Returns the output in the type of x. Raises ValueError, which has the name, unless the shapes agree."""
+    """Returns the output in the type of x, or in float32 if x has integers.
+
+    Raises ValueError, which has the name, unless the shapes agree.
+    """
     if output.shape != x.shape:
         need = f"and x has shape {x.shape}; they must be equal"
         raise ValueError(f"the {name} has shape {output.shape}, {need}")
-    return output.astype(x.dtype)
+    return output.astype(_fractional(x))
+
+
+def _fractional(x: AnyArray) -> Any:
+    return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
 
 
 def shaped(score: ScoreFn, name: str = "score") -> ScoreFn:

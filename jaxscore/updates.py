@@ -83,6 +83,7 @@ def descent(
     tx, widened = optax.with_extra_args_support(tx), functools.partial(jax.tree.map, wide)
 
     def split(params: Params) -> tuple[Params, Params]:
+        _require_entries(params, untrained)
         kept = {name: params[name] for name in untrained}
         return {name: params[name] for name in params if name not in kept} if kept else params, kept
 
@@ -90,7 +91,7 @@ def descent(
         # Flax's NNX changes variables in place, and only those that were made within the differentiation.
         own = jax.tree.map(lambda leaf: leaf, kept)
         value, metrics = loss({**trained, **own} if own else trained, context, batch)
-        return value, (metrics, kept) if not kept else _changed(metrics, kept)
+        return value, _changed(metrics, kept)
 
     def gradient(*given):
         (value, (metrics, kept)), grads = jax.value_and_grad(valued, has_aux=True)(*given)
@@ -111,11 +112,29 @@ def descent(
         metrics = {**metrics, "loss": value, "grad_norm": optax.tree.norm(grads)}
         return {**params, **kept} if kept else params, opt, metrics, optax.tree.norm(updates)
 
-    return Update(lambda params: tx.init(widened(split(params)[0])), apply)
+    return Update(lambda params: tx.init(widened(_trainable(split(params)[0]))), apply)
+
+
+def _require_entries(params: Params, untrained: tuple[str, ...]) -> None:
+    if untrained and not (isinstance(params, dict) and params.keys() >= set(untrained)):
+        entries = sorted(params) if isinstance(params, dict) else type(params).__name__
+        raise ValueError(f"untrained = {untrained}: the entries of params are {entries}")
+
+
+def _trainable(params: Params) -> Params:
+    """Returns the parameters. Raises ValueError, which has the name, if one has no fractions."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"params {name} is {leaf.dtype}, and cannot be trained: name it in `untrained`")
+    return params
 
 
 def _changed(metrics: Metrics, kept: Params) -> tuple[Metrics, Params]:
     """Returns the metrics without "untrained", and the new values in the types of those before."""
+    wrong = metrics.keys() & {"loss", "grad_norm", "skipped"}
+    if wrong:
+        raise ValueError(f"the loss has a metric {min(wrong)!r}, which is a name of the trainer's; rename it")
     after = metrics.get("untrained", {})
     if jax.tree.structure(after) != jax.tree.structure(kept):
         what = f"the loss returns metrics['untrained'] = {jax.tree.structure(after)}"

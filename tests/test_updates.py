@@ -152,6 +152,25 @@ def test_untrained_entries_must_be_returned(returned):
         steps_of(updates.descent(loss, optax.sgd(0.1), untrained=("state",)))
 
 
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (("other",), r"untrained = \('other',\): the entries of params are \['state', 'w'\]"),
+        ((), "params state/count is uint32, and cannot be trained: name it in `untrained`"),
+    ],
+)
+def test_names_of_untrained_entries_must_be_right(names, named):
+    with pytest.raises(ValueError, match=named):
+        steps_of(updates.descent(counting, optax.sgd(0.1), untrained=names))
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "skipped"])
+def test_metrics_with_names_of_the_trainer_are_refused(name):
+    loss = lambda params, context, batch: (jnp.sum(params["w"] ** 2), {name: 0.0})
+    with pytest.raises(ValueError, match=f"the loss has a metric '{name}', which is a name of the trainer's"):
+        steps_of(updates.descent(loss, optax.sgd(0.1)), begin=lambda key: {"w": jnp.float32(0)})
+
+
 # Turns --------------------------------------------------------------------------------------------
 
 RATES = {"up": 0.1, "down": 0.05}

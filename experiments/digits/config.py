@@ -41,6 +41,8 @@ class Config(BaseConfig):
     samples: Annotated[int, Meta(ge=4)] = 1797  # recall looks at 3 neighbours
     data: str = "digits"
     """Small images: `digits`, `fashion_mnist`, `npz:FILE`, `folder:PATH` or another name of `data.load`."""
+    size: Count | None = None
+    """Side of the images in pixels, for folders of pictures and data sets of photographs."""
     conditional: bool = False
     """Give the network the class of each image, or the arrays named by --conditions."""
     conditions: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ class Digits(NamedTuple):
 
 def load(config: Config) -> Digits:
     """Returns the data. Raises data.DataError if they are absent, FlagError for a label that they lack."""
-    source = data.load(config.data, conditions=config.conditions)
+    source = data.load(config.data, size=config.size, conditions=config.conditions)
     images, labels, further = source
     images, n = images[:], len(images)  # small enough for an array
     classes, numbers = np.unique(labels, return_inverse=True)

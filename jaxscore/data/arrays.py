@@ -121,7 +121,9 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     names = tuple(dict.fromkeys((images_name, *LABELS, *conditions)))
     found = numpy_files.load(path, names, mapped_from=images.RESIDENT_BYTES // 4 + 1)
     if images_name not in found:
-        raise DataError(f"{path} cannot be used: it has no array `images`{_listed(listing)}")
+        raise DataError(
+            f"{path} cannot be used: it has no array `images`{_listed(listing)}; name it images, x or arr_0"
+        )
     pixels = _layout(path, found[images_name])
     further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
     return Dataset(_examples(path, pixels), _labels(path, listing, found, conditions, len(pixels)), further)

@@ -41,20 +41,24 @@ def require_unit(where: Path | str, parts: Iterable[Num[np.ndarray, "..."]]) -> 
         return
     if not np.isfinite([lowest, highest]).all():
         remedy = "remove what is not finite"
+    elif lowest >= -0.01 and highest <= 1.01:
+        remedy = "save numpy.clip(images, 0, 1)"
     elif lowest >= -1 and highest <= 1:
-        remedy = "save (images + 1) / 2"
+        remedy = "save (images + 1) / 2; if they are complex, (images + 1 + 1j) / 2"
     elif lowest >= 0 and highest <= 255:
         remedy = "divide them by 255, or save them as numpy.uint8"
     else:
         remedy = "divide them by 65535" if 0 <= lowest <= highest <= 65535 else "scale them to 0..1"
-    raise DataError(f"{where}: images run from {lowest:g} to {highest:g}, not in 0..1; {remedy}")
+    raise DataError(f"{where}: images run from {lowest:.9g} to {highest:.9g}, not in 0..1; {remedy}")
 
 
 def require_layout(where: Path | str, images: np.ndarray) -> None:
     """Raises DataError unless the images are numbers [n, h, w] or [n, h, w, c], channels last."""
     found = f"{where}: images are {images.dtype}{list(images.shape)}"
-    if images.dtype.kind not in "uifc" or images.ndim not in (3, 4) or images.size == 0:
-        raise DataError(f"{found}, not numbers [n, h, w(, c)]")
+    if images.size == 0:
+        raise DataError(f"{found}: there are no images")
+    if images.dtype.kind not in "uifc" or images.ndim not in (3, 4):
+        raise DataError(f"{found}, not numbers [n, h, w(, c)]; save bytes, or floats in 0..1, of this shape")
     if images.ndim == 4 and images.shape[1] <= 4 < min(images.shape[2:]):
         raise DataError(f"{found}, which has the channels first; save numpy.transpose(images, (0, 2, 3, 1))")
 

@@ -114,7 +114,9 @@ def resident(images: Images) -> Images:
 def require_shape(image: Num[np.ndarray, "h w c"], shape: tuple[int, ...], where: object) -> None:
     """Raises DataError unless the image has the shape, or the shape is (); `where` names the file."""
     if shape and image.shape != shape:
-        raise DataError(f"{where} is {list(image.shape)}, not {list(shape)} as the first; choose a size")
+        raise DataError(
+            f"{where} is {list(image.shape)}, not {list(shape)} as the first; choose a size (--size 32)"
+        )
 
 
 def require_memory(where: Path | str, needed: int, remedy: str) -> None:

@@ -93,8 +93,8 @@ def load(
     kind, rest = _parts(name)
     if size is not None and (name in UNSIZED or kind in ("npz", "random")):
         raise DataError(f"the images of {name} have one size; size={size} cannot be chosen")
-    if size is not None and size < 1:
-        raise DataError(f"size={size} must be at least 1")
+    if size is not None and not (isinstance(size, int) and size >= 1):
+        raise DataError(f"size={size} must be an integer of at least 1, the side of square images")
     if conditions and kind != "npz":
         raise DataError(
             f"--conditions {' '.join(conditions)}: only npz: files have further arrays, not {name}"
@@ -130,7 +130,9 @@ def _parts(name: str) -> tuple[str, str]:
     """Returns the parts of a name before and after the colon. Raises DataError for an unknown name."""
     kind, _, rest = name.partition(":")
     if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds", "random") and rest):
-        raise DataError(f"data set {name!r} is not known: use one of {NAMES}")
+        path = Path(name).expanduser()
+        meant = f"npz:{name}" if path.is_file() else f"folder:{name}" if path.is_dir() else f"one of {NAMES}"
+        raise DataError(f"data set {name!r} is not known: use {meant}")
     return kind, rest
 
 

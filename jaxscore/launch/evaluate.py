@@ -67,13 +67,25 @@ def judge(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Returns the metrics of the samples, and the pictures drawn in the folder `place`."""
     found = plain(measure(experiment, params, samples))
+    taken = found.keys() & {"sampling", "stamp"}
+    if taken:
+        raise Refusal(
+            f"the experiment's evaluate returns {min(taken)!r}, an entry of the launcher's; rename it"
+        )
     draw = experiment.report or (lambda params, *rest: report(experiment, *rest))
-    return found, returned(draw(params, samples, history, place), list, "report")
+    pictures = returned(draw(params, samples, history, place), list, "report")
+    absent = [picture for picture in pictures if not Path(picture).is_file()]
+    if absent:
+        raise Refusal(f"the experiment's report returns {absent[0]}, and there is no such file")
+    return found, pictures
 
 
 def text_of(experiment: Experiment, found: dict[str, Any]) -> str:
     """Returns the table of the metrics and the notes below it."""
     rows = returned((experiment.table or table)(found), list, "table")
+    texts = [row for row in rows if isinstance(row, tuple | list) and all(isinstance(c, str) for c in row)]
+    if not rows or len(texts) < len(rows) or len({len(row) for row in rows}) > 1:
+        raise Refusal("the experiment's table must return rows of texts, all of the same length")
     return "\n".join([console.table(rows), *found.get("notes", [])])
 
 
@@ -81,14 +93,17 @@ def returned(value: Any, kind: type, name: str) -> Any:
     """Returns the value that a function of the experiment returned. Raises Refusal for another type."""
     if not isinstance(value, kind):
         what = f"the experiment's {name} returns {type(value).__name__}; it must return a {kind.__name__}"
-        raise Refusal(f"{what}; the run is kept, and the same command evaluates it again")
+        raise Refusal(what)
     return value
 
 
 def plain(value: Any) -> Any:
-    """Returns the value for JSON: numbers of NumPy and JAX as Python's, and None for a non-finite number."""
+    """Returns the value for JSON: numbers of NumPy and JAX as Python's, and None for a non-finite number.
+
+    Keys of dictionaries become text, as they are after they have been read again.
+    """
     if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
+        return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
     if isinstance(value, np.ndarray | np.generic | jax.Array):

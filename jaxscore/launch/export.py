@@ -36,7 +36,8 @@ def require_images(experiment: Experiment, mesh: jax.sharding.Mesh) -> None:
 
 def write(samples: dict[str, np.ndarray], kind: str, folder: Path) -> list[Path]:
     """Writes each array of images [n, h, w, c] as npz or as PNGs; returns the paths of files or folders."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier run exported is of other samples
+    folder.mkdir(parents=True)
     images = {name: as_bytes(x) for name, x in samples.items() if x.ndim == 4}
     return [(_npz if kind == "npz" else _pngs)(x, folder / name) for name, x in images.items()]
 

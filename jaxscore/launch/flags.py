@@ -10,7 +10,9 @@ import io
 import math
 import numbers
 import operator
+import os
 import re
+import shutil
 from collections.abc import Iterable
 from decimal import Decimal
 from types import UnionType
@@ -154,6 +156,8 @@ def parse(defaults: Config | type[Config], arguments: list[str] | None = None) -
         FlagError: in one line, for a misspelt flag, a wrong type or an invalid value.
     """
     message = io.StringIO()
+    if shutil.get_terminal_size().columns < 40:  # the parser's help needs some columns, or never ends
+        os.environ["COLUMNS"] = "80"
     try:
         with contextlib.redirect_stderr(message):
             if isinstance(defaults, type):
@@ -193,6 +197,7 @@ def whole(text: str) -> int:
 
 _NO_VALUE = {
     r"invalid literal for int\(\) with base 10: '(.*?)(?:'|;)": "an integer",  # Python cuts a long text
+    r"Exceeds the limit()": "an integer of fewer digits",
     r"could not convert string to float: '(.*?)'": "a number",
     r"no type matching \{None\}\|INT could be instantiated from \['(.*?)'": "an integer, or None",
     r"no type matching \{None\}\|FLOAT could be instantiated from \['(.*?)'": "a number, or None",

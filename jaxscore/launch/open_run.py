@@ -16,7 +16,7 @@ from jaxscore.launch import programs, workdir
 from jaxscore.launch.config import Config, restored
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError
-from jaxscore.launch.workdir import DATA, VERSION, Refusal
+from jaxscore.launch.workdir import DATA, OTHER_DATA, VERSION, Refusal
 from jaxscore.types import Array, Condition, Params
 
 
@@ -95,8 +95,8 @@ def _stored(folder: Path) -> tuple[str, dict[str, Any]]:
     fields = workdir.read_json(folder / "config.json")
     name = fields.pop("experiment", None) if isinstance(fields, dict) else None
     if not isinstance(name, str):
-        raise Refusal(f"{folder}: is no run of an experiment")
-    return name, {name: value for name, value in fields.items() if name not in (DATA, VERSION)}
+        raise Refusal(f"{folder}: holds no run of an experiment")
+    return name, {name: value for name, value in fields.items() if name not in (DATA, VERSION, OTHER_DATA)}
 
 
 def _is_own(kind: type, module: Any) -> bool:

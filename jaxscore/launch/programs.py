@@ -17,7 +17,7 @@ from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
 from jaxscore.launch.optimizer import evaluated
-from jaxscore.types import Batch, Key, Params
+from jaxscore.types import Batch, Key, Params, wide
 
 PROFILES = (0.05, 0.10)
 """Relative widths of the two averages that snapshots keep (Karras et al. 2024, section 3.2)."""
@@ -125,18 +125,31 @@ def _sampling(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Calla
     def program(params, root, start):
         each = split(noise.row_keys(root, rows, start=start))
         if experiment.conditions is None:
-            return sampler(gather(params), each)
-        condition = experiment.conditions(start + jnp.arange(rows))
-        return sampler(gather(params), each, split(condition))
+            drawn = sampler(gather(params), each)
+        else:
+            condition = experiment.conditions(start + jnp.arange(rows))
+            drawn = sampler(gather(params), each, split(condition))
+        return jax.tree.map(_stored, drawn)
 
     return program
 
 
+def _stored(array: Any) -> Any:
+    """Returns an array of 16-bit numbers as float32, because NumPy's files have no bfloat16."""
+    narrow = isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jnp.floating)
+    return wide(array) if narrow else array
+
+
 def drawn(experiment: Experiment, name: str, mesh: Mesh) -> Any:
-    """Returns the shapes and types of what the sampler returns for one key on each device; draws nothing."""
+    """Returns the shapes and types of what the sampler returns for `rows_at_a_time` keys; draws nothing."""
     params, key = abstract_state(experiment, mesh).ema, _abstract_key(mesh)
-    draw = _sampling(experiment, name, mesh, mesh.size)
+    draw = _sampling(experiment, name, mesh, rows_at_a_time(experiment.config, mesh))
     return jax.eval_shape(draw, params, key, jnp.int32(0))
+
+
+def rows_at_a_time(config: Config, mesh: Mesh) -> int:
+    """Returns --sample-batch, or --samples if they are fewer, rounded up to a multiple of the devices."""
+    return -(-min(config.sample_batch, config.samples) // mesh.size) * mesh.size
 
 
 def lower_step(experiment: Experiment, mesh: Mesh) -> jax.stages.Lowered:
@@ -146,12 +159,8 @@ def lower_step(experiment: Experiment, mesh: Mesh) -> jax.stages.Lowered:
 
 
 def lower_sampler(experiment: Experiment, name: str, mesh: Mesh) -> tuple[jax.stages.Lowered, int]:
-    """Returns the sampler, ready to be compiled, and the rows that it draws at a time.
-
-    The rows are --sample-batch, rounded up to a multiple of the devices.
-    """
-    config = experiment.config
-    rows = -(-min(config.sample_batch, config.samples) // mesh.size) * mesh.size
+    """Returns the sampler, ready to be compiled, and the rows that it draws at a time."""
+    rows = rows_at_a_time(experiment.config, mesh)
     params = abstract_state(experiment, mesh).ema
     start = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
     return make_sampler(experiment, name, mesh, rows).lower(params, _abstract_key(mesh), start), rows

@@ -157,7 +157,12 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
-    for name in ("experiment", workdir.DATA, workdir.VERSION):  # entries of config.json beside the flags
+    for name in (
+        "experiment",
+        workdir.DATA,
+        workdir.VERSION,
+        workdir.OTHER_DATA,
+    ):  # entries of config.json beside the flags
         if hasattr(config, name):
             raise TypeError(f"{type(config).__name__}.{name}: rename this field; the launcher uses its name")
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)
@@ -179,11 +184,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         rehearse = None
         if mode == "all" and (state is None or state.step < config.steps):
             rehearse = partial(rehearsal.rehearse, experiment, mesh, sample.shapes(experiment, mesh))
-        if changed:
-            console.say(f"the configuration has changed: {'; '.join(changed)}")
-        if state is not None and any(change.startswith(workdir.DATA) for change in changed):
-            remedy = "to train on these data alone, name another --workdir"
-            console.say(f"step {int(state.step)} was reached on other data; {remedy}")
+        description = _account(folder, description, changed, state, "train" in modes, config.steps)
         if jax.process_index() == 0:
             workdir.write_json(folder / "config.json", description)
         if "train" in modes:
@@ -205,6 +206,26 @@ def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.
     changed = workdir.claim(folder, description, needed)
     stack.enter_context(workdir.locked(folder))
     return changed
+
+
+def _account(folder: Path, description, changed: list[str], state, trains: bool, steps: int):
+    """Says what has changed since the earlier run; returns the description, with the steps on other data.
+
+    Raises Refusal if the run was trained on other data, and has no steps left for these.
+    """
+    if changed:
+        console.say(f"the configuration has changed: {'; '.join(changed)}")
+    before = workdir.read_json(folder / "config.json")
+    until = before.get(workdir.OTHER_DATA, 0) if isinstance(before, dict) else 0
+    if state is not None and any(change.startswith(workdir.DATA) for change in changed):
+        until = int(state.step)
+        if trains and until == steps:
+            remedy = "name another --workdir, or more --steps to go on with these data"
+            raise Refusal(f"--workdir {folder}: its {until} steps were trained on other data; {remedy}")
+    if until:
+        remedy = "to train on these data alone, name another --workdir"
+        console.say(f"this run was trained on other data up to step {until}; {remedy}")
+    return description | ({workdir.OTHER_DATA: until} if until else {})
 
 
 def _restore(folder: Path, checkpoints, abstract, changed: list[str]):

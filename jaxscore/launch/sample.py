@@ -1,5 +1,6 @@
 """Sampling: draws the samples of every sampler, in parts that are split over the devices."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from jaxscore.launch import console, processes, programs, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.launch.workdir import Refusal
+
+TAKEN = ("stamp", "file", "allow_pickle")
+"""Names that an array of samples cannot have: the first is in samples.npz, the others are NumPy's."""
+
+NAME = re.compile(r"(?!\.)[\w .,=+()-]{1,100}")
 
 
 def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
@@ -30,7 +36,7 @@ def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signa
 
 
 def shapes(experiment: Experiment, mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns shapes and types of all arrays of samples, with a row for each device; draws nothing.
+    """Returns shapes and types of all arrays of samples, as many rows as are drawn at a time; draws nothing.
 
     Raises Refusal if the experiment has no samplers, or a sampler returns no samples.
     """
@@ -38,8 +44,8 @@ def shapes(experiment: Experiment, mesh) -> dict[str, jax.ShapeDtypeStruct]:
         raise Refusal(f"experiment {experiment.name} has no samplers; give it one, or choose --mode train")
     found: dict[str, jax.ShapeDtypeStruct] = {}
     for name in experiment.samplers:
-        drawn = programs.drawn(experiment, name, mesh)
-        found |= _named(name, drawn, {*found, "stamp", "file"}, mesh.size)
+        rows = programs.rows_at_a_time(experiment.config, mesh)
+        found |= _named(name, programs.drawn(experiment, name, mesh), {*found, *TAKEN}, rows)
     return found
 
 
@@ -57,16 +63,18 @@ def draw(
     config = experiment.config
     root = keys.stream(config.seed, Stream.SAMPLE)
     samples, seconds = {}, {}
+    shapes(experiment, mesh)  # refuses what cannot be split over the devices
     for name in experiment.samplers:
         compiled, rows, compile_seconds = compile_sampler(experiment, name, mesh)
         begin, parts = time.monotonic(), []
         for start in console.in_turn(range(0, config.samples, rows), f"sample by {name}"):
             if signals and signals.stop():
                 raise Interrupted("stopped while sampling")
-            parts.append(processes.everywhere(compiled(params, root, np.int32(start))))
+            part = processes.everywhere(compiled(params, root, np.int32(start)))
+            parts.append(_named(name, part, {*samples, *TAKEN}, rows))
         # All parts have the same number of rows, so they may have more rows than samples are needed.
         drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
-        samples |= _named(name, drawn, {*samples, "stamp", "file"}, config.samples)
+        samples |= _named(name, drawn, {*samples, *TAKEN}, config.samples)
         seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
         console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
     return samples, seconds
@@ -78,11 +86,14 @@ def _named(sampler: str, drawn: Any, taken: set[str], n: int) -> dict[str, Any]:
     for name, array in named.items():
         if name in taken:
             raise Refusal(f"sampler {sampler} returns an array {name!r}; that name is taken")
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            remedy = "names are up to 100 letters, digits, spaces and .,=+-()_, as files are named after them"
+            raise Refusal(f"sampler {sampler} returns an array {str(name)[:100]!r}; {remedy}")
         if not getattr(array, "shape", ()):
             need = "it must return an array, or a dictionary of arrays, with a row for each key"
             raise Refusal(f"sampler {sampler} returns {type(array).__name__}; {need}")
-        if array.shape[0] < n:
-            raise Refusal(f"sampler {sampler} returns too few samples: one for each key is needed")
+        if array.shape[0] != n:
+            raise Refusal(f"sampler {sampler} returns {array.shape[0]} samples for {n} keys: one for each")
     return named
 
 

@@ -45,17 +45,17 @@ class Batches:
             yield batch
 
     def _read(self) -> Batch:
-        """Returns the next rows. Raises ValueError if there are none, or another number of them."""
+        """Returns the next rows. Raises Refusal if there are none, or another number of them."""
         batch, n = next(self.source, None), len(self.rows)
         if batch is None:
-            raise ValueError("the batches of the experiment ended; they must go on for ever")
+            raise Refusal("experiment.batches ended; its batches must go on for ever")
         if not isinstance(batch, dict) or any(isinstance(a, dict | list | tuple) for a in batch.values()):
             kinds = {k: type(a).__name__ for k, a in batch.items()} if isinstance(batch, dict) else None
             found = kinds or type(batch).__name__
             raise Refusal(f"experiment.batches: a batch is {found}; it must be a dict of arrays by name")
         wrong = {name: len(array) for name, array in batch.items() if len(array) != n}
         if wrong:
-            raise ValueError(f"a batch has {wrong} rows; --batch {self.n} asks this process for {n}")
+            raise Refusal(f"experiment.batches: a batch has {wrong} rows; --batch {self.n} asks for {n}")
         return batch
 
     def close(self) -> None:

@@ -27,11 +27,11 @@ class Refusal(Exception):
     """The request cannot be carried out; the text is the one line that the user sees."""
 
 
-DATA, VERSION = "data_fingerprint", "jaxscore_version"
+DATA, VERSION, OTHER_DATA = "data_fingerprint", "jaxscore_version", "other_data_up_to_step"
 """Entries of config.json beside the flags; folders of earlier versions lack them."""
 
 WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
-WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every", "export"}
+WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every", "export", OTHER_DATA}
 """Fields of a configuration that affect neither the parameters nor the samples."""
 
 

@@ -56,13 +56,17 @@ def sample(
     depends on row i of x and on (key, i) alone. If the batch is a part of a larger one, pass an array of
     keys, one for each row (see `noise.row_keys`).
 
-    The result has the type of x. The steps are computed in float32, or in the type of x if that is wider.
+    The result has the type of x, or is float32 if x has integers. The steps are computed in float32, or in
+    the type of x if that is wider.
 
     Raises ValueError if the levels go up, or are not finite; if only the last may be zero and another is; and
-    when the score has another shape than x. Inside jit the values of traced levels are not known, and are not
-    checked.
+    when the score has another shape than x. Inside jit the values of traced levels are not known: if they are
+    wrong, all samples are NaN. Raises TypeError if the sampler is none.
     """
-    keys, score, narrow = noise.row_keys(key, x.shape[0]), shaped(score), x.dtype
+    if not isinstance(sampler, Sampler):
+        raise TypeError(f"the sampler is {sampler!r}; call its function, as in samplers.heun()")
+    keys, score = noise.row_keys(key, x.shape[0]), shaped(score)
+    narrow = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
     x = wide(x)
     sigmas = _checked(sigmas).astype(x.dtype)
 
@@ -79,6 +83,8 @@ def sample(
 
 def _checked(sigmas: Array, *, to_zero: bool = False) -> Array:
     """Returns the levels. Raises ValueError for a wrong shape, and for wrong values that are known."""
+    if callable(sigmas):
+        raise ValueError("sigmas is a schedule; the levels are noise.levels(schedule, n)")
     if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
         raise ValueError(f"sigmas has shape {jnp.shape(sigmas)}; it must be [n + 1], for at least one step")
     if not isinstance(sigmas, jax.core.Tracer):
@@ -88,7 +94,9 @@ def _checked(sigmas: Array, *, to_zero: bool = False) -> Array:
             raise ValueError(f"sigmas = {_brief(known)} must be finite and positive, and must not go up")
         if to_zero and known[-1] > 0:
             raise ValueError(f"sigmas = {_brief(known)} must end in zero, as those of noise.levels do")
-    return jnp.asarray(sigmas)
+        return jnp.asarray(sigmas)
+    fine = jnp.isfinite(sigmas).all() & (sigmas[:-1] > 0).all() & (jnp.diff(sigmas) <= 0).all()
+    return jnp.where(fine & (sigmas[-1] == 0 if to_zero else sigmas[-1] >= 0), sigmas, jnp.nan)
 
 
 def _brief(values: np.ndarray) -> str:

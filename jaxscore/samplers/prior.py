@@ -46,7 +46,8 @@ def moments(x: Float[AnyArray, "n *event"]) -> Moments:
     The rows are read in blocks, so that large data need little memory; 10,000 rows are enough.
     Raises ValueError if there are none, or if one is not finite.
     """
-    if len(x) == 0:
+    x = x if hasattr(x, "shape") else np.asarray(x)
+    if math.prod(x.shape) == 0:
         raise ValueError(f"x has shape {x.shape}; the moments need at least one example")
     blocks = [slice(i, i + BLOCK) for i in range(0, len(x), BLOCK)]
     flat = lambda block: np.asarray(x[block], np.float64).reshape(-1, math.prod(x.shape[1:]))
@@ -67,9 +68,14 @@ def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Momen
 
     With the moments of the data it is N(mean, C + sigma^2 I), C the covariance: the Gaussian with the mean
     and covariance of p_sigma. The first leaves out the data, an error that falls as 1 / sigma. Both are made
-    of the same noise. Raises ValueError if the mean has another shape than an event.
+    of the same noise. Raises ValueError if the mean has another shape than an event, or if sigma
+    is no single number, and TypeError for other moments.
     """
     sigma = jnp.asarray(sigma)
+    if sigma.ndim:
+        raise ValueError(f"sigma has shape {sigma.shape}; the start has one noise level")
+    if not (moments is None or isinstance(moments, Moments)):
+        raise TypeError("moments must be those that samplers.moments(x) returns")
     z = noise.normal(key, shape, jnp.promote_types(sigma.dtype, jnp.float32))
     if moments is None:
         return sigma * z

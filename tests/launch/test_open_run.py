@@ -43,8 +43,8 @@ def test_its_score_is_that_of_the_averaged_parameters(finished):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (None, "is no run of an experiment"),
-        ([], "is no run of an experiment"),
+        (None, "holds no run of an experiment"),
+        ([], "holds no run of an experiment"),
         ({"experiment": "tiny"}, "has no checkpoint yet; train the run first"),
         ({"experiment": "tiny", "steps": "many"}, "its config.json is not of this version: .*steps"),
         ({"experiment": "tiny", "unknown": 1}, "its config.json is not of this version: .*unknown"),

@@ -9,6 +9,7 @@ import pytest
 import jaxscore
 from jaxscore import data, launch
 from jaxscore.launch import provenance, workdir
+from jaxscore.launch.workdir import Refusal
 from tests.launch import tiny
 from tests.launch.tiny import Config
 
@@ -19,26 +20,32 @@ def on_others(hooks=None, **flags):
     return tiny.build(Config(**flags), hooks)._replace(data=OTHER)
 
 
-@pytest.mark.parametrize("change", ["data", "version"])
-def test_what_was_made_of_something_else_is_made_again(finished, copy, capsys, monkeypatch, change):
+def test_what_another_version_made_is_made_again(finished, copy, capsys, monkeypatch):
     hooks, before = tiny.hooks(), json.loads((copy / "config.json").read_text())
-    if change == "version":
-        monkeypatch.setattr(jaxscore, "__version__", "99.0")
-    launch.run(on_others(hooks) if change == "data" else tiny.build(Config(), hooks), copy)
-    after = json.loads((copy / "config.json").read_text())
-    name = {"data": "data_fingerprint", "version": "jaxscore_version"}[change]
+    monkeypatch.setattr(jaxscore, "__version__", "99.0")
+    launch.run(tiny.build(Config(), hooks), copy)
     said = capsys.readouterr().out
-    assert f"the configuration has changed: {name}: {before[name]} -> {after[name]}\n" in said
-    assert ("step 12 was reached on other data" in said) == (change == "data")
+    assert f"has changed: jaxscore_version: {before['jaxscore_version']} -> 99.0\n" in said
+    assert "other data" not in said
     assert hooks.calls["sampler"] > 0
     assert hooks.calls["evaluate"] > 0
     assert '"step": 12' in workdir.read_samples(copy / "samples.npz")[1]
 
 
+def test_a_run_that_was_trained_on_other_data_is_refused(copy):
+    """Its samples would be judged by data that it has not seen; nothing is written."""
+    before = {path: path.read_bytes() for path in copy.rglob("*.json")}
+    with pytest.raises(Refusal, match="its 12 steps were trained on other data; name another --workdir"):
+        launch.run(on_others(), copy)
+    assert {path: path.read_bytes() for path in copy.rglob("*.json")} == before
+
+
 def test_training_that_goes_on_with_other_data_says_so(copy, capsys):
-    launch.run(on_others(steps=18), copy, mode="train")
-    line = "step 12 was reached on other data; to train on these data alone, name another --workdir"
-    assert line in capsys.readouterr().out.splitlines()
+    """Every later run says so, too."""
+    line = "this run was trained on other data up to step 12; to train on these data alone, name another"
+    for mode in ("train", "sample", "evaluate"):
+        launch.run(on_others(steps=18), copy, mode=mode)
+        assert line in capsys.readouterr().out
 
 
 def test_a_folder_of_an_earlier_version_goes_on(copy, capsys):

@@ -38,11 +38,20 @@ def test_a_function_that_fails_is_shown_before_the_second_step(tmp_path, name):
         ("evaluate", lambda params, samples: None, "evaluate returns NoneType"),
         ("table", lambda found: "text", "table returns str"),
         ("report", lambda *given: None, "report returns NoneType"),
+        (
+            "report",
+            lambda params, samples, history, folder: [folder / "no.png"],
+            "no.png, and there is no such",
+        ),
+        ("table", lambda found: [], "table must return rows of texts, all of the same length"),
+        ("table", lambda found: [("a", "b"), ("c",)], "table must return rows of texts"),
+        ("table", lambda found: [("a", 1)], "table must return rows of texts"),
+        ("evaluate", lambda params, samples: {"sampling": 4}, "evaluate returns 'sampling', an entry of the"),
     ],
 )
 def test_a_function_that_returns_something_else_is_named(tmp_path, name, function, named):
     experiment, steps = planted(name, function)
-    with pytest.raises(Refusal, match=named):
+    with pytest.raises(Refusal, match=rf"{named}.* \(a trial after the first step, .*--mode train trains"):
         launch.run(experiment, tmp_path / "run")
     assert max(steps) <= 1
 
@@ -98,3 +107,11 @@ def test_stand_ins_are_examples_where_they_fit():
     }
     first = next(experiment.batches(batch=8, seed=0))["x"]
     np.testing.assert_array_equal(found["alike"][:8], first)
+
+
+def test_numbers_that_name_entries_are_text_at_once(tmp_path):
+    """A later run reads them from metrics.json, where they are."""
+    table = lambda found: [("a", "b"), ("x", f"{found['by']['0']}")]
+    experiment, _ = planted("evaluate", lambda params, samples: {"by": {0: 1.0}})
+    for _ in range(2):
+        assert launch.run(experiment._replace(table=table), tmp_path / "run")["by"] == {"0": 1.0}

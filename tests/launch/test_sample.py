@@ -3,6 +3,7 @@
 import signal
 
 import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,7 +72,12 @@ def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypa
     [
         ({"stamp": np.zeros((16, 2))}, "sampler two returns an array 'stamp'; that name is taken"),
         ({"one": np.zeros((16, 2))}, "sampler two returns an array 'one'; that name is taken"),
-        (np.zeros((8, 2)), "sampler two returns too few samples"),
+        ({"allow_pickle": np.zeros((16, 2))}, "sampler two returns an array 'allow_pickle'; that name is"),
+        ({"../two": np.zeros((16, 2))}, "sampler two returns an array '../two'; names are"),
+        ({"x" * 101: np.zeros((16, 2))}, "sampler two returns an array 'x*'; names are"),
+        ({3: np.zeros((16, 2))}, "sampler two returns an array '3'; names are"),
+        (np.zeros((8, 2)), "sampler two returns 8 samples for 16 keys"),
+        (np.zeros((17, 2)), "sampler two returns 17 samples for 16 keys"),
     ],
 )
 def test_samples_that_would_be_lost_are_refused(finished, copy, drawn, said):
@@ -94,3 +100,20 @@ def test_a_sampler_that_draws_nothing_is_refused_untrained(tmp_path, samplers, s
     with pytest.raises(Refusal, match=said):
         launch.run(tiny.build(Config())._replace(samplers=samplers), tmp_path / "run")
     assert saved_steps(tmp_path / "run") == []
+
+
+def test_the_number_of_samples_is_checked_for_all_keys_untrained(tmp_path):
+    """One key has as many samples as it should; sampling draws 16 at a time."""
+    half = lambda params, keys: jnp.zeros(((len(keys) + 1) // 2, 2))
+    with pytest.raises(Refusal, match="sampler half returns 8 samples for 16 keys"):
+        launch.run(tiny.build(Config())._replace(samplers={"half": half}), tmp_path / "run")
+    assert saved_steps(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_samples_of_16_bits_are_stored_as_float32(copy, dtype):
+    experiment = tiny.build(Config())
+    narrow = lambda params, keys: experiment.samplers["one"](params, keys).astype(dtype)
+    launch.run(experiment._replace(samplers={"one": narrow}), copy, mode="sample")
+    found = workdir.read_samples(copy / "samples.npz")[0]["one"]
+    assert found.dtype == np.float32

@@ -12,6 +12,7 @@ from jaxscore import checkpoint, launch, sharding
 from jaxscore.launch import metrics_log, programs
 from jaxscore.launch.config import Optimizer
 from jaxscore.launch.metrics_log import NonFinite
+from jaxscore.launch.workdir import Refusal
 from tests.grids import rest
 from tests.launch import tiny
 from tests.launch.tiny import BAD_GRADIENT, BAD_LOSS, Config, assert_identical, newest, rows, saved_steps
@@ -164,11 +165,11 @@ def test_a_run_that_has_nothing_but_steps_to_skip_ends(tmp_path):
 
 @pytest.mark.parametrize(
     ("batches", "said"),
-    [([], "the batches of the experiment ended"), ([{"x": np.zeros((15, 2))}], "'x': 15} rows; --batch 16")],
+    [([], "experiment.batches ended"), ([{"x": np.zeros((15, 2))}], "'x': 15} rows; --batch 16")],
 )
 def test_batches_that_end_or_have_other_rows_are_refused(tmp_path, batches, said):
     experiment = tiny.build(Config())._replace(batches=lambda **given: iter(batches))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(Refusal, match=said):
         launch.run(experiment, tmp_path / "run", mode="train")
 
 
