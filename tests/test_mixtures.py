@@ -125,3 +125,8 @@ def test_isotropic_takes_one_std_or_one_for_each():
 def test_impossible_mixtures_are_refused(make):
     with pytest.raises(ValueError, match="positive"):
         make()
+
+
+def test_points_that_are_not_numbers_have_no_modes():
+    x = jnp.zeros((4, 2)).at[1, 0].set(jnp.nan)
+    assert jnp.isnan(mixtures.mode_weights(mixtures.two_modes(), x)).all()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore import diagnostics, guidance, mixtures, noise, objectives, samplers, score
+from jaxscore import diagnostics, guidance, mixtures, noise, objectives, samplers, score, types
 from jaxscore.types import per_row, right
 from tests.grids import rest
 
@@ -139,3 +139,11 @@ def test_generate_and_over_levels_refuse_it_too(wrong):
     sigmas = noise.levels(noise.karras(0.1, 10.0), 4)
     with pytest.raises(ValueError, match=said):
         samplers.generate(jax.random.key(1), (2, 2), sigmas, SCORES[wrong], samplers.heun())
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8, bool])
+def test_integers_have_scores_and_noise_levels_with_fractions(dtype):
+    x = jnp.array([[3, 0], [1, 2]]).astype(dtype)
+    run = types.shaped(lambda x, sigma: -x / (1 + sigma[:, None] ** 2))
+    np.testing.assert_array_equal(run(x, 0.5), run(x.astype(jnp.float32), 0.5), strict=True)
+    np.testing.assert_array_equal(types.per_row(0.5, x), jnp.full(2, 0.5), strict=True)

@@ -76,7 +76,7 @@ def report(
     """
     images = digits.images[asked_for(config, digits)]
     grids = {
-        "real digits": common.some(images, 100, config.seed),
+        f"real {thing(config)}s": common.some(images, 100, config.seed),
         "Heun on the probability flow": samples["heun"],
         "annealed Langevin": samples["langevin"],
     }
@@ -87,6 +87,11 @@ def report(
         paths.append(folder / "classes.png")
         draw_classes(config, digits, samples["heun"], paths[-1])
     return paths
+
+
+def thing(config) -> str:
+    """Returns what the images are called in titles."""
+    return "digit" if config.data == "digits" else "image"
 
 
 def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
@@ -109,7 +114,7 @@ def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -
     with plots.page(path, columns=1, rows=2, size=6.5, height=4.3) as (above, below):
         title = f"x from σ = {sigmas[0]:g} (left) to 0 (right), scaled to the spread of the data"
         plots.images(above, noisy, rows=6, title=title)
-        plots.images(below, clean, rows=6, title="the digit expected from each: x + σ² s(x, σ)")
+        plots.images(below, clean, rows=6, title=f"the {thing(config)} expected from each: x + σ² s(x, σ)")
 
 
 def trajectory(

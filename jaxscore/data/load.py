@@ -131,7 +131,13 @@ def _parts(name: str) -> tuple[str, str]:
     kind, _, rest = name.partition(":")
     if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds", "random") and rest):
         path = Path(name).expanduser()
-        meant = f"npz:{name}" if path.is_file() else f"folder:{name}" if path.is_dir() else f"one of {NAMES}"
+        meant = (
+            f"npz:{name}"
+            if path.is_file()
+            else f"folder:{name}"
+            if name and path.is_dir()
+            else f"one of {NAMES}"
+        )
         raise DataError(f"data set {name!r} is not known: use {meant}")
     return kind, rest
 

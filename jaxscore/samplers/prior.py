@@ -10,14 +10,15 @@
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import AnyArray, Array, Key
+from jaxscore.types import Array, Key
 
 Batch = Float[Array, "b *event"]
 
@@ -40,10 +41,11 @@ LARGEST = 1024
 """Largest event, in numbers, whose covariance is kept by `moments`."""
 
 
-def moments(x: Float[AnyArray, "n *event"]) -> Moments:
+def moments(x: ArrayLike | Any) -> Moments:
     """Returns mean and covariance of the data x[n, ...]; mean and mean variance for events above LARGEST.
 
-    The rows are read in blocks, so that large data need little memory; 10,000 rows are enough.
+    x is an array, or anything that is indexed like one. Its rows are read in blocks, so that large data need
+    little memory; 10,000 rows are enough.
     Raises ValueError if there are none, or if one is not finite.
     """
     x = x if hasattr(x, "shape") else np.asarray(x)

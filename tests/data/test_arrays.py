@@ -108,7 +108,7 @@ REFUSED = [
         (),
         r"which of image, x .*; it holds x float64\[4, 5, 5\]",
     ),
-    ({"pics": IMAGES["images"]}, (), r"no array `images`; it holds pics float64\[4, 5, 5\]$"),
+    ({"pics": IMAGES["images"]}, (), r"no array `images`; it holds pics float64\[4, 5, 5\]; name it images"),
     ({"images": np.zeros((4, 3, 32, 32))}, (), "channels first"),
     ({"images": np.ones((4, 5, 5), np.uint8)}, (), "bytes from 0 to 1, .*multiply them by 255"),
     ({"images": np.full((4, 5, 5), -0.5)}, (), r"run from -0\.5 to -0\.5, .*\(images \+ 1\) / 2"),

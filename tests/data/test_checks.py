@@ -21,6 +21,7 @@ def test_bytes_are_read_until_one_exceeds_1():
     ("lowest", "highest", "said"),
     [
         (-1, 1, r"run from -1 to 1, not in 0\.\.1; save \(images \+ 1\) / 2"),
+        (0, 1.0000001, r"run from 0 to 1\.0000001, not in 0\.\.1; save numpy\.clip\(images, 0, 1\)"),
         (0, 255, r"run from 0 to 255, .*divide them by 255, or save them as numpy\.uint8"),
         (3, 40_000, "run from 3 to 40000, .*divide them by 65535"),
         (-3, 2, "run from -3 to 2, .*scale them"),

@@ -328,3 +328,10 @@ def test_the_evaluations_are_counted(name):
     """While it runs: a score that is traced in a branch that is not taken costs nothing."""
     sampler, n, expected = COUNTS[name]
     assert samplers.evaluations(sampler, n) == expected
+
+
+@pytest.mark.parametrize("grid", [GRID[::-1], GRID.at[3].set(jnp.nan), GRID[:-1]])
+def test_wrong_levels_that_are_traced_make_samples_nan(grid):
+    draw = lambda grid: samplers.generate(jax.random.key(0), (5, 2), grid, gaussian, samplers.heun())
+    assert jnp.isnan(jax.jit(draw)(grid)).all()
+    assert jnp.isfinite(jax.jit(draw)(GRID)).all()

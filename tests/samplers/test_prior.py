@@ -62,6 +62,7 @@ def test_moments_of_more_rows_than_a_block_has():
 @pytest.mark.parametrize(
     ("x", "named"),
     [
+        (np.zeros((5, 0)), r"x has shape \(5, 0\)"),
         (np.zeros((0, 2)), r"x has shape \(0, 2\)"),
         (np.array([[1.0, np.nan]]), "the mean of x is not finite"),
         (np.array([[np.inf, 0.0]]), "the mean of x is not finite"),
@@ -92,3 +93,13 @@ def test_a_prior_with_moments_leaves_no_bias():
     x = draw(samplers.Moments(jnp.full(2, 3.0), jnp.array(0.25)))
     np.testing.assert_allclose(x.mean(), 3, atol=0.025)
     np.testing.assert_allclose(x.std(), 0.5, rtol=0.04)
+
+
+def test_the_start_has_one_noise_level():
+    with pytest.raises(ValueError, match=r"sigma has shape \(2,\); the start has one noise level"):
+        samplers.prior(jax.random.key(0), (4, 2), jnp.ones(2))
+
+
+def test_moments_of_lists_are_those_of_arrays():
+    found = samplers.moments([[1.0, 2.0], [3.0, 4.0]])
+    np.testing.assert_allclose(found.mean, [2, 3])
