@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,7 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path may have letters that the terminal lacks
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *where, **rest: f"warning: {message}\n"
     # Orbax logs whole tracebacks of what it also raises, and of what is then one line here.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

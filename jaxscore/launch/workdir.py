@@ -53,6 +53,11 @@ def claim(workdir: Path, description: dict[str, Any], needed: int = 0) -> list[s
     without having written anything, if the folder is a file, cannot be written, belongs to another
     experiment, or lies on a disk with fewer than `needed` bytes free.
     """
+    try:
+        str(workdir).encode()
+    except UnicodeEncodeError:
+        text = ascii(str(workdir))
+        raise Refusal(f"--workdir {text}: this locale has no such letters; set PYTHONUTF8=1") from None
     changed = []
     if workdir.exists():
         if not workdir.is_dir():

@@ -262,3 +262,11 @@ def test_after_an_error_the_folder_is_described_as_before(tmp_path):
         with pytest.raises(FlagError), workdir.owned(folder, {"experiment": "theorems", "seed": 2}):
             raise FlagError("--seed 2: no")
         assert snapshot(tmp_path) == kept
+
+
+def test_a_path_that_the_locale_cannot_read_is_refused():
+    """Python keeps its bytes as surrogates, which no file format takes."""
+    path = Path(b"runs/\xd0\xbf".decode("ascii", "surrogateescape"))
+    with pytest.raises(Refusal, match="this locale has no such letters; set PYTHONUTF8=1") as caught:
+        workdir.claim(path, {"experiment": "tiny"})
+    str(caught.value).encode()
