@@ -170,8 +170,8 @@ FLOORS = {
         < rehearsal < run""",
     "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < neighbours
         < copies coverage < compare""",
-    "jaxscore.networks": """autoencoder convolution layers resampling
-        < discriminator generator mlp refinenet unet < ncsn""",
+    "jaxscore.networks": """autoencoder convolution layers resampling < blocks
+        < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "prior < base < consistent ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",

@@ -17,10 +17,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxscore.networks.adm import ADM as ADM
 from jaxscore.networks.autoencoder import Decoder as Decoder
 from jaxscore.networks.autoencoder import Encoder as Encoder
+from jaxscore.networks.ddpm import DDPM as DDPM
 from jaxscore.networks.discriminator import DenseDiscriminator as DenseDiscriminator
 from jaxscore.networks.discriminator import Discriminator as Discriminator
+from jaxscore.networks.dit import DiT as DiT
+from jaxscore.networks.edm2 import EDM2 as EDM2
 from jaxscore.networks.generator import DenseGenerator as DenseGenerator
 from jaxscore.networks.mlp import MLP as MLP
 from jaxscore.networks.ncsn import NCSN as NCSN

@@ -1,6 +1,7 @@
 """Layers that several networks share."""
 
 import math
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -58,6 +59,71 @@ class Mapping(nn.Module):
         for _ in range(self.depth):
             h = nn.silu(nn.Dense(self.width, dtype=self.dtype)(h))
         return h
+
+
+class Waves(nn.Module):
+    """c_noise[b] -> sines and cosines, [b, width], in float32, because the phase needs the digits.
+
+    positional: the width / 2 frequencies fall geometrically from 1 to 1e-4 (Ho et al. 2020)
+    half_open: the same, but 1e-4 is the one that would come next (Dhariwal & Nichol 2021)
+    fourier: 2 pi times normal numbers of standard deviation 16, which are not trained (Song et al. 2021b)
+    """
+
+    width: int
+    kind: str = "positional"
+
+    @nn.compact
+    def __call__(self, c_noise: Float[Array, "b"]) -> Float[Array, "b width"]:
+        n = self.width // 2
+        if self.kind == "fourier":
+            drawn = self.param("frequencies", nn.initializers.normal(16.0), (n,))
+            frequencies = 2 * jnp.pi * jax.lax.stop_gradient(drawn)
+        else:
+            frequencies = 1e-4 ** (jnp.arange(n) / max(n if self.kind == "half_open" else n - 1, 1))
+        phase = c_noise[:, None].astype(jnp.float32) * frequencies[None]
+        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=1)
+
+
+class Conditions(NamedTuple):
+    """What a network is conditioned on besides the noise level."""
+
+    label: Array | None = None
+    """Class numbers [b], of which `classes` means "no class"; or numbers [b, n] without `classes`."""
+    augment: Array | None = None
+    """[b, n]: augmentation labels."""
+    image: Array | None = None
+    """[b, ..., k]: further channels of the input."""
+
+
+def conditions(condition: Any, x: AnyArray, classes: int) -> Conditions:
+    """Returns the parts of a condition of x[b, ..., c].
+
+    A condition is an array, or a dictionary with the entries "label", "augment" and "image". An array with as
+    many axes as x is an image. With `classes`, another array is class numbers [b]; the number `classes` means
+    "no class", as does no condition. Without `classes`, it is numbers, which are flattened to [b, n].
+
+    Raises ValueError for other entries, class numbers out of range, and integers without `classes`.
+    """
+    if not isinstance(condition, dict):
+        image = condition is not None and condition.ndim == x.ndim
+        condition = {} if condition is None else {"image" if image else "label": condition}
+    unknown = condition.keys() - {"label", "augment", "image"}
+    if unknown:
+        raise ValueError(f"the condition has {sorted(unknown)}; known are label, augment and image")
+    label = condition.get("label")
+    if classes:
+        label = jnp.full(len(x), classes) if label is None else label
+        require_classes(label, classes)
+    elif label is not None:
+        if not jnp.issubdtype(label.dtype, jnp.floating):
+            raise ValueError(f"the condition is {label.dtype}: give the network its number of classes")
+        label = label.reshape(len(label), -1)
+    return Conditions(label, condition.get("augment"), condition.get("image"))
+
+
+def vector(label: Array | None, classes: int) -> Float[Array, "b n"] | None:
+    """Returns the label as a vector [b, n]: of mean square 1 for a class number, zeros for "no class"."""
+    return label if label is None or not classes else classes**0.5 * jax.nn.one_hot(label, classes)
 
 
 class ConditionEmbedding(nn.Module):

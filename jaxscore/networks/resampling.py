@@ -29,13 +29,13 @@ def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
     return x.reshape(b, height // 2, 2, width // 2, 2, c).mean(axis=(2, 4))
 
 
-def padded(x: Images, factor: int) -> Float[Array, "b h_padded w_padded c"]:
-    """Returns images with sides that `factor` divides: edge pixels are repeated below and to the right.
+def padded(x: Float[Array, "b *space c"], factor: int) -> Float[Array, "b *padded c"]:
+    """Returns x with sides that `factor` divides: the values at the end of each axis are repeated.
 
-    A network that halves its images pads them first, and cuts its output to [:, :height, :width] again.
+    A network that halves its input pads it first, and cuts its output to the sides of the input again.
     """
-    below, right = (-side % factor for side in x.shape[1:3])
-    return jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge") if below or right else x
+    missing = [(0, -side % factor) for side in x.shape[1:-1]]
+    return jnp.pad(x, [(0, 0), *missing, (0, 0)], mode="edge") if any(map(sum, missing)) else x
 
 
 def max_pool(x: Images) -> Images:
@@ -84,3 +84,59 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     """Weights [new, old] of linear interpolation: two neighbours for each new position."""
     position = np.linspace(0.0, old - 1.0, new)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(old)[None]))
+
+
+# Along every axis between the first and the last --------------------------------------------------
+
+
+def halved(
+    x: Float[Array, "b *space c"], taps: tuple[int, ...] = (1, 1), *, border: bool = True
+) -> Float[Array, "b *half c"]:
+    """Filters with the taps, normalised to sum 1, and keeps every second position of each axis.
+
+        y_i = sum over k of f_k x_{2i + k - p},    p = (len(taps) - 1) // 2,    zeros outside
+
+    With (1, 1) it is the mean over blocks of two. With border=False x is `bordered` already. Raises
+    ValueError if a side is odd, or the number of taps.
+    """
+    f, p = _filter(taps)
+    x = bordered(x, taps) if border else x
+    for axis in range(1, x.ndim - 1):
+        n = x.shape[axis] - 2 * p
+        if n % 2:
+            raise ValueError(f"a side of {n} must be even where the network halves it")
+        strided = lambda k, x=x, axis=axis, n=n: jax.lax.slice_in_dim(x, k, k + n - 1, 2, axis)
+        x = sum(weight * strided(k) for k, weight in enumerate(f))
+    return x
+
+
+def bordered(x: Float[Array, "b *space c"], taps: tuple[int, ...]) -> Float[Array, "b *wider c"]:
+    """Returns x with zeros around it, as far as the filter of `halved` reaches."""
+    _, p = _filter(taps)
+    return jnp.pad(x, [(0, 0), *[(p, p)] * (x.ndim - 2), (0, 0)])
+
+
+def doubled(x: Float[Array, "b *space c"], taps: tuple[int, ...] = (1, 1)) -> Float[Array, "b *double c"]:
+    """The transpose of `halved` times 2 for each axis: doubles every axis, and keeps the mean of constants.
+
+    With (1, 1) every position is repeated. Raises ValueError if the number of taps is odd.
+    """
+    f, p = _filter(taps)
+    for axis in range(1, x.ndim - 1):
+        n, ends = x.shape[axis], jnp.pad(x, [(p, p) if each == axis else (0, 0) for each in range(x.ndim)])
+        shifted = lambda i, ends=ends, axis=axis, n=n: jax.lax.slice_in_dim(ends, p + i, p + i + n, 1, axis)
+        # Output 2m + phase has the inputs m + (phase + p - k) / 2, for the taps k where this is an integer.
+        phases = [
+            sum(2 * f[k] * shifted((phase + p - k) // 2) for k in range((phase + p) % 2, len(f), 2))
+            for phase in (0, 1)
+        ]
+        pairs = jnp.stack(phases, axis=axis + 1)
+        x = pairs.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
+    return x
+
+
+def _filter(taps: tuple[int, ...]) -> tuple[tuple[float, ...], int]:
+    """Returns the normalised taps, and the number of positions outside that the filter reaches."""
+    if len(taps) % 2:
+        raise ValueError(f"the filter has {len(taps)} taps; their number must be even")
+    return tuple(tap / sum(taps) for tap in taps), (len(taps) - 1) // 2

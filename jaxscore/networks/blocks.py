@@ -1,0 +1,129 @@
+"""The residual block of DDPM++, NCSN++, ADM and DDPM, with attention, on sequences, images and volumes.
+
+>>> import jax
+>>> block = Block(8, resample=-1)
+>>> h, embedding = jnp.ones((2, 6, 4, 4)), jnp.ones((2, 16))
+>>> params = block.init(jax.random.key(0), h, embedding, False)
+>>> block.apply(params, h, embedding, False).shape
+(2, 3, 2, 8)
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxscore.networks.resampling import doubled, halved
+from jaxscore.types import Array, DTypeLike
+
+Features = Float[Array, "b *space c"]
+
+XAVIER = nn.initializers.xavier_uniform()
+KAIMING = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class Block(nn.Module):
+    """h[b, ..., c], embedding[b, e] -> [b, ..., channels]: two convolutions, then attention if it has heads.
+
+        y = conv(silu(norm(h)))                                  resampled before the convolution
+        y = conv(dropout(silu(norm(y + affine(embedding)))))     or norm(y) (1 + scale) + shift, if adaptive
+        h = scale (skip(h) + y)
+        h = scale (h + W attention(norm(h)))
+
+    Args:
+        channels: of the output.
+        heads: attention heads; 0 for no attention.
+        dropout: the fraction of hidden units dropped.
+        resample: -1 halves the sides, 1 doubles them.
+        filter: the taps of the resampling filter along each axis.
+        project: whether a block that resamples has a convolution 1x1 on its skip branch.
+        adaptive: whether the embedding scales and shifts after the norm, or is added before the norm.
+        scale: of the sum of both branches; 1/sqrt(2) keeps the variance.
+        epsilon: of the group norms.
+        groups: of the group norms; by default up to 32 groups, of 4 channels or more.
+        kernel_init: initialiser of the kernels.
+        dtype: the type in which the block computes.
+
+    Source: Song et al. 2021b, appendix H; Dhariwal & Nichol 2021; Karras et al. 2022, figure 9.
+    """
+
+    channels: int
+    heads: int = 0
+    dropout: float = 0.0
+    resample: int = 0
+    filter: tuple[int, ...] = (1, 1)
+    project: bool = True
+    adaptive: bool = False
+    scale: float = 0.5**0.5
+    epsilon: float = 1e-6
+    groups: int | None = None
+    kernel_init: nn.initializers.Initializer = XAVIER
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, h: Features, embedding: Float[Array, "b e"], train: bool
+    ) -> Float[Array, "b *space_out d"]:
+        rank = h.ndim - 2
+        norm = lambda h, name: group_norm(h, self.dtype, self.epsilon, name, self.groups)
+        dense = lambda n, name: nn.Dense(n, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+        conv = lambda name, init=self.kernel_init: convolution(self.channels, rank, self.dtype, init, name)
+        moved = {0: lambda h: h, 1: lambda h: doubled(h, self.filter), -1: lambda h: halved(h, self.filter)}
+        moved = moved[self.resample]
+
+        y = conv("conv0")(moved(nn.silu(norm(h, "norm0"))))
+        given = dense(self.channels * (1 + self.adaptive), "affine")(embedding)
+        given = given.reshape(len(given), *(1,) * rank, -1)
+        if self.adaptive:
+            scale, shift = jnp.split(given, 2, axis=-1)
+            y = nn.silu(norm(y, "norm1") * (1 + scale) + shift)
+        else:
+            y = nn.silu(norm(y + given, "norm1"))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = conv("conv1", nn.initializers.zeros)(y)
+        h = moved(h)
+        if h.shape[-1] != self.channels or (self.resample and self.project):
+            h = dense(self.channels, "skip")(h)
+        h = self.scale * (h + y)
+        if self.heads:
+            attended = Attention(
+                self.heads, self.epsilon, self.groups, self.kernel_init, self.dtype, name="attention"
+            )(h)
+            h = self.scale * (h + attended)
+        return h
+
+
+class Attention(nn.Module):
+    """W softmax(q' k / sqrt(c / heads)) v over all positions of norm(h), for each head; W starts at 0."""
+
+    heads: int = 1
+    epsilon: float = 1e-6
+    groups: int | None = None
+    kernel_init: nn.initializers.Initializer = XAVIER
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, h: Features) -> Features:
+        b, c = len(h), h.shape[-1]
+        y = group_norm(h, self.dtype, self.epsilon, "norm", self.groups).reshape(b, -1, c)
+        qkv = nn.Dense(3 * c, dtype=self.dtype, kernel_init=self.kernel_init, name="qkv")(y)
+        q, k, v = jnp.moveaxis(qkv.reshape(b, -1, self.heads, c // self.heads, 3), -1, 0)
+        y = jax.nn.dot_product_attention(q, k, v).reshape(b, -1, c)
+        zero = nn.initializers.zeros
+        return nn.Dense(c, dtype=self.dtype, kernel_init=zero, name="proj")(y).reshape(h.shape)
+
+
+def convolution(
+    features: int, rank: int, dtype: DTypeLike, init: nn.initializers.Initializer, name: str
+) -> nn.Conv:
+    """Returns a convolution with a kernel of 3 along each axis, padded with zeros."""
+    return nn.Conv(features, (3,) * rank, dtype=dtype, kernel_init=init, name=name)
+
+
+def group_norm(
+    h: Features, dtype: DTypeLike, epsilon: float, name: str | None = None, groups: int | None = None
+) -> Features:
+    """Returns the group norm of h: by default up to 32 groups, of 4 channels or more."""
+    channels = h.shape[-1]
+    fitting = [g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g]
+    return nn.GroupNorm(groups or max(fitting, default=1), epsilon=epsilon, dtype=dtype, name=name)(h)
