@@ -36,9 +36,9 @@ def isotropic(weights, means, std) -> Mixture:
     The weights are normalised.
 
     Raises:
-        ValueError: if a weight or a std is not positive.
+        ValueError: if a weight or a std is not positive, or if the shapes do not fit.
     """
-    weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
+    weights, means = _components(weights, means)
     std = jnp.broadcast_to(jnp.asarray(std, float), weights.shape)
     if weights.min() <= 0 or std.min() <= 0:
         raise ValueError(f"weights {weights} and std {std} must be positive")
@@ -48,16 +48,28 @@ def isotropic(weights, means, std) -> Mixture:
     return Mixture(weights / weights.sum(), means, variances, axes)
 
 
+def _components(weights, means) -> tuple[Float[Array, "k"], Float[Array, "k d"]]:
+    weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
+    if means.ndim != 2 or weights.shape != means.shape[:1]:
+        need = "they must be [k] and [k, d]"
+        raise ValueError(f"weights have shape {weights.shape}, and means have shape {means.shape}; {need}")
+    return weights, means
+
+
 def correlated(weights, means, covariances) -> Mixture:
     """The mixture of N(means[k], covariances[k]), with covariances of shape [k, d, d].
 
     The weights are normalised.
 
     Raises:
-        ValueError: if a weight is not positive, or if a covariance is not positive definite.
+        ValueError: if a weight is not positive, if a covariance is not symmetric and positive definite, or if
+            the shapes do not fit.
     """
-    weights, means = jnp.asarray(weights, float), jnp.asarray(means, float)
-    variances, axes = jnp.linalg.eigh(jnp.asarray(covariances, float))
+    weights, means = _components(weights, means)
+    covariances = jnp.asarray(covariances, float)
+    if not jnp.allclose(covariances, covariances.mT, rtol=1e-4):
+        raise ValueError(f"covariances {covariances} must be symmetric")
+    variances, axes = jnp.linalg.eigh(covariances)
     if weights.min() <= 0 or variances.min() <= 0:
         raise ValueError(f"weights {weights} and variances {variances} must be positive")
     return Mixture(weights / weights.sum(), means, variances, axes)

@@ -130,3 +130,10 @@ def test_impossible_mixtures_are_refused(make):
 def test_points_that_are_not_numbers_have_no_modes():
     x = jnp.zeros((4, 2)).at[1, 0].set(jnp.nan)
     assert jnp.isnan(mixtures.mode_weights(mixtures.two_modes(), x)).all()
+
+
+def test_components_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"weights have shape \(1,\), and means have shape \(2, 2\)"):
+        mixtures.isotropic([1.0], [[1.0, 1.0], [2.0, 2.0]], 0.3)
+    with pytest.raises(ValueError, match="must be symmetric"):
+        mixtures.correlated([1.0], [[0.0, 0.0]], [[[1.0, 0.9], [0.0, 1.0]]])
