@@ -117,7 +117,7 @@ def examples(axes: Axes, x: AnyArray, title: str) -> None:
 
 
 def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "", names: Sequence[str] = ()) -> None:
-    """Plots a grid of images [n, h, w, c] in 0..1, row by row; missing images are grey.
+    """Plots a grid of images [n, h, w, c] in 0..1, row by row; lines between them are grey.
 
     The title says how images are drawn that have neither 1 nor 3 channels (`visible`). `names` has a name for
     each row, which is written on its left.
@@ -128,7 +128,7 @@ def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "", names: Sequen
     x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
     x = x.reshape(rows, columns, h, w, c)
     x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5)
-    tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)
+    tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)[:-1, :-1]
     axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     axes.set_xticks([])

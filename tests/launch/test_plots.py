@@ -84,7 +84,7 @@ def image(draw):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_laid_out_row_by_row(channels):
     x = np.arange(7.0).reshape(7, 1, 1, 1) / 7 * np.ones((7, 3, 4, channels))
-    tiled = image(lambda axes: plots.images(axes, x, rows=2)).reshape(2 * 4, 4 * 5, channels)
+    tiled = image(lambda axes: plots.images(axes, x, rows=2)).reshape(2 * 4 - 1, 4 * 5 - 1, channels)
     for number in range(7):
         row, column = divmod(number, 4)
         tile = tiled[4 * row : 4 * row + 3, 5 * column : 5 * column + 4]
