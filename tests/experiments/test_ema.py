@@ -202,5 +202,5 @@ def test_a_step_without_a_snapshot_is_refused(trained, step):
 
 
 def test_a_folder_of_no_run_is_refused(refused):
-    said = "--workdir nowhere: is no run of an experiment"
+    said = "--workdir nowhere: holds no run of an experiment"
     assert refused("ema", "--workdir nowhere").startswith(said)

@@ -189,7 +189,7 @@ def test_a_run_without_a_score_is_refused(trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--run nowhere", "--run nowhere: is no run of an experiment"),
+        ("--run nowhere", "--run nowhere: holds no run of an experiment"),
         ("--run RUN --experiment json", "--run RUN: is a run of ncsn, but json has no `build`"),
         ("--run RUN --images 1000", "--images 1000: must be at most 64"),
         ("--run RUN --workdir file", "--workdir file: is a file"),

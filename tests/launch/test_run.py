@@ -83,8 +83,9 @@ def test_more_steps_go_on_from_those_done(finished, copy, capsys):
     assert int(newest(copy, experiment).step) == 18
     assert [row["step"] for row in rows(copy)] == [4, 8, 12, 16, 18]
     assert rows(copy)[:3] == rows(finished.folder)
-    # What was made from step 12 is made again. All is tried before training too.
-    assert (hooks.calls["sampler"], hooks.calls["evaluate"]) == (4, 2)
+    # What was made from step 12 is made again. Both samplers are traced before training, before sampling, and
+    # to sample; the evaluation is tried before training.
+    assert (hooks.calls["sampler"], hooks.calls["evaluate"]) == (6, 2)
     assert '"step": 18' in workdir.read_samples(copy / "samples.npz")[1]
     assert json.loads((copy / "config.json").read_text())["steps"] == 18
 
