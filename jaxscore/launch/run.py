@@ -190,8 +190,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         if jax.process_index() == 0:
             workdir.write_json(folder / "config.json", description)
         if "train" in modes:
-            about = description, rehearse
-            state = train.train(experiment, folder, state, mesh, checkpoints, signals, *about)
+            state = train.train(experiment, folder, state, mesh, checkpoints, signals, description, rehearse)
         stamp = workdir.stamp(description, int(state.step))
         if "sample" in modes:
             sample.sample(experiment, folder, state.ema, mesh, stamp, signals)

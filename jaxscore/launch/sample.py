@@ -38,7 +38,8 @@ def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signa
 def shapes(experiment: Experiment, mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns shapes and types of all arrays of samples, as many rows as are drawn at a time; draws nothing.
 
-    Raises Refusal if the experiment has no samplers, or a sampler returns no samples.
+    Raises Refusal if the experiment has no samplers, or if a sampler does not return one sample for each key.
+    The names of the arrays must be free, and must be possible names of files.
     """
     if not experiment.samplers:
         raise Refusal(f"experiment {experiment.name} has no samplers; give it one, or choose --mode train")
@@ -58,7 +59,7 @@ def draw(
 
     Raises:
         Interrupted: after a signal.
-        Refusal: if a sampler returns too few samples, or arrays with the names of other arrays.
+        Refusal: as `shapes` does.
     """
     config = experiment.config
     root = keys.stream(config.seed, Stream.SAMPLE)
@@ -73,8 +74,7 @@ def draw(
             part = processes.everywhere(compiled(params, root, np.int32(start)))
             parts.append(_named(name, part, {*samples, *TAKEN}, rows))
         # All parts have the same number of rows, so they may have more rows than samples are needed.
-        drawn = jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
-        samples |= _named(name, drawn, {*samples, *TAKEN}, config.samples)
+        samples |= jax.tree.map(lambda *rows: np.concatenate(rows)[: config.samples], *parts)
         seconds[name] = {"seconds": time.monotonic() - begin, "compile_seconds": compile_seconds}
         console.say(f"{config.samples} samples by {name} in {seconds[name]['seconds']:.1f} s")
     return samples, seconds

@@ -218,7 +218,7 @@ class Uncertainty(nn.Module):
 def forced() -> optax.GradientTransformation:
     """Returns the last member of an optimiser: it brings every kernel back to norm sqrt(fan-in) per output.
 
-    It is the forced weight normalisation of section 2.3: without it kernels grow, and their effective
+    This is the forced weight normalisation of section 2.3. Without it kernels grow, and their effective
     learning rate falls.
     """
 
