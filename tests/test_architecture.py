@@ -164,13 +164,13 @@ FLOORS = {
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
     "jaxscore.data": """pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
         < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
-    "jaxscore.importers": "ncsn",
+    "jaxscore.importers": "inception ncsn",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
         < config < experiment < programs provenance < export train sample < evaluate open_run
         < rehearsal < run""",
     "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < neighbours
         < copies coverage < compare""",
-    "jaxscore.networks": """autoencoder convolution layers resampling < blocks
+    "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "prior < base < consistent ode sde statistics < langevin < metropolis",

@@ -9,7 +9,7 @@ Parameters are float32. `dtype` is the type in which a network computes (bfloat1
 result is float32 again before it is combined with anything. Score functions, and with them everything
 outside of this folder, see only apply(params, x[b, ...], c_noise[b], condition) -> like x, so that a
 module of any other library plugs in as well. UNet and MLP also take a `latent`, as a generator does;
-discriminators return logits [b].
+discriminators return logits [b], and Inception returns features [b, 2048] of images with pixels in 0..255.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from jaxscore.networks.discriminator import Discriminator as Discriminator
 from jaxscore.networks.dit import DiT as DiT
 from jaxscore.networks.edm2 import EDM2 as EDM2
 from jaxscore.networks.generator import DenseGenerator as DenseGenerator
+from jaxscore.networks.inception import Inception as Inception
 from jaxscore.networks.mlp import MLP as MLP
 from jaxscore.networks.ncsn import NCSN as NCSN
 from jaxscore.networks.ncsn import NCSNv2 as NCSNv2

@@ -28,6 +28,8 @@ def rule(name: str, shape: list[int], kind: str) -> np.ndarray:
         "norm": lambda w: 1 + 0.1 * w,
         "bias": lambda w: 0.1 * w,
         "gain": lambda w: 0.5 + 0.1 * w,
+        "matrix_relu": lambda w: w * math.sqrt(2 / math.prod(shape[1:])),
+        "running_var": lambda w: 0.5 + np.abs(w),
         "fourier16": lambda w: 16 * w,
         "fourier2pi": lambda w: 2 * math.pi * w,
     }
