@@ -134,7 +134,7 @@ ARROWS = {
         "adversarial": "types noise samplers",
         "networks": "types",
         "importers": "types networks",
-        "metrics": "types sharding",
+        "metrics": "types sharding networks importers",
         "launch": "types keys noise data ema updates trainer checkpoint sharding metrics",
     },
     "experiments": {
@@ -166,9 +166,10 @@ FLOORS = {
         < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": "inception ncsn",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
-        < config < experiment < programs provenance < export train sample < evaluate open_run
+        < config < experiment < programs provenance < export train sample < fid
+        < evaluate open_run
         < rehearsal < run""",
-    "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < neighbours
+    "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < inception neighbours
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",

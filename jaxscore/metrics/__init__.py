@@ -9,6 +9,7 @@ True
 (True, True)
 """
 
+from jaxscore.metrics import inception as inception
 from jaxscore.metrics.bootstrap import Interval as Interval
 from jaxscore.metrics.bootstrap import Seeds as Seeds
 from jaxscore.metrics.bootstrap import half_samples as half_samples
@@ -27,6 +28,7 @@ from jaxscore.metrics.coverage import density_coverage as density_coverage
 from jaxscore.metrics.coverage import precision_recall as precision_recall
 from jaxscore.metrics.distances import class_kl as class_kl
 from jaxscore.metrics.distances import frechet as frechet
+from jaxscore.metrics.distances import frechet_of_gaussians as frechet_of_gaussians
 from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein
 from jaxscore.metrics.features import mapped as mapped
 from jaxscore.metrics.features import principal_components as principal_components

@@ -25,10 +25,33 @@ def frechet(a: Float[AnyArray, "n d"], b: Float[AnyArray, "m d"]) -> float:
 
     Source: Heusel et al. 2017, equation 6.
     """
-    (mean_a, root_a), (mean_b, root_b) = _gaussian(a), _gaussian(b)
+    return frechet_of_gaussians(*gaussian(a), *gaussian(b))
+
+
+def frechet_of_gaussians(
+    mean_a: Float[AnyArray, "d"],
+    covariance_a: Float[AnyArray, "d d"],
+    mean_b: Float[AnyArray, "d"],
+    covariance_b: Float[AnyArray, "d d"],
+) -> float:
+    """Frechet distance between two Gaussians of the same dimension; see `frechet`."""
+    mean_a, mean_b = np.asarray(mean_a, float), np.asarray(mean_b, float)
+    root_a, root_b = _root(covariance_a), _root(covariance_b)
     overlap = np.linalg.svd(root_a @ root_b, compute_uv=False).sum()
     distance = np.sum((mean_a - mean_b) ** 2) + np.sum(root_a**2) + np.sum(root_b**2) - 2 * overlap
     return float(max(distance, 0.0))
+
+
+def gaussian(x: Float[AnyArray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
+    """Mean and unbiased covariance (divisor n - 1) of the rows, in float64.
+
+    Raises:
+        ValueError: for fewer than 2 examples.
+    """
+    x = np.asarray(x, float)
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} examples: a covariance needs at least 2")
+    return x.mean(axis=0), np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
 
 
 def sliced_wasserstein(
@@ -79,10 +102,7 @@ def class_kl(labels: Int[AnyArray, "n"], reference: Int[AnyArray, "m"]) -> float
     return float(np.sum(rel_entr(p, q)))
 
 
-def _gaussian(x: AnyArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and symmetric square root of the unbiased covariance."""
-    x = np.asarray(x, float)
-    if len(x) < 2:
-        raise ValueError(f"{len(x)} examples: a covariance needs at least 2")
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1]))
-    return x.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+def _root(covariance: AnyArray) -> np.ndarray:
+    """Symmetric square root; eigenvalues below zero are rounding errors."""
+    values, vectors = np.linalg.eigh(np.asarray(covariance, float))
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,22 @@ def textbook_frechet(a, b):
 def test_frechet_is_the_formula_with_scipys_square_root():
     np.testing.assert_allclose(metrics.frechet(A, B), textbook_frechet(A, B), rtol=1e-9)
     np.testing.assert_allclose(metrics.frechet(B, A), metrics.frechet(A, B), rtol=1e-9)
+
+
+def test_metrics_are_those_of_published_code():
+    """Those of prdc, SciPy's matrix root, and the formula of KID, for the same features."""
+    with np.load(Path(__file__).parent / "parity" / "metrics.npz") as file:
+        expected = {name: file[name] for name in file.files if name != "meta.json"}
+    real, fake = expected["real"], expected["fake"]
+    np.testing.assert_allclose(metrics.frechet(fake, real), expected["frechet"], rtol=1e-9)
+    np.testing.assert_allclose(metrics.kid(fake, real), expected["kid"], rtol=1e-9)
+    for k in (3, 5):
+        found = (
+            *metrics.precision_recall(fake, real, neighbours=k),
+            *metrics.density_coverage(fake, real, neighbours=k),
+        )
+        names = "precision", "recall", "density", "coverage"
+        np.testing.assert_allclose(found, [expected[f"{name}_k{k}"] for name in names], rtol=1e-12)
 
 
 def test_frechet_of_singular_covariances():
