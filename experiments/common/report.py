@@ -9,7 +9,7 @@ import numpy as np
 from experiments.common.features import Judge
 from jaxscore import metrics
 from jaxscore.launch import plots
-from jaxscore.launch.evaluate import cell, left_out, require_finite
+from jaxscore.launch.evaluate import FID, cell, left_out, require_finite
 
 COLUMNS = {
     "frechet": "Frechet",
@@ -79,8 +79,9 @@ def _halves(judges: Sequence[Judge], reference: np.ndarray) -> dict[str, float]:
 
 def table(titles: dict[str, str], results: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns a row for each array of samples in `titles`, and one for two halves of the real images."""
-    columns = [column for column in COLUMNS if any(column in results[name] for name in titles)]
-    rows = [("sampler", "evaluations", *(COLUMNS[column] for column in columns))]
+    headings = COLUMNS | FID
+    columns = [column for column in headings if any(column in results[name] for name in titles)]
+    rows = [("sampler", "evaluations", *(headings[column] for column in columns))]
     for name, title in titles.items():
         row = results[name]
         rows.append((title, str(row["evaluations"]), *(cell(row, column) for column in columns)))

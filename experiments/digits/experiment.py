@@ -117,6 +117,7 @@ def build(config: Config) -> Experiment:
         loss=partial(loss, config, network, digits),
         batches=partial(data.batches, {"x": digits.images, "condition": digits.condition}),
         data=digits.source,
+        reference=digits.images if config.label is None else digits.images[report.asked_for(config, digits)],
         samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
         score=score,
         units=Units(digits.centred, digits.pixels),

@@ -17,7 +17,7 @@ from experiments.families import setting as settings
 from experiments.families.setting import Setting
 from jaxscore import data, metrics
 from jaxscore.launch import plots
-from jaxscore.launch.evaluate import cell
+from jaxscore.launch.evaluate import FID, cell
 
 MOST = 2000
 """Maximum number of samples and of examples for distances and neighbours; modes use all samples."""
@@ -143,9 +143,13 @@ def _all(train: data.Examples) -> np.ndarray:
 def table(results: dict) -> list[tuple[str, ...]]:
     """Returns a row for each sampler, with the metrics that it has."""
     rows = results["samplers"]
-    columns = [name for name in (*COLUMNS, "modes", "mode_kl") if any(name in row for row in rows.values())]
+    known = (*COLUMNS, "modes", "mode_kl", "fid")
+    columns = [name for name in known if any(name in row for row in rows.values())]
     show = lambda row: (cell(row, name) for name in columns)
-    return [("sampler", *columns), *((name, *show(row)) for name, row in rows.items())]
+    return [
+        ("sampler", *(FID.get(name, name) for name in columns)),
+        *((name, *show(row)) for name, row in rows.items()),
+    ]
 
 
 def report(setting: Setting, params, samples, history, folder: Path) -> list[Path]:

@@ -79,6 +79,10 @@ class Config:
     """Number of steps between snapshots of two averages, from which experiments.ema makes other averages."""
     export: Literal["npz", "png"] | None = None
     """Write the samples as 8-bit images into workdir/report/export too, for other programs' metrics."""
+    inception: Path | None = None
+    """File of pytorch-fid's Inception weights, pt_inception-2015-12-05-6726825d.pth; adds the FID."""
+    fid_reference: Path | None = None
+    """File .npz with mu and sigma of the FID's reference images; by default the data of the experiment."""
     tensorboard: bool = False
     """Write the metrics to workdir/tensorboard as TensorBoard events too (needs jaxscore[tensorboard])."""
 
@@ -89,6 +93,8 @@ class Config:
         installed = importlib.util.find_spec("tensorboardX") is not None
         remedy = "tensorboardX is not installed; pip install 'jaxscore[tensorboard]'"
         require(installed or not self.tensorboard, "tensorboard", self.tensorboard, remedy)
+        given = self.inception is not None or self.fid_reference is None
+        require(given, "fid_reference", self.fid_reference, "needs --inception")
         self._check_average()
 
     def _check_average(self) -> None:

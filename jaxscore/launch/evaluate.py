@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxscore import data, metrics
-from jaxscore.launch import console, export, metrics_log, plots, workdir
+from jaxscore.launch import console, export, fid, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.workdir import Refusal
 
@@ -30,18 +30,23 @@ COLUMNS = {
 }
 """The metrics in the default table, and their titles."""
 
+FID = {"fid": "FID"}
+"""The column that --inception adds."""
+
 
 def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[str, Any]:
     """Returns the metrics and prints the table; writes metrics.json and pictures if they are out of date.
 
     Metrics that are not finite are None, because JSON has no such numbers. The lines under the key "notes"
-    are printed below the table. With --export the samples are written once more, as 8-bit images.
+    are printed below the table. With --export the samples are written once more, as 8-bit images. With
+    --inception the FID is added, also to metrics of the same samples that an earlier run wrote.
     """
     path, place, kind = folder / "metrics.json", folder / "report", experiment.config.export
     found, exported = workdir.read_json(path), []
     pictures = sorted(place.glob("*.png"))
     outdated = found is None or found.get("stamp") != stamp or not pictures
-    if outdated or kind:
+    adds_fid = experiment.config.inception is not None and (outdated or _lacks_fid(experiment, found))
+    if outdated or kind or adds_fid:
         samples, made_from = workdir.read_samples(folder / "samples.npz")
         if made_from != stamp:
             raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
@@ -51,6 +56,9 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
         measured, pictures = judge(experiment, params, samples, history, place)
         sampling = workdir.read_json(folder / "sampling.json")
         found = {**measured, "sampling": sampling, "stamp": stamp}
+        workdir.write_json(path, found)
+    if adds_fid:
+        found = fid.entered(found, fid.judge(experiment, samples, folder))
         workdir.write_json(path, found)
     if kind:
         exported = export.write(samples, kind, place / "export")
@@ -62,12 +70,16 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
     return found
 
 
+def _lacks_fid(experiment: Experiment, found: dict[str, Any]) -> bool:
+    return found.get(fid.KEY, {}).get("made_from") != fid.made_from(experiment)
+
+
 def judge(
     experiment: Experiment, params, samples: dict[str, np.ndarray], history: list[dict[str, Any]], place: Path
 ) -> tuple[dict[str, Any], list[Path]]:
     """Returns the metrics of the samples, and the pictures drawn in the folder `place`."""
     found = plain(measure(experiment, params, samples))
-    taken = found.keys() & {"sampling", "stamp"}
+    taken = found.keys() & {"sampling", "stamp", fid.KEY}
     if taken:
         raise Refusal(
             f"the experiment's evaluate returns {min(taken)!r}, an entry of the launcher's; rename it"
@@ -86,7 +98,7 @@ def text_of(experiment: Experiment, found: dict[str, Any]) -> str:
     texts = [row for row in rows if isinstance(row, tuple | list) and all(isinstance(c, str) for c in row)]
     if not rows or len(texts) < len(rows) or len({len(row) for row in rows}) > 1:
         raise Refusal("the experiment's table must return rows of texts, all of the same length")
-    return "\n".join([console.table(rows), *found.get("notes", [])])
+    return "\n".join([console.table(rows), *found.get("notes", []), *fid.lines(found, rows[0])])
 
 
 def returned(value: Any, kind: type, name: str) -> Any:
@@ -162,9 +174,10 @@ def examples(experiment: Experiment, most: int) -> np.ndarray:
 
 def table(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns a row for each array of samples."""
-    cells = lambda row: (cell(row, column) for column in COLUMNS)
-    rows = [(name, *cells(row)) for name, row in results["samplers"].items()]
-    return [("sampler", *COLUMNS.values()), *rows]
+    found = results["samplers"]
+    columns = COLUMNS | (FID if any("fid" in row for row in found.values()) else {})
+    cells = lambda row: (cell(row, column) for column in columns)
+    return [("sampler", *columns.values()), *((name, *cells(row)) for name, row in found.items())]
 
 
 def cell(row: dict[str, Any], column: str) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscore import trainer, updates
-from jaxscore.data import Dataset
+from jaxscore.data import Dataset, Examples
 from jaxscore.launch.config import Config, Optimizer
 from jaxscore.types import Array, Batch, Condition, Key, ParametricScore, Params
 
@@ -52,6 +52,8 @@ class Experiment(NamedTuple):
     """
     data: Dataset | None = None
     """The data set; its fingerprint tells a later run whether the data have changed."""
+    reference: Examples | None = None
+    """Images with which the FID compares the samples; those of `data` by default."""
     loss: updates.Loss | None = None
     """loss(params, context, batch) -> (value, metrics)."""
     untrained: tuple[str, ...] = ()
@@ -65,7 +67,11 @@ class Experiment(NamedTuple):
     conditions: Callable[[Array], Condition] | None = None
     """conditions(numbers[b]) -> the conditions of the samples with these numbers; see `balanced`."""
     evaluate: Callable[[Params, dict[str, np.ndarray]], dict[str, Any]] | None = None
-    """evaluate(params, samples) -> metrics; distances to the data by default."""
+    """evaluate(params, samples) -> metrics; distances to the data by default.
+
+    With --inception the dictionary of an array of samples, metrics[NAME] or metrics["samplers"][NAME], gets
+    the entry `fid`.
+    """
     table: Callable[[dict[str, Any]], list[tuple[str, ...]]] | None = None
     """table(metrics) -> rows of text, the first a heading."""
     report: Callable[[Params, dict[str, np.ndarray], list[dict], Path], list[Path]] | None = None

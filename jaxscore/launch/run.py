@@ -33,6 +33,7 @@ from jaxscore.launch import (
     console,
     evaluate,
     export,
+    fid,
     flags,
     processes,
     programs,
@@ -171,6 +172,8 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     abstract = programs.abstract_state(experiment, mesh)
     description = provenance.describe(experiment, folder)
     export.require_images(experiment, mesh)
+    if "evaluate" in modes:
+        processes.on_first(lambda: fid.require_inputs(experiment, mesh))
     with contextlib.ExitStack() as stack:
         needed = _bytes_needed(abstract, config) if "train" in modes else 0
         take = lambda: _take_over(folder, description, needed, modes, stack)

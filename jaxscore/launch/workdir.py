@@ -3,6 +3,7 @@
     config.json     the resolved configuration       metrics.jsonl   a line per log interval
     checkpoints/    Orbax                            samples.npz     arrays of samples
     metrics.json    the evaluation                   report/*.png    pictures
+    fid_reference.npz, with --inception: statistics of the data
 
 A result carries a stamp: the step and the configuration of the checkpoint that it was made from. A later
 run compares stamps to see which results it must make again.
@@ -32,6 +33,7 @@ DATA, VERSION, OTHER_DATA = "data_fingerprint", "jaxscore_version", "other_data_
 
 WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
 WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every", "export", OTHER_DATA}
+WITHOUT_EFFECT |= {"inception", "fid_reference"}
 """Fields of a configuration that affect neither the parameters nor the samples."""
 
 
