@@ -15,6 +15,7 @@ import numpy as np
 from jaxscore import data, metrics
 from jaxscore.launch import console, export, fid, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.signals import Signals
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
@@ -34,7 +35,9 @@ FID = {"fid": "FID"}
 """The column that --inception adds."""
 
 
-def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[str, Any]:
+def evaluate(
+    experiment: Experiment, folder: Path, params, stamp: str, signals: Signals | None = None
+) -> dict[str, Any]:
     """Returns the metrics and prints the table; writes metrics.json and pictures if they are out of date.
 
     Metrics that are not finite are None, because JSON has no such numbers. The lines under the key "notes"
@@ -58,7 +61,7 @@ def evaluate(experiment: Experiment, folder: Path, params, stamp: str) -> dict[s
         found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
     if adds_fid:
-        found = fid.entered(found, fid.judge(experiment, samples, folder))
+        found = fid.entered(found, fid.judge(experiment, samples, folder, signals))
         workdir.write_json(path, found)
     if kind:
         exported = export.write(samples, kind, place / "export")

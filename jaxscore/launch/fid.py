@@ -20,6 +20,7 @@ from jaxscore import data
 from jaxscore.launch import console, export, programs
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError, require
+from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.metrics import inception
 
 KEY = "inception"
@@ -53,19 +54,21 @@ def require_inputs(experiment: Experiment, mesh: jax.sharding.Mesh) -> None:
         _given(config.fid_reference)
 
 
-def judge(experiment: Experiment, samples: dict[str, np.ndarray], folder: Path) -> dict[str, Any]:
+def judge(
+    experiment: Experiment, samples: dict[str, np.ndarray], folder: Path, signals: Signals | None = None
+) -> dict[str, Any]:
     """Returns the entry KEY of metrics.json: `samplers` has the FID of each array of images, by its name.
 
-    The FID is None if a sample is not finite.
+    The FID is None if a sample is not finite. Raises Interrupted after a signal.
     """
     config = experiment.config
-    features, reference = _features(config.inception), _reference(experiment, folder)
+    features, reference = _features(config.inception), _reference(experiment, folder, signals)
     images = {name: x for name, x in samples.items() if inception.is_image(x.shape[1:])}
     found, clipped = {}, {}
     for name, x in images.items():
         found[name] = None
         if np.isfinite(x).all():
-            ours = _measured(x, features, f"Inception features of {name}")
+            ours = _measured(x, features, f"Inception features of {name}", signals)
             found[name] = inception.fid(ours, reference)
         clipped[name] = float(np.mean((x < 0) | (x > 1)))
     first = next(iter(images.values()))
@@ -139,7 +142,7 @@ def _notes(settings: dict[str, Any]) -> list[str]:
 # The reference ------------------------------------------------------------------------------------
 
 
-def _reference(experiment: Experiment, folder: Path) -> inception.Statistics:
+def _reference(experiment: Experiment, folder: Path, signals: Signals | None) -> inception.Statistics:
     """Returns the statistics that the samples are compared with; those of the data are kept in the folder."""
     config, path = experiment.config, folder / "fid_reference.npz"
     if config.fid_reference is not None:
@@ -149,8 +152,8 @@ def _reference(experiment: Experiment, folder: Path) -> inception.Statistics:
     if stored is not None:
         return stored
     if origin not in MEASURED:
-        images = _images(experiment)
-        MEASURED[origin] = _measured(images, _features(config.inception), "Inception features of the data")
+        what = "Inception features of the data"
+        MEASURED[origin] = _measured(_images(experiment), _features(config.inception), what, signals)
     inception.save(path, MEASURED[origin], made_from=np.array(origin))
     return MEASURED[origin]
 
@@ -199,13 +202,22 @@ def _features(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return inception.features(path)
 
 
-def _measured(images: data.Examples, features: Callable, what: str) -> inception.Statistics:
+def _measured(
+    images: data.Examples, features: Callable, what: str, signals: Signals | None
+) -> inception.Statistics:
     """Returns the statistics of the images, which are bytes or in 0..1, rounded to 8 bits."""
     devices = jax.local_device_count()
     size = inception.BATCH * devices * -(-4 // devices)  # whole batches, and at least four of a device
-    starts = console.in_turn(range(0, len(images), size), f"{what}, by {size}")
-    read = lambda start: data.pixels.unit(np.asarray(images[start : start + size]))
-    return inception.statistics(features(export.as_bytes(read(start))) for start in starts)
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in console.in_turn(range(0, len(images), size), f"{what}, by {size}"):
+            # Not signals.stop(), which all processes must call: only the first one is here.
+            if signals and signals.received:
+                raise Interrupted("stopped while computing the FID")
+            chunk = data.pixels.unit(np.asarray(images[start : start + size]))
+            yield features(export.as_bytes(chunk))
+
+    return inception.statistics(parts())
 
 
 def _digest(path: Path) -> str:

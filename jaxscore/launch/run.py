@@ -200,7 +200,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         if "evaluate" not in modes:
             return {}
         params = programs.whole(state.ema, mesh)
-        return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp))
+        return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp, signals))
 
 
 def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.ExitStack) -> list[str]:

@@ -13,6 +13,7 @@ from experiments.common import report as common
 from experiments.families import judging
 from jaxscore import data, importers, launch, metrics, networks, sharding
 from jaxscore.launch import FlagError, evaluate, fid
+from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.metrics import inception
 from tests.launch import tiny
 
@@ -100,6 +101,23 @@ def test_too_few_images_are_said(weights, tmp_path):
     found = judged(weights, tmp_path, {"one": SAMPLES[:8]})
     assert np.isfinite(found["samplers"]["one"])
     assert found["notes"][1] == "FID: far too large, because there are no more than 8 samples or images"
+
+
+def test_a_signal_stops_it_and_what_is_measured_is_kept(weights, tmp_path, monkeypatch):
+    signals, sizes = Signals(), []
+
+    def interrupted(x):
+        sizes.append(len(x))
+        signals.received = sizes == [30, 10, 30]  # the reference, and half of the samples
+        return flat(x)
+
+    monkeypatch.setattr(inception, "features", lambda path: interrupted)
+    monkeypatch.setattr(inception, "BATCH", 2)
+    samples = {"one": np.concatenate([SAMPLES] * 2)}
+    monkeypatch.setattr(jax, "local_device_count", lambda: 15)  # parts of 30 images
+    with pytest.raises(Interrupted, match="stopped while computing the FID"):
+        fid.judge(experiment(inception=weights), samples, tmp_path, signals)
+    assert inception.read(tmp_path / "fid_reference.npz").n == 40
 
 
 # The table ----------------------------------------------------------------------------------------
