@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxscore import launch
 from jaxscore.launch import console, metrics_log, plots, workdir
+from jaxscore.launch.evaluate import FID, cell
 
 ORIGINAL = {"network": "ncsn", "sigma_max": 1.0, "levels": 10, "epsilon": 2e-5, "ema_decay": 0.0}
 """Flags of NCSN (Song & Ermon 2019), without any of the techniques."""
@@ -91,9 +92,9 @@ def training_seconds(path: Path) -> float:
 
 def table(rows: dict[str, Any]) -> list[tuple[str, ...]]:
     """Returns a row for each variant."""
-    lines = [
-        ("", "evaluations", "Frechet", "not denoised", "precision", "recall", "training s", "sampling s")
-    ]
+    fid = FID if any("fid" in row["samples"] for row in rows.values()) else {}
+    heading = ("evaluations", "Frechet", "not denoised", "precision", "recall", *fid.values())
+    lines = [("", *heading, "training s", "sampling s")]
     for name, row in rows.items():
         found = row["samples"]
         seconds = row["training_seconds"], row["sampling"]["langevin"]["seconds"]
@@ -105,6 +106,7 @@ def table(rows: dict[str, Any]) -> list[tuple[str, ...]]:
                 f"{row['without_denoising']['frechet']:.2f}",
                 f"{found['precision']:.3f}",
                 f"{found['recall']:.3f}",
+                *(cell(found, name) for name in fid),
                 *(f"{value:.0f}" for value in seconds),
             )
         )

@@ -27,6 +27,7 @@ Row = dict[str, Any]
 QUALITY = {
     "frechet": ("Fréchet", 2),
     "kid": ("KID", 3),
+    "fid": ("FID", 2),
     "precision": ("precision", 2),
     "density": ("density", 2),
     "high_quality": ("in a mode", 3),

@@ -21,7 +21,7 @@ from experiments.families import budget, overrides
 from experiments.families import setting as settings
 from experiments.trilemma import report
 from jaxscore import data, launch, metrics, plan
-from jaxscore.launch import console, metrics_log, provenance, workdir
+from jaxscore.launch import console, fid, metrics_log, provenance, workdir
 from jaxscore.launch.config import Config as RunConfig
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import Count, Positive, check, require
@@ -39,7 +39,7 @@ SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}
 DEFAULT = 2000
 """Number of samples for all other data sets."""
 
-RESULTS = ("settings", "sampling", "reaches", "bits")
+RESULTS = ("settings", "sampling", "reaches", "bits", fid.KEY)
 """Parts of the evaluation's results that are stored besides the metrics."""
 
 SHOWN = 64
@@ -66,6 +66,10 @@ class Config:
     """T of the denoising diffusion GAN; each T is compared as a family of its own."""
     samples: Annotated[int, Meta(ge=4)] | None = None  # recall looks at 3 neighbours
     """Samples of each sampler; by default a number that suits the data set."""
+    inception: Path | None = None
+    """File of pytorch-fid's Inception weights, pt_inception-2015-12-05-6726825d.pth; adds the FID."""
+    fid_reference: Path | None = None
+    """File .npz with mu and sigma of the FID's reference images; by default the data."""
 
     def __post_init__(self):
         check(self)
@@ -95,6 +99,7 @@ def members(config: Config, folder: Path, seed: int) -> list[Member]:
             own = {} if steps is None else {"denoising_steps": steps}
             own |= {"data_dir": config.data_dir, "seed": seed, "workdir": folder / f"{name}-{seed}"}
             own |= {"samples": config.samples or SAMPLES.get(config.data, DEFAULT)}
+            own |= {"inception": config.inception, "fid_reference": config.fid_reference}
             module = importlib.import_module(f"experiments.families.{family}")
             found.append(Member(name, module, dataclasses.replace(defaults, **own)))
     return found
@@ -120,7 +125,8 @@ def run(config: Config) -> dict[str, Any]:
         (folder / "report").mkdir(exist_ok=True)
         for part in report.tables(rows):
             console.say("\n" + console.table(part))
-        console.say("\n" + report.about(about, config.seeds) + "\n")
+        notes = runs[0].get(fid.KEY, {}).get("notes", []) if runs else []
+        console.say("\n".join(["", report.about(about, config.seeds), *notes, ""]))
         pictures = report.pictures(rows, shown(config, folder, outcomes), folder / "report")
         for picture in pictures:
             console.say(f"picture: {picture}")

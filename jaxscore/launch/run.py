@@ -172,7 +172,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     abstract = programs.abstract_state(experiment, mesh)
     description = provenance.describe(experiment, folder)
     export.require_images(experiment, mesh)
-    if "evaluate" in modes:
+    if "train" in modes or "evaluate" in modes:  # before training, which may take days
         processes.on_first(lambda: fid.require_inputs(experiment, mesh))
     with contextlib.ExitStack() as stack:
         needed = _bytes_needed(abstract, config) if "train" in modes else 0

@@ -102,6 +102,14 @@ def test_the_table_has_a_row_for_each_variant():
     ]
 
 
+def test_the_table_has_an_fid_if_there_is_one():
+    judged = results(0)
+    judged["samples"]["fid"] = 12.5
+    heading, first, second = ncsn_ablation.table({"NCSN": judged, "+ step size": results(1)})
+    assert (heading[6], first[6], second[6]) == ("FID", "12.500", "")
+    assert len(heading) == len(first) == len(second)
+
+
 def test_there_is_a_picture(tmp_path):
     rows = {name: results(i) for i, name in enumerate(ncsn_ablation.TECHNIQUES)}
     grids = dict.fromkeys(rows, np.random.default_rng(0).random((50, 8, 8, 1)))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.trilemma import run as trilemma
+from jaxscore.launch.flags import FlagError
 from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.workdir import Refusal
 from tests.experiments.families import small
@@ -81,6 +82,14 @@ def test_training_seconds_are_the_median_pace_of_slow_steps_too(tmp_path):
     log = tmp_path / "metrics.jsonl"
     log.write_text("".join(json.dumps({"steps_per_second": pace}) + "\n" for pace in (0.001, 0.004, 0.005)))
     assert trilemma.training_seconds(log, 8) == pytest.approx(2000)
+
+
+def test_an_fid_of_points_is_refused_before_training(finished, tmp_path):
+    config, _ = finished
+    asked = dataclasses.replace(config, workdir=tmp_path / "run", inception=tmp_path / "weights.pth")
+    with pytest.raises(FlagError, match=r"^--inception .*weights\.pth: samples of shape \[2\] are no images"):
+        trilemma.run(asked)
+    assert not list(tmp_path.rglob("checkpoints"))
 
 
 def test_each_t_is_a_family_of_its_own(tmp_path):
