@@ -1,6 +1,6 @@
 """Parameters of the Inception network of the FID, from the weights that pytorch-fid distributes.
 
-    params = load("pt_inception-2015-12-05-6726825d.pth")
+    params = load("pt_inception-2015-12-05-6726825d.npz")
     features = Inception().apply(params, images)                # pixels in 0..255
 
 A batch norm in inference form is affine, so it becomes part of the convolution before it:
@@ -8,6 +8,8 @@ A batch norm in inference form is affine, so it becomes part of the convolution 
     kernel = weight gamma / sqrt(variance + 0.001),    bias = beta - mean gamma / sqrt(variance + 0.001)
 """
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,6 +53,8 @@ def params(state: Mapping[str, np.ndarray]) -> Params:
 def load(path: str | Path) -> Params:
     """Parameters for Inception().apply, from a file with the names of pytorch-fid.
 
+    The file is an .npz file of the state dict's arrays.
+
     Raises:
         ValueError: if the file cannot be read, or as `params`.
         OSError: if there is no such file.
@@ -59,12 +63,15 @@ def load(path: str | Path) -> Params:
 
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
-    """Returns the arrays of an .npz file by name."""
+    """Returns the arrays in the file by name. Raises ValueError and OSError."""
+    path.stat()  # an absent file is an OSError, whatever its name
+    if path.suffix != ".npz":
+        raise ValueError("files of PyTorch cannot be read; save the state dict's arrays with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, AttributeError, TypeError, EOFError) as error:
-        raise ValueError(f"not a file of weights ({error})") from None
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ValueError("not an .npz file of NumPy arrays") from None
 
 
 def _is_unused(name: str) -> bool:

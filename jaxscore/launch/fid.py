@@ -43,7 +43,8 @@ def require_inputs(experiment: Experiment, mesh: jax.sharding.Mesh) -> None:
         return
     drawn = [programs.drawn(experiment, name, mesh) for name in experiment.samplers]
     shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(drawn)]
-    remedy = f"samples of shape {list(shapes[0])} are no images [h, w, 1] or [h, w, 3]; leave the flag out"
+    named = ", ".join(str(list(shape)) for shape in shapes)
+    remedy = f"samples of shape {named} are no images [h, w, 1] or [h, w, 3]; leave the flag out"
     require(any(map(inception.is_image, shapes)), "inception", config.inception, remedy)
     require(config.samples >= 2, "samples", config.samples, "must be at least 2 with --inception")
     with _named("inception", config.inception, f"give pytorch-fid's file {PUBLISHED}"):

@@ -62,7 +62,10 @@ def test_weights_of_another_network_are_refused_in_a_line(tmp_path):
         importers.inception.load(tmp_path / "other.npz")
 
 
-def test_a_file_without_arrays_is_refused(tmp_path):
-    (tmp_path / "text.npz").write_text("not weights")
-    with pytest.raises(ValueError, match="not a file of weights"):
-        importers.inception.load(tmp_path / "text.npz")
+@pytest.mark.parametrize("content", [b"not weights", b"PK\x03\x04 cut off", b""])
+def test_a_file_without_arrays_is_refused(content, tmp_path):
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"not an \.npz file of NumPy arrays"):
+        importers.inception.load(tmp_path / "bad.npz")
+    with pytest.raises(FileNotFoundError):
+        importers.inception.load(tmp_path / "absent.pth")

@@ -39,6 +39,13 @@ def small(**changes) -> digits.Config:
 # Parts ----------------------------------------------------------------------------------------
 
 
+def test_the_fid_compares_with_the_images_of_the_label():
+    images, labels, _ = data.digits()
+    np.testing.assert_array_equal(digits.build(small()).reference, images)
+    one = digits.build(small(conditional=True, label=3))
+    np.testing.assert_array_equal(one.reference, images[labels == 3])
+
+
 def test_batches_are_digits_which_the_units_centre():
     images, experiment = data.digits().examples, digits.build(small())
     stream = experiment.batches(batch=BATCH, seed=0)
