@@ -174,7 +174,7 @@ FLOORS = {
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
-    "jaxscore.samplers": "prior < base < consistent ode sde statistics < langevin < metropolis",
+    "jaxscore.samplers": "prior < base < consistent multistep ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",

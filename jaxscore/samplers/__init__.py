@@ -4,6 +4,7 @@
     chain(repeat(langevin(...), T), denoise_last())     the same with the final denoising
     heun()                                              EDM's deterministic sampler
     churn(40.0, heun(), steps=18)                       EDM's stochastic sampler
+    dpm_solver_pp(order=2)                              DPM-Solver++(2M), for few evaluations
     ancestral()                                         DDPM's sampler
     consistent(epsilon / sigma_L**2)                    consistent annealed sampling
     chain(langevin_signal_to_noise(0.16), reverse_diffusion())
@@ -43,6 +44,7 @@ from jaxscore.samplers.langevin import langevin_stability as langevin_stability
 from jaxscore.samplers.metropolis import log_ratio_along_path as log_ratio_along_path
 from jaxscore.samplers.metropolis import metropolis as metropolis
 from jaxscore.samplers.metropolis import metropolis_along_path as metropolis_along_path
+from jaxscore.samplers.multistep import dpm_solver_pp as dpm_solver_pp
 from jaxscore.samplers.ode import euler as euler
 from jaxscore.samplers.ode import heun as heun
 from jaxscore.samplers.prior import Moments as Moments
