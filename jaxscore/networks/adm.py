@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import KAIMING, Block, Features, convolution, group_norm
-from jaxscore.networks.layers import Conditions, Waves, conditions, rematerialised
+from jaxscore.networks.blocks import KAIMING, Block, Features, convolution
+from jaxscore.networks.layers import Conditions, GroupNorm, Waves, conditions, rematerialised
 from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
 
@@ -85,7 +85,7 @@ class ADM(nn.Module):
             for i in range(self.blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self.block(level, f"decoder{level}_{i}", level in self.attention)(h, embedding, train)
-        h = nn.silu(group_norm(h, self.dtype, 1e-5, "out_norm0"))
+        h = nn.silu(GroupNorm(epsilon=1e-5, dtype=self.dtype, name="out_norm0")(h))
         out = convolution(self.outputs or event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event[:-1]))]
 

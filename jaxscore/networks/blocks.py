@@ -9,10 +9,10 @@
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxscore.networks.layers import Dense, GroupNorm, attention, between
 from jaxscore.networks.resampling import doubled, halved
 from jaxscore.types import Array, DTypeLike
 
@@ -65,20 +65,19 @@ class Block(nn.Module):
         self, h: Features, embedding: Float[Array, "b e"], train: bool
     ) -> Float[Array, "b *space_out d"]:
         rank = h.ndim - 2
-        norm = lambda h, name: group_norm(h, self.dtype, self.epsilon, name, self.groups)
-        dense = lambda n, name: nn.Dense(n, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+        norm = lambda name: GroupNorm(self.groups, self.epsilon, self.dtype, name=name)
+        dense = lambda n, name: Dense(n, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
         conv = lambda name, init=self.kernel_init: convolution(self.channels, rank, self.dtype, init, name)
         moved = {0: lambda h: h, 1: lambda h: doubled(h, self.filter), -1: lambda h: halved(h, self.filter)}
         moved = moved[self.resample]
 
-        y = conv("conv0")(moved(nn.silu(norm(h, "norm0"))))
+        y = conv("conv0")(moved(nn.silu(norm("norm0")(h))))
         given = dense(self.channels * (1 + self.adaptive), "affine")(embedding)
-        given = given.reshape(len(given), *(1,) * rank, -1)
         if self.adaptive:
-            scale, shift = jnp.split(given, 2, axis=-1)
-            y = nn.silu(norm(y, "norm1") * (1 + scale) + shift)
+            y = norm("norm1")(y, *jnp.split(given, 2, axis=-1))
         else:
-            y = nn.silu(norm(y + given, "norm1"))
+            y = norm("norm1")(y + between(given, y))
+        y = nn.silu(y)
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         y = conv("conv1", nn.initializers.zeros)(y)
         h = moved(h)
@@ -105,12 +104,11 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, h: Features) -> Features:
         b, c = len(h), h.shape[-1]
-        y = group_norm(h, self.dtype, self.epsilon, "norm", self.groups).reshape(b, -1, c)
-        qkv = nn.Dense(3 * c, dtype=self.dtype, kernel_init=self.kernel_init, name="qkv")(y)
-        q, k, v = jnp.moveaxis(qkv.reshape(b, -1, self.heads, c // self.heads, 3), -1, 0)
-        y = jax.nn.dot_product_attention(q, k, v).reshape(b, -1, c)
+        y = GroupNorm(self.groups, self.epsilon, self.dtype, name="norm")(h).reshape(b, -1, c)
+        qkv = Dense(3 * c, dtype=self.dtype, kernel_init=self.kernel_init, name="qkv")(y)
+        y = attention(*jnp.split(qkv, 3, axis=-1), self.heads)
         zero = nn.initializers.zeros
-        return nn.Dense(c, dtype=self.dtype, kernel_init=zero, name="proj")(y).reshape(h.shape)
+        return Dense(c, dtype=self.dtype, kernel_init=zero, name="proj")(y).reshape(h.shape)
 
 
 def convolution(
@@ -118,12 +116,3 @@ def convolution(
 ) -> nn.Conv:
     """Returns a convolution with a kernel of 3 along each axis, padded with zeros."""
     return nn.Conv(features, (3,) * rank, dtype=dtype, kernel_init=init, name=name)
-
-
-def group_norm(
-    h: Features, dtype: DTypeLike, epsilon: float, name: str | None = None, groups: int | None = None
-) -> Features:
-    """Returns the group norm of h: by default up to 32 groups, of 4 channels or more."""
-    channels = h.shape[-1]
-    fitting = [g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g]
-    return nn.GroupNorm(groups or max(fitting, default=1), epsilon=epsilon, dtype=dtype, name=name)(h)

@@ -16,8 +16,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, convolution, group_norm
-from jaxscore.networks.layers import Waves, conditions, rematerialised, vector
+from jaxscore.networks.blocks import XAVIER, Block, Features, convolution
+from jaxscore.networks.layers import GroupNorm, Waves, conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, padded
 from jaxscore.types import Array, DTypeLike
 
@@ -79,7 +79,7 @@ class DDPM(nn.Module):
                 h = self.block(level, f"decoder{level}_{i}", level in self.attention)(h, embedding, train)
             if level:
                 h = self.resampled(doubled(h), f"up{level - 1}", 1)
-        h = nn.silu(group_norm(h, self.dtype, 1e-6, "out_norm0", self.groups))
+        h = nn.silu(GroupNorm(self.groups, dtype=self.dtype, name="out_norm0")(h))
         out = convolution(event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event))]
 

@@ -2,6 +2,7 @@
 
     DiT.named("xl", patch=2, classes=1000)             # sizes s, b, l, xl of the paper
 
+>>> import jax
 >>> network = DiT(width=32, depth=2, heads=2, patch=2)
 >>> x, c_noise = jnp.ones((2, 4, 6, 3)), jnp.zeros(2)
 >>> params = network.init(jax.random.key(0), x, c_noise)
@@ -12,13 +13,12 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxscore.networks.blocks import XAVIER, Features
-from jaxscore.networks.layers import ConditionEmbedding, Waves, conditions, rematerialised
+from jaxscore.networks.layers import ConditionEmbedding, Dense, Waves, attention, conditions, rematerialised
 from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
 
@@ -71,7 +71,7 @@ class DiT(nn.Module):
         x = x if given.image is None else jnp.concatenate([x, given.image], axis=-1)
         x = padded(x, self.patch).astype(self.dtype)
         sides = [side // self.patch for side in x.shape[1:-1]]
-        h = nn.Dense(self.width, dtype=self.dtype, kernel_init=XAVIER, name="in")(patches(x, self.patch))
+        h = Dense(self.width, dtype=self.dtype, kernel_init=XAVIER, name="in")(patches(x, self.patch))
         h = h + jnp.asarray(positions(sides, self.width), self.dtype)[None]
 
         embedded = lambda name: Embedding(self.width, self.classes, self.dtype, name=name)(
@@ -85,7 +85,7 @@ class DiT(nn.Module):
         shift, scale = modulations(embeddings[0], 2, self.width, self.dtype, "out_modulation")
         size = self.patch ** len(sides) * outputs
         zero = nn.initializers.zeros
-        h = nn.Dense(size, dtype=self.dtype, kernel_init=zero, name="out")(modulated(h, shift, scale))
+        h = Dense(size, dtype=self.dtype, kernel_init=zero, name="out")(modulated(h, shift, scale))
         out = unpatched(h.astype(jnp.float32), sides, self.patch)
         return out[(slice(None), *map(slice, event[:-1]))]
 
@@ -121,14 +121,13 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "b n width"], embedding: Float[Array, "b width"]) -> Array:
-        b, n, width = h.shape
-        dense = lambda features, name: nn.Dense(features, dtype=self.dtype, kernel_init=XAVIER, name=name)
+        width = h.shape[-1]
+        dense = lambda features, name: Dense(features, dtype=self.dtype, kernel_init=XAVIER, name=name)
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulations(
             embedding, 6, width, self.dtype, "modulation"
         )
         qkv = dense(3 * width, "qkv")(modulated(h, shift, scale))
-        q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
-        y = jax.nn.dot_product_attention(q, k, v).reshape(b, n, width)
+        y = attention(*jnp.split(qkv, 3, axis=-1), self.heads)
         h = h + gate * dense(width, "proj")(y)
         y = nn.gelu(dense(4 * width, "mlp0")(modulated(h, shift_mlp, scale_mlp)))
         return h + gate_mlp * dense(width, "mlp1")(y)

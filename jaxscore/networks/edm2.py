@@ -22,7 +22,7 @@ import optax
 from jaxtyping import Float
 
 from jaxscore.networks.blocks import Features
-from jaxscore.networks.layers import conditions, rematerialised, vector
+from jaxscore.networks.layers import attention, conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, halved, padded
 from jaxscore.types import AnyArray, Array, DTypeLike, Params
 
@@ -161,8 +161,8 @@ class MPBlock(nn.Module):
         """Returns W softmax(q' k / sqrt(d)) v for each head, with q, k and v normalised at each position."""
         b, c = len(h), self.channels
         qkv = MPConv(3 * c, 1, self.dtype, name="qkv")(h.reshape(b, -1, c))
-        qkv = normalised(qkv.reshape(b, -1, self.heads, c // self.heads, 3), axes=(3,))
-        y = jax.nn.dot_product_attention(*jnp.moveaxis(qkv, -1, 0)).reshape(b, -1, c)
+        qkv = normalised(qkv.reshape(b, -1, 3 * self.heads, c // self.heads), axes=(3,))
+        y = attention(*jnp.split(qkv.reshape(b, -1, 3 * c), 3, axis=-1), self.heads)
         return conv("proj", 1)(y).reshape(h.shape)
 
 
@@ -181,7 +181,9 @@ class MPConv(nn.Module):
         fan_in = kernel.size // self.features
         kernel = (normalised(kernel, axes=tuple(range(rank + 1))) / fan_in**0.5).astype(self.dtype)
         if not rank:
-            return x.astype(self.dtype) @ kernel
+            # Of two matrices, for the same reason as in `layers.Dense`.
+            y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel
+            return y.reshape(*x.shape[:-1], self.features)
         space = "DHW"[-rank:] if rank <= 3 else "".join(map(str, range(rank)))
         dimensions = (f"N{space}C", f"{space}IO", f"N{space}C")
         return jax.lax.conv_general_dilated(

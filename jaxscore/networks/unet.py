@@ -10,8 +10,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, convolution, group_norm
-from jaxscore.networks.layers import Conditions, Mapping, Waves, conditions, rematerialised, vector
+from jaxscore.networks.blocks import XAVIER, Block, Features, convolution
+from jaxscore.networks.layers import (
+    Conditions,
+    Dense,
+    GroupNorm,
+    Mapping,
+    Waves,
+    conditions,
+    rematerialised,
+    vector,
+)
 from jaxscore.networks.resampling import bordered, doubled, halved, padded
 from jaxscore.types import Array, DTypeLike
 
@@ -124,7 +133,7 @@ class UNet(nn.Module):
         width, name = h.shape[-1], f"input{level}"
         if self.encoder == "skip":
             x = halved(x, self.filter)
-            return x, h + nn.Dense(width, dtype=self.dtype, kernel_init=XAVIER, name=name)(x)
+            return x, h + Dense(width, dtype=self.dtype, kernel_init=XAVIER, name=name)(x)
         if self.encoder == "residual":
             # The convolution is also computed outside, as far as the filter reaches.
             x = convolution(width, x.ndim - 2, self.dtype, XAVIER, name)(bordered(x, self.filter))
@@ -145,7 +154,7 @@ class UNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self.block(level, f"decoder{level}_{i}", attend=attend)(h, embedding, train)
             if self.decoder == "skip" or level == 0:
-                y = nn.silu(group_norm(h, self.dtype, 1e-6, f"out_norm{level}"))
+                y = nn.silu(GroupNorm(dtype=self.dtype, name=f"out_norm{level}")(h))
                 y = convolution(channels, h.ndim - 2, self.dtype, nn.initializers.zeros, f"out{level}")(y)
                 total = y + (doubled(total, self.filter) if self.decoder == "skip" and level < last else 0.0)
         return total

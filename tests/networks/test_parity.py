@@ -77,6 +77,12 @@ IN_A_LEVEL = (
 )
 
 
+def side_by_side(w: np.ndarray) -> np.ndarray:
+    """EDM has q, k and v in turn for each channel of each head; here all q come first, then all k."""
+    c = w.shape[-1] // 3
+    return np.moveaxis(w.reshape(*w.shape[:-1], c, 3), -1, -2).reshape(w.shape)
+
+
 def of_edm(state: dict[str, np.ndarray], side: int = 16) -> dict:
     """Parameters from the state dict of EDM or EDM2, for images of 16 pixels."""
     flat = {}
@@ -89,6 +95,8 @@ def of_edm(state: dict[str, np.ndarray], side: int = 16) -> dict:
             first = re.sub(f"^{pattern}$", ours, first)
         middle = "/".join(EDM_LAYERS.get(layer, layer) for layer in layers)
         last, w = leaf(last, w)
+        if layers and layers[-1] in ("qkv", "attn_qkv"):
+            w = side_by_side(w)
         flat["/".join(part for part in (EDM_NAMES.get(first, first), middle, last) if part)] = w
     return {"params": traverse_util.unflatten_dict(flat, sep="/")}
 
@@ -110,7 +118,7 @@ def of_dit(state: dict[str, np.ndarray]) -> dict:
     )
     flat = renamed(state, patterns)
     flat["in/kernel"] = flat["in/kernel"].reshape(-1, flat["in/kernel"].shape[-1])
-    return joined(flat, lambda parts: np.concatenate(parts, axis=-1))
+    return joined(flat)
 
 
 def of_ddpm(state: dict[str, np.ndarray], levels: int = 3) -> dict:
@@ -134,10 +142,7 @@ def of_ddpm(state: dict[str, np.ndarray], levels: int = 3) -> dict:
         ]
     patterns += [(rf"down_blocks\.{i}\.downsamplers\.0\.conv", f"down{i + 1}") for i in range(levels)]
     patterns += [(rf"up_blocks\.{i}\.upsamplers\.0\.conv", f"up{i - 1}") for i in range(levels)]
-    return joined(
-        renamed(state, patterns),
-        lambda parts: np.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1),
-    )
+    return joined(renamed(state, patterns))
 
 
 def renamed(state: dict[str, np.ndarray], patterns) -> dict[str, np.ndarray]:
@@ -153,11 +158,11 @@ def renamed(state: dict[str, np.ndarray], patterns) -> dict[str, np.ndarray]:
     return flat
 
 
-def joined(flat: dict[str, np.ndarray], join) -> dict:
+def joined(flat: dict[str, np.ndarray]) -> dict:
     """Query, key and value of an attention are one layer here."""
     for name in [name for name in flat if name.split("/")[-2] == "q"]:
         parts = [flat.pop("/".join([*name.split("/")[:-2], each, name.split("/")[-1]])) for each in "qkv"]
-        flat["/".join([*name.split("/")[:-2], "qkv", name.split("/")[-1]])] = join(parts)
+        flat["/".join([*name.split("/")[:-2], "qkv", name.split("/")[-1]])] = np.concatenate(parts, axis=-1)
     return {"params": traverse_util.unflatten_dict(flat, sep="/")}
 
 

@@ -26,7 +26,10 @@ def test_two_steps_of_memory_are_the_published_solver():
 
 def test_order_one_is_eulers_method():
     sigmas = noise.levels(noise.karras(0.1, 3.0), 6)
-    ends = [oracle.run(sampler, X, sigmas, GAUSSIAN).x for sampler in (samplers.dpm_solver_pp(1), samplers.euler())]
+    ends = [
+        oracle.run(sampler, X, sigmas, GAUSSIAN).x
+        for sampler in (samplers.dpm_solver_pp(1), samplers.euler())
+    ]
     np.testing.assert_allclose(*ends, rtol=1e-5)
 
 
