@@ -162,7 +162,7 @@ FLOORS = {
     "jaxscore.adversarial": "losses denoising",
     "jaxscore.calibrate": "levels spread < recipes",
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
-    "jaxscore.data": """pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
+    "jaxscore.data": """augment pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
         < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": "inception ncsn",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes

@@ -16,6 +16,7 @@ device. `fingerprint(dataset)` tells in a second whether two data sets are the s
 (32, 8, 8, 1)
 """
 
+from jaxscore.data import augment as augment
 from jaxscore.data import pixels as pixels
 from jaxscore.data.arrays import Dataset as Dataset
 from jaxscore.data.arrays import digits as digits
