@@ -173,6 +173,7 @@ FLOORS = {
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
+    "jaxscore.objectives": "weights < matching < levels",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
     "jaxscore.samplers": "prior < base < consistent multistep ode sde statistics < langevin < metropolis",
     "experiments.bench": "workloads < sampling scaling training < run",

@@ -87,5 +87,5 @@ def test_a_row_depends_on_its_own_key():
 
 
 def test_a_probability_of_two_is_refused():
-    with pytest.raises(ValueError, match=r"probability = 2 must lie in 0\.\.1"):
-        data.augment.augmented(jax.random.key(0), jnp.zeros((1, 2, 2, 1)), 2)
+    with pytest.raises(ValueError, match=r"probability = 2.0 must lie in 0\.\.1"):
+        data.augment.augmented(jax.random.key(0), jnp.zeros((1, 2, 2, 1)), 2.0)

@@ -1,34 +1,4 @@
-"""Objectives of score matching: what to minimise so that score(x, sigma) -> grad log p_sigma(x).
-
-One signature, `objective(score, key, x, sigma) -> [b]`: a loss per example, which the caller averages.
-Norms and traces are sums over the event (pixels, coordinates), not means. The loss is float32, or wider if
-x is; sigma is [b], or one number. `over_levels` draws the noise levels.
-
-    explicit                  1/2 |s(x) - grad log p(x)|^2            x ~ p_sigma, needs the true score
-    implicit                  1/2 |s(x)|^2 + tr ds/dx                 x ~ p_sigma
-    sliced                    E_v[v' (ds/dx) v + 1/2 (v' s)^2]        x ~ p_sigma
-    sliced_variance_reduced   E_v[v' (ds/dx) v] + 1/2 |s|^2           x ~ p_sigma
-    finite_difference         the same, v' (ds/dx) v a difference     x ~ p_sigma
-    denoising                 1/2 |s(x + sigma n) + n / sigma|^2      x ~ p_0
-    noise_conditional         lambda(sigma) x denoising               x ~ p_0
-
-The first five take x from the density whose score is learnt; sigma only tells the network where it is.
-The last two take clean data and add the noise. Energy models train on all of them:
-`score.from_log_density` makes a score of any log density. A condition is bound before, with
-functools.partial.
-
->>> import jax, jax.numpy as jnp
->>> exact = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)            # x0 ~ N(0, I)
->>> x, sigma = jax.random.normal(jax.random.key(0), (8, 2)), jnp.full(8, 0.5)
->>> noise_conditional(exact, jax.random.key(1), x, sigma).shape
-(8,)
->>> over_levels(noise_conditional, noise.lognormal(-1.2, 1.2))(exact, jax.random.key(2), x).shape
-(8,)
-
-Networks must be twice differentiable where a trace or a slice is taken: no derivative sees what the trace
-of a ReLU network gains at its kinks (use SiLU, softplus or ELU; `diagnostics.kinked` finds such
-networks). Batch normalisation couples the examples, which corrupts the trace.
-"""
+"""The objectives of score matching, and their estimates of the trace."""
 
 from collections.abc import Callable
 
@@ -37,54 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.types import Array, Key, Schedule, ScoreFn, Sigma, per_row, right, shaped, wide
+from jaxscore.objectives.weights import Weight, one, sigma_squared
+from jaxscore.types import Array, Key, ScoreFn, Sigma, per_row, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
 Levels = Float[Array, "b"]
 Loss = Float[Array, "b"]
 Objective = Callable[[ScoreFn, Key, Array, Array], Array]
-Weight = Callable[[Array], Array]
 Draw = Callable[[Key, tuple[int, ...]], Array]
-
-
-# Weights --------------------------------------------------------------------------------------
-
-
-def one(sigma: Levels) -> Levels:
-    """lambda(sigma) = 1: the squared error of the score itself (Vincent 2011)."""
-    return jnp.ones_like(sigma)
-
-
-def sigma_squared(sigma: Levels) -> Levels:
-    """lambda(sigma) = sigma^2: every level's loss of the same order (Song & Ermon 2019, section 4.2)."""
-    return sigma**2
-
-
-def edm(sigma_data: float) -> Weight:
-    """lambda(sigma) = sigma^2 (1 + sigma^2 / sigma_data^2), the weight of Karras et al. 2022.
-
-    Their (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 |D(x) - x0|^2 (table 1), for the score, times 1/2:
-    with `preconditioned`, the network's output has unit weight. Raises ValueError unless sigma_data > 0.
-    """
-    if sigma_data <= 0:
-        raise ValueError(f"sigma_data = {sigma_data} must be positive")
-    return lambda sigma: sigma**2 * (1 + (sigma / sigma_data) ** 2)
-
-
-def likelihood(density: Levels) -> Weight:
-    """lambda(sigma) = 2 sigma / q(sigma), q the density that each sigma was drawn from.
-
-    Whatever q, the mean of noise_conditional is then int sigma E|s + n / sigma|^2 dsigma, which up to
-    a constant bounds the negative log likelihood, in nats (Song, Durkan et al. 2021, theorem 1,
-    whose g(t)^2 dt is 2 sigma dsigma here, for every Gaussian process). q decides the variance;
-    their importance sampling, p(t) ~ g(t)^2 / std(t)^2, is sigma uniform in its logarithm:
-
-        u = noise.stratified(key, n)
-        schedule = noise.geometric(sigma_min, sigma_max)
-        weight = likelihood(noise.density(schedule, u))     # 2 sigma^2 ln(sigma_max / sigma_min)
-        losses = noise_conditional(score, key, x, schedule(u), weight=weight)
-    """
-    return lambda sigma: 2 * sigma / density
 
 
 # Objectives that see the density's own points ---------------------------------------------------
@@ -205,36 +135,6 @@ def noise_conditional(
     n = noise.normal(key, x.shape, x.dtype)
     s = right(sigma, x)
     return per_row(weight(sigma), x, "weight") / sigma**2 * _half_square(s * score(x + s * n, sigma) + n)
-
-
-# Over noise levels ------------------------------------------------------------------------------
-
-
-def over_levels(objective: Objective, schedule: Schedule, *, weight: Weight | None = None) -> Callable:
-    """Returns losses(score, key, x) -> [b]: the objective at noise levels drawn from the schedule.
-
-    The levels are schedule(u) with u stratified over the batch (`noise.stratified`). For the noise levels
-    too, call losses(score, key, x, with_sigma=True) -> ([b], [b]); `diagnostics.by_sigma` takes both.
-
-    Args:
-        objective: any objective of this module; `noise_conditional` is given clean x.
-        schedule: the training distribution of sigma, as a quantile function (see `noise`).
-        weight: lambda(sigma), which replaces the weight sigma^2 of `noise_conditional`, and multiplies
-            the loss of any other objective; None leaves the objective as it is.
-    """
-
-    def losses(score: ScoreFn, key: Key, x: Batch, *, with_sigma: bool = False):
-        (key_sigma, key_noise), x = jax.random.split(key), wide(x)
-        sigma = per_row(schedule(noise.stratified(key_sigma, len(x))), x)
-        if weight is None:
-            loss = objective(score, key_noise, x, sigma)
-        elif objective is noise_conditional:
-            loss = noise_conditional(score, key_noise, x, sigma, weight=weight)
-        else:
-            loss = per_row(weight(sigma), x, "weight") * objective(score, key_noise, x, sigma)
-        return (loss, sigma) if with_sigma else loss
-
-    return losses
 
 
 # Helpers --------------------------------------------------------------------------------------
