@@ -30,7 +30,7 @@ def judged(
     reference: np.ndarray,
     labels: np.ndarray,
     evaluations: dict[str, int],
-    further: Callable[[np.ndarray, Judge], dict[str, float]] = lambda x, judge: {},
+    further: Callable[[str, np.ndarray, Judge], dict[str, float]] = lambda name, x, judge: {},
 ) -> dict[str, Any]:
     """Returns what the samples were judged by, and for each array the means of its metrics over the judges.
 
@@ -41,7 +41,7 @@ def judged(
         samples: arrays of images; their single values are under `by_judge`.
         reference, labels: real images and their classes.
         evaluations: evaluations of the network, by array.
-        further: further(x, judge) -> metrics besides those of `metrics.compare`.
+        further: further(name, x, judge) -> metrics besides those of `metrics.compare`.
     """
     require_finite(samples)
     classes = judges[0][1] is not None
@@ -53,7 +53,7 @@ def judged(
         x = metrics.round_to(x, config.grey_values)
         rows = [
             metrics.compare(x, reference, labels, features, predict if several else None)
-            | further(x, (features, predict))
+            | further(name, x, (features, predict))
             for features, predict in judges
         ]
         shared = [column for column in rows[0] if all(column in row for row in rows)]
@@ -114,6 +114,17 @@ def draw(
     with plots.page(paths[2], columns=1, size=7.0, height=4.5) as (axes,):
         plots.loss(axes, history)
     return paths
+
+
+def draw_classes(x: np.ndarray, asked: np.ndarray, path: Path, by: str = "") -> None:
+    """Draws a row of up to 20 samples x for each class that was asked for; `by` names the sampler."""
+    rows = [x[asked == label][:20] for label in np.unique(asked)]
+    columns = min(map(len, rows))
+    grid = np.concatenate([row[:columns] for row in rows])
+    with plots.page(path, columns=1, size=8.0, height=8.0 * len(rows) / columns + 0.4) as (axes,):
+        title = "a row for each class" if len(rows) > 1 else f"class {asked[0]}"
+        names = [f"{label}" for label in np.unique(asked)]
+        plots.images(axes, grid, rows=len(rows), title=title + by, names=names)
 
 
 def some(images: Any, n: int, seed: int) -> np.ndarray:

@@ -42,7 +42,7 @@ def asked_for(config, digits) -> np.ndarray:
     return np.full(len(digits.labels), True) if config.label is None else digits.labels == config.label
 
 
-def agreement(config, digits, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
+def agreement(config, digits, name: str, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
     """Returns the fraction of samples whose class is the one that was asked for, if one was."""
     _, predict = judge
     if predict is None or not (config.conditional and len(digits.classes)):
@@ -85,25 +85,14 @@ def report(
     draw_trajectory(config, digits, score_of(params, jnp.arange(6)), sigmas, paths[1])
     if config.conditional and len(digits.classes):
         paths.append(folder / "classes.png")
-        draw_classes(config, digits, samples["heun"], paths[-1])
+        x = samples["heun"]
+        common.draw_classes(x, wanted(config, digits, len(x)), paths[-1], ", by Heun's method")
     return paths
 
 
 def thing(config) -> str:
     """Returns what the images are called in titles."""
     return "digit" if config.data == "digits" else "image"
-
-
-def draw_classes(config, digits, x: np.ndarray, path: Path) -> None:
-    """Draws a row of up to 20 samples for each class that was asked for."""
-    asked = wanted(config, digits, len(x))
-    rows = [x[asked == label][:20] for label in np.unique(asked)]
-    columns = min(map(len, rows))
-    grid = np.concatenate([row[:columns] for row in rows])
-    with plots.page(path, columns=1, size=8.0, height=8.0 * len(rows) / columns + 0.4) as (axes,):
-        title = "a row for each class" if len(rows) > 1 else f"class {asked[0]}"
-        names = [f"{label}" for label in np.unique(asked)]
-        plots.images(axes, grid, rows=len(rows), title=f"{title}, by Heun's method", names=names)
 
 
 def draw_trajectory(config, digits, score: ScoreFn, sigmas: Array, path: Path) -> None:

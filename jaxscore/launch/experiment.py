@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxscore import trainer, updates
 from jaxscore.data import Dataset, Examples
@@ -56,6 +57,8 @@ class Experiment(NamedTuple):
     """Images with which the FID compares the samples; those of `data` by default."""
     loss: updates.Loss | None = None
     """loss(params, context, batch) -> (value, metrics)."""
+    constraint: optax.GradientTransformation | None = None
+    """What comes after the optimiser of the loss, such as `edm2.forced`, which keeps norms of kernels."""
     untrained: tuple[str, ...] = ()
     """Entries of params that the loss itself changes, such as batch statistics; see `updates.descent`."""
     players: dict[str, Player] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from jaxscore import ema, keys, noise, sharding, trainer, updates
@@ -52,6 +53,7 @@ def update(experiment: Experiment, gather: Callable[[Params], Params] = trainer.
         raise ValueError(f"the experiment {experiment.name!r} must have either a loss or players")
     if not experiment.players:
         tx = config.optimizer.build(config.steps)
+        tx = tx if experiment.constraint is None else optax.chain(tx, experiment.constraint)
         own = {"microbatches": config.microbatches, "untrained": experiment.untrained}
         return updates.descent(bind(experiment.loss), tx, **own)
     turns = (

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from jaxscore.networks.blocks import XAVIER, Features
 from jaxscore.networks.layers import ConditionEmbedding, Dense, Waves, attention, conditions, rematerialised
-from jaxscore.networks.resampling import padded
+from jaxscore.networks.resampling import folded, padded, unfolded
 from jaxscore.types import Array, DTypeLike
 
 SIZES = {"s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16), "xl": (1152, 28, 16)}
@@ -71,7 +71,8 @@ class DiT(nn.Module):
         x = x if given.image is None else jnp.concatenate([x, given.image], axis=-1)
         x = padded(x, self.patch).astype(self.dtype)
         sides = [side // self.patch for side in x.shape[1:-1]]
-        h = Dense(self.width, dtype=self.dtype, kernel_init=XAVIER, name="in")(patches(x, self.patch))
+        h = Dense(self.width, dtype=self.dtype, kernel_init=XAVIER, name="in")(folded(x, self.patch))
+        h = h.reshape(len(h), -1, self.width)
         h = h + jnp.asarray(positions(sides, self.width), self.dtype)[None]
 
         embedded = lambda name: Embedding(self.width, self.classes, self.dtype, name=name)(
@@ -86,7 +87,7 @@ class DiT(nn.Module):
         size = self.patch ** len(sides) * outputs
         zero = nn.initializers.zeros
         h = Dense(size, dtype=self.dtype, kernel_init=zero, name="out")(modulated(h, shift, scale))
-        out = unpatched(h.astype(jnp.float32), sides, self.patch)
+        out = unfolded(h.reshape(len(h), *sides, size).astype(jnp.float32), self.patch)
         return out[(slice(None), *map(slice, event[:-1]))]
 
 
@@ -143,23 +144,6 @@ def modulated(h: Array, shift: Array, scale: Array) -> Array:
     """Returns norm(h) (1 + scale) + shift, with a layer norm that has no parameters."""
     norm = nn.LayerNorm(use_bias=False, use_scale=False, dtype=h.dtype, parent=None)
     return norm.apply({}, h) * (1 + scale) + shift
-
-
-def patches(x: Features, side: int) -> Float[Array, "b n d"]:
-    """Returns the patches of x, row by row: n = prod(sides / side), d = side^rank c."""
-    b, *sides, c = x.shape
-    rank = len(sides)
-    x = x.reshape(b, *(part for whole in sides for part in (whole // side, side)), c)
-    outer, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    return x.transpose(0, *outer, *inner, 2 * rank + 1).reshape(b, -1, side**rank * c)
-
-
-def unpatched(h: Float[Array, "b n d"], sides: list[int], side: int) -> Float[Array, "b *space c"]:
-    """Returns x from its patches, of which there are `sides` along the axes."""
-    rank = len(sides)
-    x = h.reshape(len(h), *sides, *(side,) * rank, -1)
-    pairs = (axis for each in range(1, rank + 1) for axis in (each, each + rank))
-    return x.transpose(0, *pairs, 2 * rank + 1).reshape(len(h), *(side * whole for whole in sides), -1)
 
 
 def positions(sides: list[int], width: int) -> np.ndarray:

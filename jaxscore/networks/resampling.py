@@ -110,6 +110,25 @@ def halved(
     return x
 
 
+def folded(x: Float[Array, "b *space c"], side: int) -> Float[Array, "b *blocks d"]:
+    """Returns x with each block of `side` positions along every axis as one position, d = side^rank c."""
+    b, *sides, c = x.shape
+    rank = len(sides)
+    x = x.reshape(b, *(part for whole in sides for part in (whole // side, side)), c)
+    outer, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    x = x.transpose(0, *outer, *inner, 2 * rank + 1)
+    return x.reshape(b, *(whole // side for whole in sides), side**rank * c)
+
+
+def unfolded(x: Float[Array, "b *blocks d"], side: int) -> Float[Array, "b *space c"]:
+    """Returns the x of which `folded` makes this one."""
+    b, *sides, _ = x.shape
+    rank = len(sides)
+    x = x.reshape(b, *sides, *(side,) * rank, -1)
+    pairs = (axis for each in range(1, rank + 1) for axis in (each, each + rank))
+    return x.transpose(0, *pairs, 2 * rank + 1).reshape(b, *(side * whole for whole in sides), -1)
+
+
 def bordered(x: Float[Array, "b *space c"], taps: tuple[int, ...]) -> Float[Array, "b *wider c"]:
     """Returns x with zeros around it, as far as the filter of `halved` reaches."""
     _, p = _filter(taps)

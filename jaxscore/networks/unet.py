@@ -21,7 +21,7 @@ from jaxscore.networks.layers import (
     rematerialised,
     vector,
 )
-from jaxscore.networks.resampling import bordered, doubled, halved, padded
+from jaxscore.networks.resampling import bordered, doubled, folded, halved, padded, unfolded
 from jaxscore.types import Array, DTypeLike
 
 
@@ -50,6 +50,8 @@ class UNet(nn.Module):
         encoder: whether the halved input is added to each level, summed up ("residual") or alone ("skip").
         decoder: whether the output is a sum of outputs of all levels ("skip").
         filter: taps of the resampling filter along each axis; (1, 3, 3, 1) for NCSN++.
+        patch: blocks of so many positions along each axis are folded into the channels first, and unfolded at
+            the end; 2 has a quarter of the operations on images.
         mapping: the number of layers of the `layers.Mapping` of a latent.
         dtype: the type in which the network computes.
         remat: keep only the inputs of the blocks for the gradient.
@@ -67,6 +69,7 @@ class UNet(nn.Module):
     encoder: Literal["standard", "residual", "skip"] = "standard"
     decoder: Literal["standard", "skip"] = "standard"
     filter: tuple[int, ...] = (1, 1)
+    patch: int = 1
     mapping: int = 4
     dtype: DTypeLike = jnp.float32
     remat: bool = False
@@ -85,9 +88,10 @@ class UNet(nn.Module):
         given = conditions(condition, x, self.classes)
         embedding = self.embedded(c_noise, given, latent)
         x = x if given.image is None else jnp.concatenate([x, given.image], axis=-1)
-        x = padded(x, 2 ** (len(self.multipliers) - 1)).astype(self.dtype)
+        x = padded(x, self.patch * 2 ** (len(self.multipliers) - 1)).astype(self.dtype)
+        x, outputs = folded(x, self.patch), self.patch ** (x.ndim - 2) * event[-1]
         h, skips = self.encoded(x, embedding, train)
-        out = self.decoded(h, skips, event[-1], embedding, train).astype(jnp.float32)
+        out = unfolded(self.decoded(h, skips, outputs, embedding, train).astype(jnp.float32), self.patch)
         return out[(slice(None), *map(slice, event))]
 
     def embedded(self, c_noise: Array, given: Conditions, latent: Array | None) -> Array:

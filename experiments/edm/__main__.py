@@ -1,0 +1,5 @@
+"""python -m experiments.edm"""
+
+from experiments.edm.experiment import main
+
+main()

@@ -1,0 +1,168 @@
+"""Flags of `experiments.edm`; the recipes are in presets.py."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from jaxscore.launch.config import Config as BaseConfig
+from jaxscore.launch.flags import (
+    Count,
+    Fraction,
+    Levels,
+    NonNegative,
+    Positive,
+    check,
+    require,
+    require_sigmas,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network and its size."""
+
+    kind: Literal["ddpmpp", "ncsnpp", "adm", "edm2", "dit", "ddpm"] = "ddpmpp"
+    """Architecture: the U-Nets DDPM++, NCSN++, ADM, EDM2 and DDPM, or the transformer DiT."""
+    channels: Count = 128
+    """Channels of the first level, or the unit of the channels; for dit the width of a token."""
+    multipliers: tuple[Count, ...] = (2, 2, 2)
+    """Channels of each level in units of --network.channels; not for dit."""
+    blocks: Count = 4
+    """Residual blocks of each level, or the number of blocks of dit."""
+    attention: tuple[Annotated[int, Meta(ge=0)], ...] = (1,)
+    """Levels whose blocks attend over all positions; 0 is the first. Not for dit."""
+    heads: Count = 6
+    """Attention heads, for dit only."""
+    patch: Count = 1
+    """Side of the blocks of pixels that are one position of the network, for ddpmpp, ncsnpp and dit."""
+    dropout: Fraction = 0.0
+    """Fraction of hidden units dropped in training; not for dit."""
+
+    def __post_init__(self):
+        check(self, "network.")
+        kind, levels = self.kind, len(self.multipliers)
+        require(
+            self.patch == 1 or kind in ("ddpmpp", "ncsnpp", "dit"),
+            "network.patch",
+            self.patch,
+            f"has no effect on {kind}; give 1",
+        )
+        require(
+            self.dropout == 0 or kind != "dit",
+            "network.dropout",
+            self.dropout,
+            "has no effect on dit; give 0",
+        )
+        fits = kind != "dit" or self.channels % self.heads == 0
+        require(fits, "network.heads", self.heads, f"must divide --network.channels {self.channels}")
+        known = kind == "dit" or all(level < levels for level in self.attention)
+        require(
+            known,
+            "network.attention",
+            " ".join(map(str, self.attention)),
+            f"must be levels 0 to {levels - 1}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """The sampler: the levels of Karras et al. 2022 (rho = 7), a solver, and guidance."""
+
+    solver: Literal["heun", "dpm_solver_pp", "euler"] = "heun"
+    """heun costs two evaluations at each level but the last; dpm_solver_pp, of order 2, and euler cost one."""
+    levels: Levels = 18
+    """Number of noise levels, each with one step."""
+    sigma_min: Positive = 0.002
+    """Smallest noise level before 0, in units of data in -1..1."""
+    sigma_max: float = 80.0
+    """Largest noise level, where sampling starts."""
+    churn: NonNegative = 0.0
+    """S_churn of Karras et al. 2022: how much noise is added again; 0 for none."""
+    churn_min: NonNegative = 0.05
+    """S_min: noise is added at this level and above."""
+    churn_max: NonNegative = 50.0
+    """S_max: noise is added at this level and below."""
+    churn_noise: Positive = 1.003
+    """S_noise: standard deviation of the added noise, in units of what keeps the level."""
+    scale: float = 1.0
+    """Weight of guidance: 1 for the conditional score alone."""
+    interval: tuple[float, float] | None = None
+    """Noise levels, low and high, between which the score is guided; everywhere by default."""
+    label: int | None = None
+    """Class of all samples; by default the classes take turns."""
+
+    def __post_init__(self):
+        check(self, "sampling.")
+        require_sigmas(self.sigma_min, self.sigma_max, prefix="sampling.")
+        low, high = self.interval or (0.0, 1.0)
+        require(
+            0 <= low < high, "sampling.interval", f"{low} {high}", "must be LOW HIGH with 0 <= LOW < HIGH"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """EDM's training and sampling with the networks of the field; the preset sets the other defaults."""
+
+    preset: str = "fashion"
+    """Recipe with the defaults of the other flags; an unknown name lists the known ones."""
+    workdir: Path = Path("runs/edm")
+    data: str = "fashion_mnist"
+    """Data set; an unknown name lists the known ones."""
+    data_dir: Path | None = None
+    """Folder of the data set, if it is not in its usual place."""
+    size: Count | None = None
+    """Side of the images in pixels, for folders of pictures and data sets of photographs."""
+    shape: tuple[Count, Count, Count] = (28, 28, 1)
+    """Height, width and channels of an image, for --mode sample if the data are absent."""
+    conditional: bool = True
+    """Give the network the class of each image."""
+    classes: Annotated[int, Meta(ge=0)] = 0
+    """Number of classes; 0 for as many as the data have."""
+    p_uncond: Fraction = 0.0
+    """Fraction of training examples whose class is dropped, for classifier-free guidance."""
+    augment: Fraction = 0.0
+    """Probability of each geometric augmentation, whose labels the network is given; 0 for none."""
+    flip: bool = False
+    """Mirror each training image with probability 1/2."""
+    network: Network = dataclasses.field(default_factory=Network)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the network's computations; parameters are float32."""
+    weight: Literal["edm", "uniform", "min_snr", "soft_min_snr", "sigmoid", "likelihood", "uncertainty"] = (
+        "edm"
+    )
+    """Weight of the loss by noise level; uniform is that of the noise prediction, uncertainty is learnt."""
+    sigma_data: Positive = 0.5
+    """Standard deviation of the data in units of -1..1, for the preconditioning."""
+    sigma_mean: float = -1.2
+    """Mean of ln sigma in training; --weight likelihood draws sigma evenly in its logarithm instead."""
+    sigma_std: Positive = 1.2
+    """Standard deviation of ln sigma in training."""
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    grey_values: Count = 255
+    """Samples are rounded to multiples of 1 / grey_values before the metrics are computed."""
+    classifiers: Count = 1
+    """Number of classifiers with different seeds that give features; the table shows the mean metrics."""
+    reference: Annotated[int, Meta(ge=4)] = 10_000  # recall looks at 3 neighbours
+    """Maximum number of images that samples are compared with: test images, if the data have any."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.samples >= 4, "samples", self.samples, "must be at least 4, for recall")
+        if not self.conditional:
+            needs = "needs --conditional"
+            require(self.p_uncond == 0, "p-uncond", self.p_uncond, needs)
+            require(self.classes == 0, "classes", self.classes, needs)
+            require(self.sampling.scale == 1, "sampling.scale", self.sampling.scale, needs)
+            require(self.sampling.label is None, "sampling.label", self.sampling.label, needs)
+        remedy = "needs a model trained with --p-uncond, as 0.1"
+        require(self.sampling.scale == 1 or self.p_uncond > 0, "sampling.scale", self.sampling.scale, remedy)
+        unused = f"has no effect with --network.kind {self.network.kind}; give 0"
+        require(
+            self.augment == 0 or self.network.kind in ("ddpmpp", "ncsnpp", "adm"),
+            "augment",
+            self.augment,
+            unused,
+        )

@@ -1,0 +1,241 @@
+"""Diffusion models as in EDM (Karras et al. 2022): a network of the field, class labels, guidance.
+
+    python -m experiments.edm --preset fashion
+    python -m experiments.edm --preset cifar10 --data-dir ~/tensorflow_datasets
+
+The network is trained by denoising score matching with EDM's preconditioning, at noise levels whose logarithm
+is normal, and sampled on the probability flow. Presets (presets.py) are the published recipes, and one for
+small machines, `fashion`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.edm import report
+from experiments.edm.config import Config
+from experiments.edm.models import network_of
+from experiments.edm.presets import PRESETS
+from jaxscore import data, diagnostics, guidance, launch, networks, noise, objectives, samplers
+from jaxscore.launch import Experiment, Units, balanced, flags
+from jaxscore.launch.compiler import compiler_options
+from jaxscore.networks import edm2
+from jaxscore.score import preconditioned
+from jaxscore.types import Array, Condition, Key, NetFn, Params, Schedule, ScoreFn
+
+UNITS = Units(lambda images: 2 * images - 1, lambda x: jnp.clip((x + 1) / 2, 0, 1))
+"""The network sees pixels in -1..1."""
+
+
+class Model(NamedTuple):
+    """A network, and the data that it is a model of."""
+
+    net: NetFn
+    classes: int
+    """The number of classes, which as a class number means "no class"; 0 if there are none."""
+    event: tuple[int, ...]
+    moments: samplers.Moments | None
+    """Mean and covariance of the data, with which samplers start; None if they are absent."""
+
+
+def build(config: Config) -> Experiment:
+    """Returns the experiment that the flags describe.
+
+    Raises data.DataError if the data are absent, and FlagError for a class that they do not have.
+    """
+    source = load(config)
+    event = source.event
+    classes = classes_of(config, source) if config.conditional else 0
+    config = dataclasses.replace(config, shape=event, classes=classes)  # so that config.json has them
+    network = network_of(config, classes)
+    moments = samplers.moments(UNITS.encode(thinned(source.examples))) if len(source.examples) else None
+    model = Model(network.apply, classes, event, moments)
+    number = config.sampling.label
+    drawn = jax.jit(partial(sample, config, model), compiler_options=compiler_options())
+    return Experiment(
+        name="edm",
+        config=config,
+        init=init(config, networks.init(network, event)),
+        loss=partial(loss, config, model),
+        batches=partial(data.batches, {"x": source.examples, "label": source.labels}),
+        data=source,
+        samplers={"samples": partial(sample, config, model)},
+        score=partial(score, config, model),
+        units=UNITS,
+        conditions=balanced(classes, number) if classes else None,
+        evaluate=partial(report.evaluate, config, evaluations(config), source),
+        table=report.table,
+        report=partial(report.report, config, source, drawn),
+        compiler_options=compiler_options(),
+        constraint=edm2.forced() if config.network.kind == "edm2" else None,
+    )
+
+
+# Data and model -------------------------------------------------------------------------------
+
+
+def load(config: Config) -> data.Dataset:
+    """Returns the data; without them, no images if --mode sample needs none.
+
+    Raises DataError if data are needed and absent.
+    """
+    try:
+        return data.load(config.data, config.data_dir, size=config.size)
+    except data.DataError:
+        if config.mode != "sample":
+            raise
+        return data.Dataset(np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32))
+
+
+def thinned(images: data.Examples) -> np.ndarray:
+    """Returns at most 10,000 of the images, in 0..1."""
+    return data.pixels.unit(np.asarray(images[:: -(-len(images) // 10_000)]))
+
+
+def classes_of(config: Config, source: data.Dataset) -> int:
+    """Returns the number of classes. Raises FlagError if --classes or --sampling.label do not fit the data."""
+    found = source.classes
+    flags.require(
+        config.classes == 0 or config.classes >= found,
+        "classes",
+        config.classes,
+        f"must be at least {found}, as many as --data has",
+    )
+    classes, label = config.classes or found, config.sampling.label
+    flags.require(
+        label is None or label in range(classes), "sampling.label", label, f"must be one of 0..{classes - 1}"
+    )
+    return classes
+
+
+def init(config: Config, network: Callable[[Key], Params]) -> Callable[[Key], Params]:
+    """Returns init(key) -> the parameters of the network, and of its uncertainty if that is learnt."""
+    if config.weight != "uncertainty":
+        return network
+
+    def both(key: Key) -> Params:
+        key_network, key_uncertainty = jax.random.split(key)
+        return {
+            "network": network(key_network),
+            "uncertainty": edm2.Uncertainty().init(key_uncertainty, jnp.zeros(1)),
+        }
+
+    return both
+
+
+def score(
+    config: Config, model: Model, params: Params, x: Array, sigma: Array, condition: Condition = None
+) -> Array:
+    """Returns the score of data in -1..1, with EDM's preconditioning."""
+    params = params.get("network", params)
+    return preconditioned(model.net, config.sigma_data)(params, x, sigma, condition)
+
+
+# Training -------------------------------------------------------------------------------------
+
+
+def schedule(config: Config) -> Schedule:
+    """Returns the distribution of sigma in training."""
+    if config.weight == "likelihood":
+        return noise.geometric(config.sampling.sigma_min, config.sampling.sigma_max)
+    return noise.lognormal(config.sigma_mean, config.sigma_std)
+
+
+def weight(config: Config) -> objectives.Weight:
+    """Returns the weight of the loss with the name --weight."""
+    edm, octaves = (
+        objectives.edm(config.sigma_data),
+        np.log(config.sampling.sigma_max / config.sampling.sigma_min),
+    )
+    return {
+        "edm": edm,
+        "uniform": objectives.sigma_squared,
+        "min_snr": objectives.min_snr(),
+        "soft_min_snr": objectives.soft_min_snr(config.sigma_data**-2),
+        "sigmoid": objectives.sigmoid(),
+        "likelihood": lambda sigma: objectives.likelihood(1 / (sigma * octaves))(sigma),
+        "uncertainty": edm,
+    }[config.weight]
+
+
+def loss(config: Config, model: Model, params: Params, context, batch):
+    """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), weighted as --weight says."""
+    key, key_flip, key_augment, key_drop, key_dropout = jax.random.split(context.key, 5)
+    x, condition = UNITS.encode(data.pixels.unit(batch["x"])), {}
+    x = data.pixels.flip(key_flip, x) if config.flip else x
+    if config.augment:
+        x, condition["augment"] = data.augment.augmented(key_augment, x, config.augment)
+    if model.classes:
+        label = guidance.drop(key_drop, batch["label"], none=model.classes, probability=config.p_uncond)
+        condition["label"] = label
+    net = partial(model.net, train=True, rngs={"dropout": key_dropout})
+    given = partial(score, config, model._replace(net=net), params, condition=condition or None)
+    objective = objectives.over_levels(objectives.noise_conditional, schedule(config), weight=weight(config))
+    losses, sigma = objective(given, key, x, with_sigma=True)
+    edges = np.exp(config.sigma_mean + config.sigma_std * np.array([-1.5, -0.5, 0.5, 1.5]))
+    metrics = {"by_sigma": diagnostics.by_sigma(losses, sigma, edges)}
+    if config.weight == "uncertainty":
+        u = edm2.Uncertainty().apply(params["uncertainty"], jnp.log(sigma) / 4)
+        losses = objectives.uncertain(losses, u, x[0].size)
+    return losses.mean(), metrics
+
+
+# Sampling -------------------------------------------------------------------------------------
+
+
+def solver(config: Config) -> samplers.Sampler:
+    """Returns the solver of the probability flow, with churn if there is any."""
+    given = config.sampling
+    step = {"heun": samplers.heun, "dpm_solver_pp": samplers.dpm_solver_pp, "euler": samplers.euler}
+    step = step[given.solver]()
+    if not given.churn:
+        return step
+    between = {"sigma_min": given.churn_min, "sigma_max": given.churn_max}
+    return samplers.churn(given.churn, step, steps=given.levels, noise_scale=given.churn_noise, **between)
+
+
+def evaluations(config: Config) -> int:
+    """Returns the evaluations of the score for a sample; with guidance each of them is of two networks."""
+    return samplers.evaluations(solver(config), config.sampling.levels)
+
+
+def at_scale(
+    config: Config, model: Model, params: Params, condition: Condition, scale: float | Array
+) -> ScoreFn:
+    """Returns the score with parameters and condition, guided with this scale."""
+    conditional = partial(score, config, model, params, condition=condition)
+    nothing = None if condition is None else jnp.full_like(condition, model.classes)
+    unconditional = partial(score, config, model, params, condition=nothing)
+    return guidance.classifier_free(conditional, unconditional, scale, config.sampling.interval)
+
+
+def sample(
+    config: Config,
+    model: Model,
+    params: Params,
+    keys: Key,
+    condition: Condition = None,
+    scale: float | Array | None = None,
+) -> Array:
+    """Returns images in 0..1, one for each key, guided with the scale of the flags or this one."""
+    recipe, scale = config.sampling, config.sampling.scale if scale is None else scale
+    sigmas = noise.levels(noise.karras(recipe.sigma_min, recipe.sigma_max), recipe.levels)
+    guided = partial(score, config, model, params, condition=condition)
+    if not (isinstance(scale, float) and scale == 1):
+        guided = at_scale(config, model, params, condition, scale)
+    x = samplers.generate(keys, model.event, sigmas, guided, solver(config), moments=model.moments)
+    return UNITS.decode(x)
+
+
+def main() -> None:
+    """Parse flags on top of the preset's, and run."""
+    with launch.one_line_errors():
+        preset = flags.choose("preset", PRESETS, Config.preset)
+        config = flags.parse(PRESETS[preset])
+        with launch.running(config):
+            launch.run(build(config), config.workdir, mode=config.mode)
