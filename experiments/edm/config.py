@@ -71,7 +71,7 @@ class Sampling:
     """The sampler: the levels of Karras et al. 2022 (rho = 7), a solver, and guidance."""
 
     solver: Literal["heun", "dpm_solver_pp", "euler"] = "heun"
-    """heun costs two evaluations at each level but the last; dpm_solver_pp, of order 2, and euler cost one."""
+    """heun costs two evaluations at each level but the last; euler and dpm_solver_pp (order 2) cost one."""
     levels: Levels = 18
     """Number of noise levels, each with one step."""
     sigma_min: Positive = 0.002
@@ -90,12 +90,30 @@ class Sampling:
     """Weight of guidance: 1 for the conditional score alone."""
     interval: tuple[float, float] | None = None
     """Noise levels, low and high, between which the score is guided; everywhere by default."""
+    guide: Path | None = None
+    """Folder of a run of this experiment whose model guides, with the same classes: autoguidance (Karras et
+    al. 2024b). It is a smaller or less trained model. By default the model without classes guides."""
+    guide_step: Count | None = None
+    """Step of the guide's checkpoint, such as one that --keep-every has kept; the newest by default."""
     label: int | None = None
     """Class of all samples; by default the classes take turns."""
 
     def __post_init__(self):
         check(self, "sampling.")
         require_sigmas(self.sigma_min, self.sigma_max, prefix="sampling.")
+        guided = self.guide is not None
+        require(
+            not guided or self.scale != 1,
+            "sampling.guide",
+            self.guide,
+            "has no effect with --sampling.scale 1",
+        )
+        require(
+            guided or self.guide_step is None,
+            "sampling.guide-step",
+            self.guide_step,
+            "needs --sampling.guide",
+        )
         low, high = self.interval or (0.0, 1.0)
         require(
             0 <= low < high, "sampling.interval", f"{low} {high}", "must be LOW HIGH with 0 <= LOW < HIGH"
@@ -155,10 +173,10 @@ class Config(BaseConfig):
             needs = "needs --conditional"
             require(self.p_uncond == 0, "p-uncond", self.p_uncond, needs)
             require(self.classes == 0, "classes", self.classes, needs)
-            require(self.sampling.scale == 1, "sampling.scale", self.sampling.scale, needs)
             require(self.sampling.label is None, "sampling.label", self.sampling.label, needs)
-        remedy = "needs a model trained with --p-uncond, as 0.1"
-        require(self.sampling.scale == 1 or self.p_uncond > 0, "sampling.scale", self.sampling.scale, remedy)
+        remedy = "needs a model trained with --conditional and --p-uncond 0.1, or --sampling.guide"
+        can = self.p_uncond > 0 or self.sampling.guide is not None
+        require(self.sampling.scale == 1 or can, "sampling.scale", self.sampling.scale, remedy)
         unused = f"has no effect with --network.kind {self.network.kind}; give 0"
         require(
             self.augment == 0 or self.network.kind in ("ddpmpp", "ncsnpp", "adm"),

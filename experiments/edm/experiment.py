@@ -41,6 +41,8 @@ class Model(NamedTuple):
     event: tuple[int, ...]
     moments: samplers.Moments | None
     """Mean and covariance of the data, with which samplers start; None if they are absent."""
+    guide: launch.Run | None = None
+    """The run whose model guides, if it is not this one without classes."""
 
 
 def build(config: Config) -> Experiment:
@@ -54,7 +56,7 @@ def build(config: Config) -> Experiment:
     config = dataclasses.replace(config, shape=event, classes=classes)  # so that config.json has them
     network = network_of(config, classes)
     moments = samplers.moments(UNITS.encode(thinned(source.examples))) if len(source.examples) else None
-    model = Model(network.apply, classes, event, moments)
+    model = Model(network.apply, classes, event, moments, guide_of(config, classes, event))
     number = config.sampling.label
     drawn = jax.jit(partial(sample, config, model), compiler_options=compiler_options())
     return Experiment(
@@ -72,6 +74,7 @@ def build(config: Config) -> Experiment:
         table=report.table,
         report=partial(report.report, config, source, drawn),
         compiler_options=compiler_options(),
+        sampled=partial(with_guide, model),
         constraint=edm2.forced() if config.network.kind == "edm2" else None,
     )
 
@@ -98,7 +101,7 @@ def thinned(images: data.Examples) -> np.ndarray:
 
 
 def classes_of(config: Config, source: data.Dataset) -> int:
-    """Returns the number of classes. Raises FlagError if --classes or --sampling.label do not fit the data."""
+    """Returns the number of classes. Raises FlagError for --classes and --sampling.label that do not fit."""
     found = source.classes
     flags.require(
         config.classes == 0 or config.classes >= found,
@@ -111,6 +114,24 @@ def classes_of(config: Config, source: data.Dataset) -> int:
         label is None or label in range(classes), "sampling.label", label, f"must be one of 0..{classes - 1}"
     )
     return classes
+
+
+def guide_of(config: Config, classes: int, event: tuple[int, ...]) -> launch.Run | None:
+    """Returns the run of --sampling.guide. Raises FlagError if it has other classes or images."""
+    given = config.sampling
+    if given.guide is None or config.mode == "train":
+        return None
+    found = launch.open_run(given.guide, build, Config, step=given.guide_step)
+    theirs = found.experiment.config
+    same = (theirs.classes, theirs.shape) == (classes, event)
+    remedy = f"has {theirs.classes} classes and images of {theirs.shape}, not {classes} and {event}"
+    flags.require(same, "sampling.guide", given.guide, remedy)
+    return found
+
+
+def with_guide(model: Model, params: Params) -> Params:
+    """Returns what the samplers get: the parameters, and those of the guide if there is one."""
+    return params if model.guide is None else {"model": params, "guide": model.guide.params}
 
 
 def init(config: Config, network: Callable[[Key], Params]) -> Callable[[Key], Params]:
@@ -132,6 +153,7 @@ def score(
     config: Config, model: Model, params: Params, x: Array, sigma: Array, condition: Condition = None
 ) -> Array:
     """Returns the score of data in -1..1, with EDM's preconditioning."""
+    params = params.get("model", params)
     params = params.get("network", params)
     return preconditioned(model.net, config.sigma_data)(params, x, sigma, condition)
 
@@ -209,9 +231,12 @@ def at_scale(
 ) -> ScoreFn:
     """Returns the score with parameters and condition, guided with this scale."""
     conditional = partial(score, config, model, params, condition=condition)
-    nothing = None if condition is None else jnp.full_like(condition, model.classes)
-    unconditional = partial(score, config, model, params, condition=nothing)
-    return guidance.classifier_free(conditional, unconditional, scale, config.sampling.interval)
+    if model.guide is None:
+        nothing = jnp.full_like(condition, model.classes)
+        weak = partial(score, config, model, params, condition=nothing)
+    else:
+        weak = partial(model.guide.experiment.score, params["guide"], condition=condition)
+    return guidance.classifier_free(conditional, weak, scale, config.sampling.interval)
 
 
 def sample(

@@ -98,15 +98,15 @@ def report(
         return paths
     paths.append(folder / "classes.png")
     common.draw_classes(samples["samples"], wanted(config, len(samples["samples"])), paths[-1])
-    if config.p_uncond:
+    if config.p_uncond or config.sampling.guide:
         paths.append(folder / "guidance.png")
-        _draw_guidance(config, source, draw, params, paths[-1])
+        n = min(COMPARED, len(samples["samples"]), config.reference)
+        _draw_guidance(config, source, draw, params, n, paths[-1])
     return paths
 
 
-def _draw_guidance(config, source: data.Dataset, draw, params: Params, path: Path) -> None:
-    """Draws the same 20 samples with each scale of guidance, with precision and recall of more of them."""
-    n = min(COMPARED, config.samples, config.reference)
+def _draw_guidance(config, source: data.Dataset, draw, params: Params, n: int, path: Path) -> None:
+    """Draws the same 20 samples with each scale of guidance, with precision and recall of n of them."""
     reference = reference_of(config, source)[0][:n]
     features = judges_of(config, source, reference)[0][0][0]
     rows = noise.row_keys(keys.stream(config.seed, Stream.REPORT), n)

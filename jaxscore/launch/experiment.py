@@ -83,6 +83,8 @@ class Experiment(NamedTuple):
     """What the training step and the samplers are compiled with, beside XLA's defaults."""
     averaged: Callable[[Params], Params] = trainer.identity
     """averaged(params) -> the parameters of which the average is kept; samplers get this average."""
+    sampled: Callable[[Params], Params] = trainer.identity
+    """sampled(average) -> what samplers, evaluate and report get in its place: with another model's, say."""
 
 
 def balanced(n_classes: int, label: int | None = None) -> Callable[[Array], Array]:

@@ -38,23 +38,34 @@ class Run(NamedTuple):
         return partial(self.experiment.score, self.params)(x, sigma, **given)
 
 
-def open_run(folder: Path | str, build: Callable[[Any], Experiment], kind: type[Config]) -> Run:
+def open_run(
+    folder: Path | str, build: Callable[[Any], Experiment], kind: type[Config], *, step: int | None = None
+) -> Run:
     """Returns the run in the folder. Raises Refusal if the folder has none, and CheckpointError.
 
     Args:
         folder: the --workdir of the run.
         build: build(config) -> Experiment, as `main` is given it.
         kind: the class of the configuration.
+        step: the number of the checkpoint; by default the newest that is intact.
     """
     folder = Path(folder)
     experiment = described(folder, build, kind)
     if not (folder / "checkpoints").is_dir():
         raise Refusal(f"{folder}: has no checkpoint yet; train the run first")
     with checkpoint.manager(folder / "checkpoints", read_only=True) as checkpoints:
-        state = checkpoint.restore_latest(checkpoints, programs.abstract_state(experiment, sharding.mesh()))
+        abstract = programs.abstract_state(experiment, sharding.mesh())
+        if step is None:
+            state = checkpoint.restore_latest(checkpoints, abstract)
+        else:
+            kept = sorted(checkpoint.steps(folder / "checkpoints"))
+            if step not in kept:
+                found = f"it has {', '.join(map(str, kept)) or 'none'}"
+                raise Refusal(f"{folder}: has no checkpoint of step {step}; {found}")
+            state = checkpoint.restore(checkpoints, step, abstract)
     if state is None:
         raise Refusal(f"{folder}: has no checkpoint yet; train the run first")
-    return Run(experiment, programs.whole(state.ema, sharding.mesh()), int(state.step))
+    return Run(experiment, experiment.sampled(programs.whole(state.ema, sharding.mesh())), int(state.step))
 
 
 def described(folder: Path, build: Callable[[Any], Experiment], kind: type[Config]) -> Experiment:

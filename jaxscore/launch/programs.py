@@ -81,6 +81,17 @@ def abstract_state(experiment: Experiment, mesh: Mesh) -> trainer.TrainState:
     return _abstract(shapes, sharding.fsdp(mesh, shapes))
 
 
+def abstract_params(experiment: Experiment, mesh: Mesh) -> Params:
+    """Returns shapes, types and shardings of the parameters that samplers get."""
+    shapes = jax.eval_shape(experiment.sampled, abstract_state(experiment, mesh).ema)
+    return _abstract(shapes, sharding.fsdp(mesh, shapes))
+
+
+def sampled(experiment: Experiment, averages: Params, mesh: Mesh) -> Params:
+    """Returns the parameters that samplers get, in their places."""
+    return jax.device_put(experiment.sampled(averages), places(abstract_params(experiment, mesh)))
+
+
 def abstract_batch(experiment: Experiment, mesh: Mesh) -> Batch:
     """Returns shapes, types and shardings of a batch, as the first one has them."""
     config = experiment.config
@@ -121,7 +132,7 @@ def make_sampler(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Ca
 def _sampling(experiment: Experiment, name: str, mesh: Mesh, rows: int) -> Callable[..., Any]:
     """Returns the program of `make_sampler` before it is jitted."""
     sampler, where = experiment.samplers[name], sharding.batched(mesh)
-    gather = _gather(mesh, places(abstract_state(experiment, mesh)).ema)
+    gather = _gather(mesh, places(abstract_params(experiment, mesh)))
     split = lambda tree: jax.lax.with_sharding_constraint(tree, where)
 
     def program(params, root, start):
@@ -144,7 +155,7 @@ def _stored(array: Any) -> Any:
 
 def drawn(experiment: Experiment, name: str, mesh: Mesh) -> Any:
     """Returns the shapes and types of what the sampler returns for `rows_at_a_time` keys; draws nothing."""
-    params, key = abstract_state(experiment, mesh).ema, _abstract_key(mesh)
+    params, key = abstract_params(experiment, mesh), _abstract_key(mesh)
     draw = _sampling(experiment, name, mesh, rows_at_a_time(experiment.config, mesh))
     return jax.eval_shape(draw, params, key, jnp.int32(0))
 
@@ -163,7 +174,7 @@ def lower_step(experiment: Experiment, mesh: Mesh) -> jax.stages.Lowered:
 def lower_sampler(experiment: Experiment, name: str, mesh: Mesh) -> tuple[jax.stages.Lowered, int]:
     """Returns the sampler, ready to be compiled, and the rows that it draws at a time."""
     rows = rows_at_a_time(experiment.config, mesh)
-    params = abstract_state(experiment, mesh).ema
+    params = abstract_params(experiment, mesh)
     start = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
     return make_sampler(experiment, name, mesh, rows).lower(params, _abstract_key(mesh), start), rows
 

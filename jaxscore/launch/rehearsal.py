@@ -43,10 +43,11 @@ def rehearse(
         experiment: the experiment.
         mesh: the devices.
         drawn: shapes and types of the arrays of samples, see `sample.shapes`.
-        averages: parameters with which samples are drawn.
+        averages: the averages of the parameters.
         history: lines of metrics.jsonl.
     """
-    params, n = programs.whole(averages, mesh), experiment.config.samples
+    params = programs.whole(programs.sampled(experiment, averages, mesh), mesh)
+    n = experiment.config.samples
 
     def trial() -> None:
         with contextlib.suppress(Exception):

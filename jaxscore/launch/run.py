@@ -195,11 +195,14 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
         if "train" in modes:
             state = train.train(experiment, folder, state, mesh, checkpoints, signals, description, rehearse)
         stamp = workdir.stamp(description, int(state.step))
+        if mode == "train":
+            return {}
+        params = programs.sampled(experiment, state.ema, mesh)
         if "sample" in modes:
-            sample.sample(experiment, folder, state.ema, mesh, stamp, signals)
+            sample.sample(experiment, folder, params, mesh, stamp, signals)
         if "evaluate" not in modes:
             return {}
-        params = programs.whole(state.ema, mesh)
+        params = programs.whole(params, mesh)
         return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp, signals))
 
 
