@@ -51,8 +51,8 @@ def judges_of(config, source: data.Dataset, reference: np.ndarray):
 def evaluate(config, evaluations: int, source: data.Dataset, params: Params, samples: dict) -> dict:
     """Returns the metrics of the samples, and of as many training images for comparison."""
     reference, labels = reference_of(config, source)
-    chosen = np.sort(np.random.default_rng(1).permutation(len(source.labels))[: config.samples])
-    asked = {"samples": wanted(config, config.samples), "training": source.labels[chosen]}
+    chosen = np.sort(np.random.default_rng(1).permutation(len(source.labels))[: len(samples["samples"])])
+    asked = {"samples": wanted(config, len(samples["samples"])), "training": source.labels[chosen]}
     real = data.pixels.unit(np.asarray(source.examples[chosen]))
 
     def agreement(name: str, x: np.ndarray, judge: common.Judge) -> dict[str, float]:
