@@ -97,6 +97,20 @@ def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1
     return sigma
 
 
+def vp_time(
+    sigma: Float[Array, "*n"], *, beta_min: float = 0.1, beta_max: float = 20.0
+) -> Float[Array, "*n"]:
+    """Time t at which the VP process of `vp_linear` has this noise-to-signal ratio.
+
+        t = 2 L / (beta_min + sqrt(beta_min^2 + 2 (beta_max - beta_min) L)),    L = ln(1 + sigma^2)
+
+    It solves B(t) = L for t, without the cancellation that the usual root has at small sigma. Networks of the
+    VP process are given (M - 1) t with M = 1000.
+    """
+    total = jnp.log1p(sigma**2)
+    return 2 * total / (beta_min + jnp.sqrt(beta_min**2 + 2 * (beta_max - beta_min) * total))
+
+
 def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) -> Schedule:
     """Cosine schedule.
 

@@ -91,6 +91,51 @@ def over_sigma(net: NetFn) -> ParametricScore:
     return _parametric(net, lambda f, x, sigma: f(x, jnp.log(sigma) / 4) / right(sigma, x))
 
 
+def preconditioned_ve(net: NetFn) -> ParametricScore:
+    """score(params, x, sigma, condition) = F(x, ln(sigma / 2)) / sigma, F the network.
+
+    For networks of the VE process (Song et al. 2021, NCSN++), on data in -1..1. In the units of Song et al.,
+    who have data in 0..1, the noise level is sigma / 2. Source: Karras et al. 2022, table 1, column VE.
+    """
+    return _parametric(net, lambda f, x, sigma: f(x, jnp.log(sigma / 2)) / right(sigma, x))
+
+
+def preconditioned_vp(
+    net: NetFn, c_noise: Callable[[Levels], Levels], prediction: str = "noise"
+) -> ParametricScore:
+    """Score from a network in VP coordinates, which is given u = x / r, r = sqrt(1 + sigma^2).
+
+        noise      F predicts n                                score = -F / sigma
+        velocity   F predicts (n - sigma x0) / r               score = -x / r^2 - F / (sigma r)
+        clean      F predicts x0                               score = (F - x) / sigma^2
+
+    F = F(u, c_noise(sigma)). A network with learnt variances returns more channels than x has; the first ones
+    are the prediction.
+
+    Args:
+        net: the network.
+        c_noise: sigma[b] -> the noise level as the network is given it, such as the number of a step.
+        prediction: what the network predicts.
+
+    Raises ValueError for another prediction. Source: Ho et al. 2020, equation 11; Salimans & Ho 2022,
+    appendix D (velocity); Karras et al. 2022, table 1, columns VP and iDDPM.
+    """
+    formulas = {
+        "noise": lambda f, x, s, r: -f / s,
+        "velocity": lambda f, x, s, r: -x / r**2 - f / (s * r),
+        "clean": lambda f, x, s, r: (f - x) / s**2,
+    }
+    if prediction not in formulas:
+        raise ValueError(f"prediction {prediction!r} is not known; use {', '.join(formulas)}")
+    first = lambda params, x, *given: net(params, x, *given)[..., : x.shape[-1]]
+
+    def score(f: ScoreFn, x: Batch, sigma: Levels) -> Batch:
+        s, r = right(sigma, x), right(jnp.sqrt(1 + sigma**2), x)
+        return formulas[prediction](f(x / r, c_noise(sigma)), x, s, r)
+
+    return _parametric(first, score)
+
+
 def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
     """score(params, x, sigma, condition) = F(x, l), l the index of the level sigmas[l] nearest in ln(sigma).
 

@@ -213,3 +213,9 @@ def test_density_is_what_the_quantile_function_says(name):
 def test_there_is_a_key_for_every_row():
     with pytest.raises(ValueError, match="3 keys for 4 rows"):
         noise.row_keys(jax.random.split(jax.random.key(0), 3), 4)
+
+
+def test_the_time_of_the_vp_process_is_the_inverse_of_its_levels():
+    t = jnp.linspace(1e-3, 1.0, 9)
+    sigma = noise.vp_linear(beta_min=0.2, beta_max=15.0)((t - 1e-3) / (1 - 1e-3))
+    np.testing.assert_allclose(noise.vp_time(sigma, beta_min=0.2, beta_max=15.0), t, rtol=2e-5)

@@ -201,3 +201,15 @@ def test_a_condition_reaches_the_network_and_none_does_not(make):
     np.testing.assert_array_equal(functools.partial(conditional, None, condition=labels)(x, sigma), unbound)
     assert told[0] == ()
     assert told[1][0] is labels
+
+
+def test_the_ve_network_gets_half_the_noise_level():
+    net = lambda params, x, c_noise: params * x * jnp.exp(c_noise)[:, None]
+    x, sigma = jnp.ones((2, 3)), jnp.array([0.5, 4.0])
+    found = score.preconditioned_ve(net)(2.0, x, sigma)
+    np.testing.assert_allclose(found, np.ones((2, 3)), rtol=1e-6)  # 2 x (sigma / 2) / sigma
+
+
+def test_what_the_vp_network_predicts_must_be_known():
+    with pytest.raises(ValueError, match="'score' is not known; use noise, velocity, clean"):
+        score.preconditioned_vp(lambda *given: given, jnp.log, "score")
