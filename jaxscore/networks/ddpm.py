@@ -27,7 +27,7 @@ class DDPM(nn.Module):
 
     It differs from `UNet` in the resampling: sides are halved by a convolution with stride 2, and doubled by
     repeating positions before a convolution. Both branches of a block are added without a scale, and all
-    blocks of a level in `attention` attend, with one head. c_noise is the number of the step, 0 to 999, in
+    blocks of a level in `attention` attend. c_noise is the number of the step, 0 to 999, in
     published weights. Sides are padded as in `UNet`.
 
     Args:
@@ -38,6 +38,7 @@ class DDPM(nn.Module):
         classes: the number of classes, if the condition has class numbers.
         dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
         groups: of the group norms; by default up to 32 groups, of 4 channels or more.
+        head: the channels of an attention head; by default there is one head.
         dtype: the type in which the network computes.
         remat: keep only the inputs of the blocks for the gradient.
     """
@@ -49,6 +50,7 @@ class DDPM(nn.Module):
     classes: int = 0
     dropout: float = 0.0
     groups: int | None = None
+    head: int | None = None
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -98,9 +100,10 @@ class DDPM(nn.Module):
 
     def block(self, level: int, name: str, attend: bool) -> nn.Module:
         """Returns the block with this name at this level."""
+        channels = self.channels * self.multipliers[level]
         return rematerialised(Block, self.remat, static=(3,))(
-            self.channels * self.multipliers[level],
-            heads=int(attend),
+            channels,
+            heads=channels // (self.head or channels) if attend else 0,
             dropout=self.dropout,
             scale=1.0,
             groups=self.groups,

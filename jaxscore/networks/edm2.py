@@ -29,9 +29,6 @@ from jaxscore.types import AnyArray, Array, DTypeLike, Params
 SIZES = {"xs": 128, "s": 192, "m": 256, "l": 320, "xl": 384, "xxl": 448}
 """Channels of the published sizes."""
 
-HEAD = 64
-"""Channels of an attention head; narrower levels have one head."""
-
 
 class EDM2(nn.Module):
     """x[b, ..., c] -> the same shape, float32; x is a sequence, an image, a volume or a field of any rank.
@@ -46,6 +43,7 @@ class EDM2(nn.Module):
         attention: the levels whose blocks attend over all their positions.
         classes: the number of classes, if the condition has class numbers.
         dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
+        head: the channels of an attention head; narrower levels have one head.
         dtype: the type in which the network computes.
         remat: keep only the inputs of the blocks for the gradient.
     """
@@ -56,6 +54,7 @@ class EDM2(nn.Module):
     attention: tuple[int, ...] = (2, 3)
     classes: int = 0
     dropout: float = 0.0
+    head: int = 64
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -116,7 +115,7 @@ class EDM2(nn.Module):
         return rematerialised(MPBlock, self.remat, static=(3,))(
             channels,
             decodes,
-            heads=max(channels // HEAD, 1) if attend else 0,
+            heads=max(channels // self.head, 1) if attend else 0,
             dropout=self.dropout,
             resample=resample,
             dtype=self.dtype,
