@@ -133,7 +133,7 @@ ARROWS = {
         "inverse": "types noise samplers",
         "adversarial": "types noise samplers",
         "networks": "types",
-        "importers": "types networks",
+        "importers": "types noise score networks",
         "metrics": "types sharding networks importers",
         "launch": "types keys noise data ema updates trainer checkpoint sharding metrics",
     },
@@ -153,6 +153,7 @@ ARROWS = {
         "inpaint": "common",
         "prepare": "",
         "import_weights": "ncsn",
+        "export_weights": "",
     },
 }
 """What each module or folder may import of its tree, beside itself. Not more than it does: a new arrow
@@ -164,7 +165,8 @@ FLOORS = {
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
     "jaxscore.data": """augment pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
         < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
-    "jaxscore.importers": "inception ncsn",
+    "jaxscore.importers": """description ncsn pickles weights < edm inception safetensors score_sde < diffusers
+        < families""",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
         < config < experiment < programs provenance < export train sample < fid
         < evaluate open_run
@@ -180,6 +182,7 @@ FLOORS = {
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
+    "experiments.import_weights": "config < experiment ncsn < run",
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn vae < ddgan gan overrides
         < ddgan_presets vanilla_ddgan vanilla_gan""",

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from experiments import import_weights, prepare
+from experiments import prepare
 from experiments.common import features
 from experiments.families import flow
-from jaxscore import data, plan
+from jaxscore import data, importers, plan
 from jaxscore.data import DataError
 from jaxscore.launch import Config, FlagError
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxscore"
 CORE = {"flax", "jax", "jaxtyping", "numpy", "optax", "orbax-checkpoint"}
-EXTRAS = "cuda data docs experiments launch metrics plan tensorboard test torch tpu"
+EXTRAS = "cuda data docs experiments launch metrics plan tensorboard test tpu weights"
 
 
 # The wheel ----------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_the_core_is_small_and_the_extras_are_named(wheel):
     assert requirements(wheel) == CORE
     assert " ".join(sorted(metadata(wheel).get_all("Provides-Extra"))) == EXTRAS
     assert requirements(wheel, "launch") == {"matplotlib", "msgspec", "rich", "tyro"}
-    others = {f"jaxscore[{extra}]" for extra in ("data", "launch", "metrics")}
+    others = {f"jaxscore[{extra}]" for extra in ("data", "launch", "metrics", "weights")}
     assert requirements(wheel, "experiments") == {"flowjax"} | others
 
 
@@ -81,9 +81,9 @@ IMAGES, LABELS = np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32)
 SPLITS = {"train": data.Dataset(IMAGES, LABELS)}
 
 
-def import_checkpoint(path):
-    (path / "file.pth").touch()
-    import_weights.Config(checkpoint=path / "file.pth", workdir=path)
+def read_safetensors(path):
+    (path / "file.safetensors").touch()
+    importers.safetensors.arrays(path / "file.safetensors")
 
 
 NEEDED = [
@@ -95,7 +95,7 @@ NEEDED = [
     ("sklearn", "experiments", ImportError, lambda _: features.classifier(IMAGES, LABELS)),
     ("flowjax", "experiments", FlagError, lambda _: flow.flow(flow.Config(), 2)),
     ("tensorboardX", "tensorboard", FlagError, lambda path: Config(workdir=path, tensorboard=True)),
-    ("torch", "torch", FlagError, import_checkpoint),
+    ("safetensors", "weights", ImportError, read_safetensors),
     ("libtpu", "plan", ImportError, lambda _: plan.topology("v5e:1x1")),
 ]
 ABSENT = [(package, *needed) for packages, *needed in NEEDED for package in packages.split()]
@@ -121,7 +121,7 @@ def test_no_other_package_is_imported_by_the_library():
                 roots |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 roots.add(node.module.partition(".")[0])
-    optional = {package for package, *_ in ABSENT if package not in ("torch", "flowjax")} | {"grain"}
+    optional = {package for package, *_ in ABSENT if package != "flowjax"} | {"grain"}
     assert roots - sys.stdlib_module_names - {"jaxscore"} == core | optional
 
 

@@ -1,6 +1,6 @@
 """Parameters of NCSN and NCSNv2, from PyTorch state dicts with the names of the published code.
 
-    state = {name: tensor.numpy() for name, tensor in torch.load(path, map_location="cpu")[0].items()}
+    state = {name: pickles.array(tensor) for name, tensor in pickles.read(path)[0].items()}
     params = params(NCSNv2(channels=128), state)
 
 Our names correspond to the published ones as follows, with N stages; our numbers start at 1:
@@ -18,8 +18,8 @@ Our names correspond to the published ones as follows, with N stages; our number
     gamma, alpha, beta; embedding       gamma, alpha, beta; embed.weight
 
 With six stages the published numbers are 1, 2, 3, 31, 4, 5 for res and 1, 2, 31, 3, 4, 5 for refine. A
-leading `module.` (DataParallel) is dropped, and so is the buffer `sigmas` of noise levels. This module does
-not import torch.
+leading `module.` (DataParallel) is dropped, and so is the buffer `sigmas` of noise levels. `pickles`
+reads files without PyTorch.
 
 >>> torch_name(("refine1", "adapt2", "conv1_2", "kernel"), SMALL)
 'refine4.adapt_convs.1.1_2_conv.weight'

@@ -6,7 +6,7 @@ import pytest
 
 from jaxscore import importers
 from jaxscore.networks import Inception
-from tests.networks.test_parity import read
+from tests.networks.published import read
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from jaxscore import importers
 from jaxscore.networks.inception import Inception, resized
-from tests.networks.test_parity import read
+from tests.networks.published import read
 
 
 def test_features_are_those_of_pytorch_fid():
