@@ -21,7 +21,7 @@ import numpy as np
 from experiments.common.langevin import advise
 from experiments.digits import report
 from experiments.digits.config import Config, Heun
-from jaxscore import data, diagnostics, guidance, networks, noise, objectives, samplers
+from jaxscore import data, diagnostics, guidance, importers, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment, Units, balanced
 from jaxscore.launch.flags import require
 from jaxscore.networks import MLP
@@ -121,6 +121,7 @@ def build(config: Config) -> Experiment:
         samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
         score=score,
         units=Units(digits.centred, digits.pixels),
+        description=description(config, digits, network),
         conditions=given,
         evaluate=lambda *found: report.evaluate(config, digits, evaluations(config), *found),
         table=report.table,
@@ -143,6 +144,14 @@ def loss(config: Config, network: MLP, digits: Digits, params: Params, context, 
     )
     losses, sigma = objective(score, key, x, with_sigma=True)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, report.BIN_EDGES)}
+
+
+def description(config: Config, digits: Digits, network: MLP) -> importers.Description | None:
+    """Returns the description of the network, for exports; None if its condition is a vector."""
+    if config.conditional and not len(digits.classes):
+        return None
+    sigmas = config.heun.sigma_min, config.heun.sigma_max
+    return importers.describe(network, "edm", digits.event, sigmas, sigma_data=digits.sigma_data)
 
 
 def conditions(config: Config, digits: Digits):

@@ -19,7 +19,7 @@ import numpy as np
 from experiments.common.langevin import advise
 from experiments.ncsn import ablation, report
 from experiments.ncsn.config import PRESETS, Config
-from jaxscore import data, diagnostics, launch, networks, noise, objectives, samplers
+from jaxscore import data, diagnostics, importers, launch, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment, flags
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.networks import NCSN, NCSNv2, refinenet
@@ -60,6 +60,7 @@ def assemble(config: Config, images: data.Examples, labels: np.ndarray) -> Exper
         data=data.Dataset(images, labels),
         samplers={"langevin": partial(sample, config, score, moments)},
         score=score,
+        description=description(config, network),
         evaluate=partial(report.evaluate, config, evaluations(config), images, labels),
         table=report.table,
         report=partial(report.report, config, way, images),
@@ -107,6 +108,13 @@ def score_network(config: Config) -> tuple[NCSN | NCSNv2, ParametricScore]:
         return network, at_levels(network.apply, sigma_grid(config)[:-1])
     network = NCSNv2(**shared)
     return network, over_sigma(network.apply)
+
+
+def description(config: Config, network: NCSN | NCSNv2) -> importers.Description | None:
+    """Returns the description of NCSNv2, for exports; None for NCSN, whose levels are part of its score."""
+    if config.network == "ncsn":
+        return None
+    return importers.describe(network, "over_sigma", config.shape, (config.sigma_min, config.sigma_max))
 
 
 def loss(config: Config, score: ParametricScore, params: Params, context, batch):

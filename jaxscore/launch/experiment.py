@@ -67,6 +67,8 @@ class Experiment(NamedTuple):
     """The score that the network makes, for `open_run`."""
     units: Units = Units()
     """The units of the score's x."""
+    description: Any = None
+    """The `importers.Description` of the network, so that anybody can load the exported weights."""
     conditions: Callable[[Array], Condition] | None = None
     """conditions(numbers[b]) -> the conditions of the samples with these numbers; see `balanced`."""
     evaluate: Callable[[Params, dict[str, np.ndarray]], dict[str, Any]] | None = None

@@ -1,0 +1,5 @@
+"""python -m experiments.import_weights"""
+
+from experiments.import_weights.run import main
+
+main()
