@@ -8,7 +8,6 @@ has the description of the network (`Description`), or what else the weights nee
 extra `weights`: pip install 'jaxscore[weights]'.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,14 +40,14 @@ def save(folder: str | Path, description: Description | Mapping[str, Any], param
         ImportError: if the library safetensors is not installed.
         OSError: if the folder cannot be written.
     """
-    library, folder = _library("safetensors.numpy"), Path(folder)
+    library, folder = _library(), Path(folder)
     content = as_json(description) if isinstance(description, Description) else dict(description)
     text = json.dumps(content, indent=2) + "\n"
     flat = flattened(params)
     # Some releases of the library write arrays that are not in C order wrongly.
     arrays = {name: np.array(_wide(np.asarray(array)), order="C") for name, array in flat.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / ARRAYS, library.save(arrays, {"format": "jaxscore"}))
+    _replace(folder / ARRAYS, library.numpy.save(arrays, {"format": "jaxscore"}))
     _replace(folder / CONFIG, text.encode())
     return [folder / CONFIG, folder / ARRAYS]
 
@@ -94,7 +93,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
     Raises ValueError if the file is damaged or has numbers of another type, ImportError if the library
     safetensors is not installed, OSError if the file cannot be read.
     """
-    library, data = _library("safetensors"), path.read_bytes()
+    library, data = _library(), path.read_bytes()
     try:
         stored = library.deserialize(data)
     except Exception as error:  # the library's own type of error
@@ -121,8 +120,9 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def _library(module: str) -> Any:
+def _library() -> Any:
     try:
-        return importlib.import_module(module)
+        import safetensors.numpy
     except ImportError:
         raise ImportError("safetensors files need safetensors: pip install 'jaxscore[weights]'") from None
+    return safetensors
