@@ -140,6 +140,7 @@ ARROWS = {
     "experiments": {
         "common": "",
         "digits": "common",
+        "edm": "common",
         "toy2d": "common",
         "ncsn": "common",
         "theorems": "",
@@ -163,13 +164,13 @@ FLOORS = {
     "jaxscore.adversarial": "losses denoising",
     "jaxscore.calibrate": "levels spread < recipes",
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
-    "jaxscore.data": """augment pixels formats.tfrecord < images < checks formats.numpy_files formats.pictures
-        < arrays < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
-    "jaxscore.importers": """description ncsn pickles weights < edm inception safetensors score_sde < diffusers
-        < families""",
+    "jaxscore.data": """augment pixels formats.tfrecord < images
+        < checks formats.numpy_files formats.pictures < arrays
+        < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
+    "jaxscore.importers": """description ncsn pickles weights < edm inception safetensors score_sde
+        < diffusers < families""",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
-        < config < experiment < programs provenance < export train sample < fid
-        < evaluate open_run
+        < config < experiment < programs provenance < export train sample < fid < evaluate open_run
         < rehearsal < run""",
     "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < inception neighbours
         < copies coverage < compare""",
@@ -182,6 +183,7 @@ FLOORS = {
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
+    "experiments.edm": "config < models presets report < experiment",
     "experiments.import_weights": "config < experiment ncsn < run",
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn vae < ddgan gan overrides

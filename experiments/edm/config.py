@@ -42,28 +42,25 @@ class Network:
 
     def __post_init__(self):
         check(self, "network.")
-        kind, levels = self.kind, len(self.multipliers)
-        require(
-            self.patch == 1 or kind in ("ddpmpp", "ncsnpp", "dit"),
-            "network.patch",
-            self.patch,
-            f"has no effect on {kind}; give 1",
-        )
-        require(
-            self.dropout == 0 or kind != "dit",
-            "network.dropout",
-            self.dropout,
-            "has no effect on dit; give 0",
-        )
-        fits = kind != "dit" or self.channels % self.heads == 0
-        require(fits, "network.heads", self.heads, f"must divide --network.channels {self.channels}")
-        known = kind == "dit" or all(level < levels for level in self.attention)
-        require(
-            known,
-            "network.attention",
-            " ".join(map(str, self.attention)),
-            f"must be levels 0 to {levels - 1}",
-        )
+        dit, levels, attention = self.kind == "dit", len(self.multipliers), " ".join(map(str, self.attention))
+        only = f"has no effect on {self.kind}; give"
+        for fine, name, value, remedy in (
+            (self.patch == 1 or self.kind in ("ddpmpp", "ncsnpp", "dit"), "patch", self.patch, f"{only} 1"),
+            (self.dropout == 0 or not dit, "dropout", self.dropout, f"{only} 0"),
+            (
+                self.channels % self.heads == 0 or not dit,
+                "heads",
+                self.heads,
+                f"must divide --network.channels {self.channels}",
+            ),
+            (
+                dit or all(i < levels for i in self.attention),
+                "attention",
+                attention,
+                f"must be levels 0 to {levels - 1}",
+            ),
+        ):
+            require(fine, f"network.{name}", value, remedy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,23 +98,13 @@ class Sampling:
     def __post_init__(self):
         check(self, "sampling.")
         require_sigmas(self.sigma_min, self.sigma_max, prefix="sampling.")
-        guided = self.guide is not None
-        require(
-            not guided or self.scale != 1,
-            "sampling.guide",
-            self.guide,
-            "has no effect with --sampling.scale 1",
-        )
-        require(
-            guided or self.guide_step is None,
-            "sampling.guide-step",
-            self.guide_step,
-            "needs --sampling.guide",
-        )
-        low, high = self.interval or (0.0, 1.0)
-        require(
-            0 <= low < high, "sampling.interval", f"{low} {high}", "must be LOW HIGH with 0 <= LOW < HIGH"
-        )
+        (low, high), guided = self.interval or (0.0, 1.0), self.guide is not None
+        for fine, name, value, remedy in (
+            (self.scale != 1 or not guided, "guide", self.guide, "has no effect with --sampling.scale 1"),
+            (guided or self.guide_step is None, "guide-step", self.guide_step, "needs --sampling.guide"),
+            (0 <= low < high, "interval", f"{low} {high}", "must be LOW HIGH with 0 <= LOW < HIGH"),
+        ):
+            require(fine, f"sampling.{name}", value, remedy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,19 +155,32 @@ class Config(BaseConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.samples >= 4, "samples", self.samples, "must be at least 4, for recall")
-        if not self.conditional:
-            needs = "needs --conditional"
-            require(self.p_uncond == 0, "p-uncond", self.p_uncond, needs)
-            require(self.classes == 0, "classes", self.classes, needs)
-            require(self.sampling.label is None, "sampling.label", self.sampling.label, needs)
-        remedy = "needs a model trained with --conditional and --p-uncond 0.1, or --sampling.guide"
-        can = self.p_uncond > 0 or self.sampling.guide is not None
-        require(self.sampling.scale == 1 or can, "sampling.scale", self.sampling.scale, remedy)
-        unused = f"has no effect with --network.kind {self.network.kind}; give 0"
-        require(
-            self.augment == 0 or self.network.kind in ("ddpmpp", "ncsnpp", "adm"),
-            "augment",
-            self.augment,
-            unused,
-        )
+        kind, given, needs = self.network.kind, self.sampling, "needs --conditional"
+        can = self.p_uncond > 0 or given.guide is not None
+        labelled = kind in ("ddpmpp", "ncsnpp", "adm")
+        averaged = kind == "edm2" and self.optimizer.kind == "schedule-free"
+        for fine, name, value, remedy in (
+            (self.samples >= 4, "samples", self.samples, "must be at least 4, for recall"),
+            (self.conditional or self.p_uncond == 0, "p-uncond", self.p_uncond, needs),
+            (self.conditional or self.classes == 0, "classes", self.classes, needs),
+            (self.conditional or given.label is None, "sampling.label", given.label, needs),
+            (
+                given.scale == 1 or can,
+                "sampling.scale",
+                given.scale,
+                "needs training with --conditional and --p-uncond 0.1, or --sampling.guide",
+            ),
+            (
+                labelled or self.augment == 0,
+                "augment",
+                self.augment,
+                f"has no effect on --network.kind {kind}; give 0",
+            ),
+            (
+                not averaged,
+                "optimizer.kind",
+                self.optimizer.kind,
+                "averages kernels, whose norm --network.kind edm2 keeps; use another",
+            ),
+        ):
+            require(fine, name, value, remedy)

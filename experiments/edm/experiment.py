@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from experiments.edm import report
 from experiments.edm.config import Config
 from experiments.edm.models import network_of
 from experiments.edm.presets import PRESETS
-from jaxscore import data, diagnostics, guidance, launch, networks, noise, objectives, samplers
+from jaxscore import data, diagnostics, guidance, importers, launch, networks, noise, objectives, samplers
 from jaxscore.launch import Experiment, Units, balanced, flags
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.networks import edm2
@@ -68,6 +69,7 @@ def build(config: Config) -> Experiment:
         data=source,
         samplers={"samples": partial(sample, config, model)},
         score=partial(score, config, model),
+        description=description(config, network),
         units=UNITS,
         conditions=balanced(classes, number) if classes else None,
         evaluate=partial(report.evaluate, config, evaluations(config), source),
@@ -132,6 +134,13 @@ def guide_of(config: Config, classes: int, event: tuple[int, ...]) -> launch.Run
 def with_guide(model: Model, params: Params) -> Params:
     """Returns what the samplers get: the parameters, and those of the guide if there is one."""
     return params if model.guide is None else {"model": params, "guide": model.guide.params}
+
+
+def description(config: Config, network: nn.Module) -> importers.Description | None:
+    """Returns the description of the network, for exports; None if its uncertainty is learnt beside it."""
+    if config.weight == "uncertainty":
+        return None
+    return importers.describe(network, "edm", config.shape, sigma_data=config.sigma_data)
 
 
 def init(config: Config, network: Callable[[Key], Params]) -> Callable[[Key], Params]:

@@ -1,6 +1,6 @@
 """Parameters of the Inception network of the FID, from the weights that pytorch-fid distributes.
 
-    params = load("pt_inception-2015-12-05-6726825d.npz")
+    params = load("pt_inception-2015-12-05-6726825d.pth")
     features = Inception().apply(params, images)                # pixels in 0..255
 
 A batch norm in inference form is affine, so it becomes part of the convolution before it:
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscore.importers import pickles
 from jaxscore.networks.inception import Inception
 from jaxscore.types import Params
 
@@ -51,9 +52,9 @@ def params(state: Mapping[str, np.ndarray]) -> Params:
 
 
 def load(path: str | Path) -> Params:
-    """Parameters for Inception().apply, from a file with the names of pytorch-fid.
+    """Parameters for Inception().apply, from the file that pytorch-fid distributes, which is a state dict.
 
-    The file is an .npz file of the state dict's arrays.
+    The file is read by `pickles`, which executes nothing in it. An .npz file of the same arrays is read too.
 
     Raises:
         ValueError: if the file cannot be read, or as `params`.
@@ -66,7 +67,10 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
     """Returns the arrays in the file by name. Raises ValueError and OSError."""
     path.stat()  # an absent file is an OSError, whatever its name
     if path.suffix != ".npz":
-        raise ValueError("files of PyTorch cannot be read; save the state dict's arrays with numpy.savez")
+        state = pickles.read(path)
+        if not isinstance(state, Mapping) or not all(isinstance(v, pickles.Tensor) for v in state.values()):
+            raise ValueError("not the Inception network of pytorch-fid: the file is no state dict")
+        return {str(name): pickles.array(value) for name, value in state.items()}
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -160,12 +160,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
-    for name in (
-        "experiment",
-        workdir.DATA,
-        workdir.VERSION,
-        workdir.OTHER_DATA,
-    ):  # entries of config.json beside the flags
+    for name in ("experiment", workdir.DATA, workdir.VERSION, workdir.OTHER_DATA):  # entries of config.json
         if hasattr(config, name):
             raise TypeError(f"{type(config).__name__}.{name}: rename this field; the launcher uses its name")
     modes, mesh = MODES if mode == "all" else (mode,), programs.mesh_of(config)

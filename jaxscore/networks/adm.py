@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import KAIMING, Block, Features, convolution
-from jaxscore.networks.layers import Conditions, GroupNorm, Waves, conditions, rematerialised
+from jaxscore.networks.blocks import KAIMING, Block, Features, GroupNorm, convolution
+from jaxscore.networks.layers import Conditions, Waves, conditions, rematerialised
 from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
 

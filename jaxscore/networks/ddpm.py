@@ -16,8 +16,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, convolution
-from jaxscore.networks.layers import GroupNorm, Waves, conditions, rematerialised, vector
+from jaxscore.networks.blocks import XAVIER, Block, Features, GroupNorm, convolution
+from jaxscore.networks.layers import Waves, conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, padded
 from jaxscore.types import Array, DTypeLike
 

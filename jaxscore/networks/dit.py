@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Features
-from jaxscore.networks.layers import ConditionEmbedding, Dense, Waves, attention, conditions, rematerialised
+from jaxscore.networks.blocks import XAVIER, Dense, Features, attention
+from jaxscore.networks.layers import ConditionEmbedding, Waves, conditions, rematerialised
 from jaxscore.networks.resampling import folded, padded, unfolded
 from jaxscore.types import Array, DTypeLike
 

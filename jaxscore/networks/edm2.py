@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import Features
-from jaxscore.networks.layers import attention, conditions, rematerialised, vector
+from jaxscore.networks.blocks import Features, attention
+from jaxscore.networks.layers import conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, halved, padded
 from jaxscore.types import AnyArray, Array, DTypeLike, Params
 

@@ -10,17 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, convolution
-from jaxscore.networks.layers import (
-    Conditions,
-    Dense,
-    GroupNorm,
-    Mapping,
-    Waves,
-    conditions,
-    rematerialised,
-    vector,
-)
+from jaxscore.networks.blocks import XAVIER, Block, Dense, Features, GroupNorm, convolution
+from jaxscore.networks.layers import Conditions, Mapping, Waves, conditions, rematerialised, vector
 from jaxscore.networks.resampling import bordered, doubled, folded, halved, padded, unfolded
 from jaxscore.types import Array, DTypeLike
 

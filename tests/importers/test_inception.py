@@ -6,6 +6,7 @@ import pytest
 
 from jaxscore import importers
 from jaxscore.networks import Inception
+from tests.importers import files
 from tests.networks.published import read
 
 
@@ -34,6 +35,16 @@ def test_a_layer_is_the_convolution_and_then_the_batch_norm(state):
     h = part("conv.weight")[:, :, 0, 0] @ x - part("bn.running_mean")
     expected = part("bn.weight") * h / np.sqrt(part("bn.running_var") + 1e-3) + part("bn.bias")
     np.testing.assert_allclose(x @ layer["kernel"][0, 0] + layer["bias"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("written", [files.zipped, files.legacy])
+def test_the_file_is_one_of_pytorch(written, state, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(written(state))
+    found = importers.inception.load(tmp_path / "weights.pth")
+    jax.tree.map(np.testing.assert_array_equal, found, importers.inception.params(state))
+    (tmp_path / "wrong.pth").write_bytes(written({"ema": [1, 2]}))
+    with pytest.raises(ValueError, match="the file is no state dict"):
+        importers.inception.load(tmp_path / "wrong.pth")
 
 
 FIRST = "Conv2d_1a_3x3.conv.weight"

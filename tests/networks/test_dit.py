@@ -27,16 +27,6 @@ def test_every_parameter_learns_and_remat_changes_nothing():
     contract.check_remat(make, (4, 4, 2))
 
 
-@pytest.mark.parametrize("event", [(6, 3), (4, 6, 2), (2, 4, 6, 1)])
-def test_patches_are_put_together_again(event):
-    x, _ = contract.inputs(event)
-    found = dit.patches(x, 2)
-    sides = [side // 2 for side in event[:-1]]
-    assert found.shape == (3, np.prod(sides), 2 ** len(sides) * event[-1])
-    np.testing.assert_array_equal(dit.unpatched(found, sides, 2), x)
-    np.testing.assert_array_equal(found[:, 0].ravel(), x[(slice(None), *(slice(2) for _ in sides))].ravel())
-
-
 def test_positions_differ_along_every_axis():
     found = dit.positions([3, 4, 5], 20)
     assert found.shape == (60, 20)

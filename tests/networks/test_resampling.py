@@ -93,3 +93,13 @@ def test_odd_sides_and_odd_filters_are_refused():
         resampling.halved(jnp.ones((1, 4, 3, 1)))
     with pytest.raises(ValueError, match="the filter has 3 taps; their number must be even"):
         resampling.doubled(jnp.ones((1, 4, 1)), (1, 2, 1))
+
+
+@pytest.mark.parametrize("event", [(6, 3), (4, 6, 2), (2, 4, 6, 1)])
+def test_blocks_that_are_folded_are_unfolded_again(event):
+    x = jax.random.normal(jax.random.key(0), (3, *event))
+    found = resampling.folded(x, 2)
+    assert found.shape == (3, *(side // 2 for side in event[:-1]), 2 ** (len(event) - 1) * event[-1])
+    np.testing.assert_array_equal(resampling.unfolded(found, 2), x)
+    corner = x[(slice(None), *(slice(2) for _ in event[:-1]))]
+    np.testing.assert_array_equal(found[(slice(None), *(0 for _ in event[:-1]))].ravel(), corner.ravel())

@@ -25,14 +25,17 @@ from jaxscore.launch.flags import FlagError
             lambda: Config(conditional=False, sampling=Sampling(label=3)),
             "--sampling.label 3: needs --conditional",
         ),
-        (lambda: Config(sampling=Sampling(scale=2.0)), "--sampling.scale 2.0: needs a model trained with"),
+        (
+            lambda: Config(sampling=Sampling(scale=2.0)),
+            "--sampling.scale 2.0: needs training with --conditional",
+        ),
         (
             lambda: Config(augment=0.1, network=Network(kind="ddpm")),
             "--augment 0.1: has no effect on --network.kind ddpm; give 0",
         ),
         (
             lambda: Config(network=Network(kind="edm2"), optimizer=Optimizer(kind="schedule-free")),
-            "--optimizer.kind schedule-free: moves kernels from the norm",
+            "--optimizer.kind schedule-free: averages kernels",
         ),
     ],
 )

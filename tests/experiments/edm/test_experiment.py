@@ -32,7 +32,9 @@ def recorded(config: Config):
         return jnp.zeros_like(x)
 
     model = edm.Model(net, 3, (8, 8, 1), None)
-    value, _ = edm.loss(config, model, {}, context(), {"x": IMAGES, "label": LABELS})
+    value, _ = edm.loss(
+        config, model, {}, context(), {"x": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS)}
+    )
     return seen, value
 
 
@@ -93,7 +95,7 @@ def test_the_uncertainty_is_learnt_beside_the_network(tmp_path):
     experiment = edm.build(tiny.config(tmp_path, weight="uncertainty"))
     params = jax.jit(experiment.init)(jax.random.key(0))
     assert params.keys() == {"network", "uncertainty"}
-    batch = next(experiment.batches(batch=16, seed=0))
+    batch = jax.device_put(next(experiment.batches(batch=16, seed=0)))
     slopes = jax.jit(jax.grad(lambda params: experiment.loss(params, context(), batch)[0]))(params)
     learnt = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slopes["uncertainty"])]
     assert max(learnt) > 0
