@@ -147,7 +147,7 @@ ARROWS = {
         "cost": "common",
         "families": "common",
         "trilemma": "families",
-        "bench": "common digits ncsn plan",
+        "bench": "common digits edm ncsn plan",
         "plan": "common",
         "calibrate": "",
         "ema": "",

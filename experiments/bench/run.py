@@ -25,7 +25,7 @@ Results = dict[str, Any]
 class Config:
     """Speed of training and sampling: absolute rates, and ratios that hold on other machines too."""
 
-    workloads: tuple[str, ...] = ("digits", "ncsnv2", "unet")
+    workloads: tuple[str, ...] = ("digits", "ncsnv2", "ddpmpp", "adm", "edm2", "dit")
     """Experiments to time; an unknown name lists the known ones."""
     batch: Count = 1797
     """Samples in a batch, for the ratios of the samplers."""

@@ -6,20 +6,15 @@ A sampler's time is proportional to its evaluations of the network, because all 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from experiments import digits as digits_experiment
-from experiments import ncsn
+from experiments import edm, ncsn
+from experiments.edm import experiment as edm_experiment
+from experiments.edm.config import Network
 from experiments.plan import recipes
-from jaxscore import data, networks, noise, objectives, samplers
-from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.config import Config
+from jaxscore import samplers
 from jaxscore.launch.experiment import Experiment
-from jaxscore.networks import UNet
-from jaxscore.score import preconditioned
 
 
 class Workload(NamedTuple):
@@ -55,55 +50,48 @@ def ncsn_workload(preset: str, **changes) -> Workload:
     return Workload(built, config.precision, sampled, "langevin", count(short), count(config))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class UNetConfig(Config):
-    """U-Net for images of 32 x 32 x 3: attention at 16 x 16 as in Ho et al. 2020, and half their width."""
+def edm_workload(
+    preset: str = "cifar10", network: Network | None = None, batch: int | None = None
+) -> Workload:
+    """Returns a preset of `experiments.edm` on random images, timed with two levels of its sampler.
 
-    workdir: Path = Path("runs/unet")
-    batch: int = 16
-    channels: int = 64
-    n_levels: int = 18
-    samples: int = 16
-    sample_batch: int = 16
-
-
-def unet(config: UNetConfig | None = None) -> Workload:
-    """Returns a U-Net preconditioned as in Karras et al. 2022, timed with two levels of Heun's method."""
-    config = config or UNetConfig()
-    images = np.random.default_rng(0).random((config.batch, 32, 32, 3), np.float32)
-    network = UNet(channels=config.channels, multipliers=(1, 2, 2), blocks=2, attention=(1,))
-    score = preconditioned(network.apply, 0.5)
-
-    objective = objectives.over_levels(
-        objectives.noise_conditional, noise.lognormal(-1.2, 1.2), weight=objectives.edm(0.5)
+    Args:
+        preset: name of the preset.
+        network: another network, without augmentation; by default that of the preset.
+        batch: examples in a training step, and samples; by default those of the preset.
+    """
+    config = recipes.without_data(edm.PRESETS[preset])
+    if network is not None:
+        config = dataclasses.replace(config, network=network, augment=0.0)
+    size = batch or config.batch
+    config = dataclasses.replace(config, batch=size, samples=size, sample_batch=size)
+    brief = dataclasses.replace(config.sampling, levels=2)
+    built, sampled = (
+        edm.build(dataclasses.replace(config, sampling=each)) for each in (config.sampling, brief)
     )
+    networks = 1 if config.sampling.scale == 1 else 2
+    count = lambda experiment: networks * edm_experiment.evaluations(experiment.config)
+    return Workload(built, config.precision, sampled, "samples", count(sampled), count(built))
 
-    def loss(params, context, batch):
-        return objective(partial(score, params), context.key, batch["x"]).mean(), {}
 
-    def heun(params, keys):
-        sigmas = noise.levels(noise.karras(0.002, 80.0), 2)
-        return samplers.generate(keys, (32, 32, 3), sigmas, partial(score, params), samplers.heun())
+SMALL = {"channels": 64, "multipliers": (1, 2, 2), "blocks": 2, "attention": (1,)}
+"""Half the width of Ho et al. 2020, for images of 32 x 32 x 3 on a CPU."""
 
-    experiment = Experiment(
-        name="unet",
-        config=config,
-        init=networks.init(network, (32, 32, 3)),
-        loss=loss,
-        batches=partial(data.batches, {"x": images}),
-        samplers={"heun": heun},
-        compiler_options=compiler_options(),
-    )
-    count = partial(samplers.evaluations, samplers.heun())
-    return Workload(experiment, "float32", experiment, "heun", count(2), count(config.n_levels))
-
+NETWORKS = {
+    "ddpmpp": Network(kind="ddpmpp", **SMALL),
+    "adm": Network(kind="adm", **SMALL),
+    "edm2": Network(kind="edm2", **SMALL),
+    "dit": Network(kind="dit", channels=256, blocks=8, heads=4, patch=4),
+}
 
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "digits": digits,
     "ncsnv2": partial(ncsn_workload, "cifar10", channels=64, batch=16),
-    "unet": unet,
+    **{name: partial(edm_workload, network=network, batch=16) for name, network in NETWORKS.items()},
     "cifar10": partial(ncsn_workload, "cifar10"),
     "cifar10_bfloat16": partial(ncsn_workload, "cifar10", precision="bfloat16"),
     "ncsn_v1": partial(ncsn_workload, "ncsn_v1"),
+    **{f"edm_{preset}": partial(edm_workload, preset) for preset in edm.PRESETS},
 }
-"""`cifar10` is the published NCSNv2. `ncsnv2` has width 64 and batches of 16 images instead, for a CPU."""
+"""`cifar10` is the published NCSNv2. `ncsnv2` has width 64 and batches of 16 images instead, for a CPU, as
+have the networks of NETWORKS. Names that begin with edm_ are presets of `experiments.edm`."""

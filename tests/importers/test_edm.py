@@ -1,6 +1,8 @@
 """Snapshots of EDM and EDM2: denoiser and score are the published ones."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +73,24 @@ def test_each_preconditioning_makes_the_published_score(case):
     expected = (published.exact(case, "D_f64") - np.asarray(x, np.float64)) / each**2
     # The phases of NCSN++'s embedding reach 1,000 radians.
     np.testing.assert_allclose(found, expected, atol=7e-4 if name == "ve" else 1e-4)
+
+
+def test_the_pages_snippet_draws_images():
+    """docs/start/weights.md with a small file: 16 pixels and 4 classes in place of CIFAR-10's."""
+    page = (Path(__file__).parents[2] / "docs/start/weights.md").read_text()
+    snippet = re.search(r"```py\n(.*?)```", page, re.S)[1]
+    for theirs, ours in (
+        ("edm-cifar10-32x32-cond-vp.pkl", str(PUBLISHED / FILES["edm_snapshot"])),
+        ("(64) % 10", "(4) % 4"),
+        ("(64, 32, 32, 3)", "(4, 16, 16, 3)"),
+        ("80.0), 18)", "80.0), 3)"),
+    ):
+        assert theirs in snippet
+        snippet = snippet.replace(theirs, ours)
+    names = {}
+    exec(snippet, names)
+    assert names["images"].shape == (4, 16, 16, 3)
+    assert np.isfinite(names["images"]).all()
 
 
 # What is refused ------------------------------------------------------------------------------
