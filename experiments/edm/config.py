@@ -157,6 +157,7 @@ class Config(BaseConfig):
         super().__post_init__()
         kind, given, needs = self.network.kind, self.sampling, "needs --conditional"
         can = self.p_uncond > 0 or given.guide is not None
+        pixels = not self.data.startswith("latents:")
         labelled = kind in ("ddpmpp", "ncsnpp", "adm")
         averaged = kind == "edm2" and self.optimizer.kind == "schedule-free"
         for fine, name, value, remedy in (
@@ -169,6 +170,18 @@ class Config(BaseConfig):
                 "sampling.scale",
                 given.scale,
                 "needs training with --conditional and --p-uncond 0.1, or --sampling.guide",
+            ),
+            (
+                pixels or self.augment == 0,
+                "augment",
+                self.augment,
+                "moves images, and latents are none; give 0",
+            ),
+            (
+                pixels or not self.flip,
+                "flip",
+                self.flip,
+                "mirrors images, and latents are none; give --no-flip",
             ),
             (
                 labelled or self.augment == 0,

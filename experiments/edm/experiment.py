@@ -11,7 +11,7 @@ small machines, `fashion`.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -29,7 +29,7 @@ from jaxscore.networks import edm2
 from jaxscore.score import preconditioned
 from jaxscore.types import Array, Condition, Key, NetFn, Params, Schedule, ScoreFn
 
-UNITS = Units(lambda images: 2 * images - 1, lambda x: jnp.clip((x + 1) / 2, 0, 1))
+PIXELS = Units(lambda images: 2 * images - 1, lambda x: jnp.clip((x + 1) / 2, 0, 1))
 """The network sees pixels in -1..1."""
 
 
@@ -42,6 +42,7 @@ class Model(NamedTuple):
     event: tuple[int, ...]
     moments: samplers.Moments | None
     """Mean and covariance of the data, with which samplers start; None if they are absent."""
+    units: Units = PIXELS
     guide: launch.Run | None = None
     """The run whose model guides, if it is not this one without classes."""
 
@@ -56,8 +57,9 @@ def build(config: Config) -> Experiment:
     classes = classes_of(config, source) if config.conditional else 0
     config = dataclasses.replace(config, shape=event, classes=classes)  # so that config.json has them
     network = network_of(config, classes)
-    moments = samplers.moments(UNITS.encode(thinned(source.examples))) if len(source.examples) else None
-    model = Model(network.apply, classes, event, moments, guide_of(config, classes, event))
+    units = units_of(config, source)
+    moments = samplers.moments(units.encode(thinned(source.examples))) if len(source.examples) else None
+    model = Model(network.apply, classes, event, moments, units, guide_of(config, classes, event))
     number = config.sampling.label
     drawn = jax.jit(partial(sample, config, model), compiler_options=compiler_options())
     return Experiment(
@@ -70,11 +72,9 @@ def build(config: Config) -> Experiment:
         samplers={"samples": partial(sample, config, model)},
         score=partial(score, config, model),
         description=description(config, network),
-        units=UNITS,
+        units=units,
         conditions=balanced(classes, number) if classes else None,
-        evaluate=partial(report.evaluate, config, evaluations(config), source),
-        table=report.table,
-        report=partial(report.report, config, source, drawn),
+        **judged(config, source, drawn),
         compiler_options=compiler_options(),
         sampled=partial(with_guide, model),
         constraint=edm2.forced() if config.network.kind == "edm2" else None,
@@ -95,6 +95,39 @@ def load(config: Config) -> data.Dataset:
         if config.mode != "sample":
             raise
         return data.Dataset(np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32))
+
+
+def units_of(config: Config, source: data.Dataset) -> Units:
+    """Returns the units of the network: pixels in -1..1, or latents of mean 0 and standard deviation 1/2.
+
+    Mean and standard deviation are those of each channel. Raises DataError for latents that are absent.
+    """
+    if not latents(config):
+        return PIXELS
+    if not len(source.examples):
+        raise data.DataError(f"--data {config.data}: samples are in units of the latents, which are absent")
+    found = thinned(source.examples)
+    mean, std = (f(found, axis=tuple(range(found.ndim - 1))) for f in (np.mean, np.std))
+    mean, scale = mean[None, None, None], 2 * np.maximum(std, 1e-6)[None, None, None]
+    return Units(lambda latents: (latents - mean) / scale, lambda x: x * scale + mean)
+
+
+def latents(config: Config) -> bool:
+    """Returns whether the data are latents of an autoencoder, which are no images."""
+    return config.data.startswith("latents:")
+
+
+def judged(
+    config: Config, source: data.Dataset, drawn: Callable[..., Array]
+) -> dict[str, Callable[..., Any]]:
+    """Returns how samples are judged and drawn, by fields of the experiment; latents as by default."""
+    if latents(config):
+        return {"report": partial(report.latents, source)}
+    return {
+        "evaluate": partial(report.evaluate, config, evaluations(config), source),
+        "table": report.table,
+        "report": partial(report.report, config, source, drawn),
+    }
 
 
 def thinned(images: data.Examples) -> np.ndarray:
@@ -197,7 +230,7 @@ def weight(config: Config) -> objectives.Weight:
 def loss(config: Config, model: Model, params: Params, context, batch):
     """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), weighted as --weight says."""
     key, key_flip, key_augment, key_drop, key_dropout = jax.random.split(context.key, 5)
-    x, condition = UNITS.encode(data.pixels.unit(batch["x"])), {}
+    x, condition = model.units.encode(data.pixels.unit(batch["x"])), {}
     x = data.pixels.flip(key_flip, x) if config.flip else x
     if config.augment:
         x, condition["augment"] = data.augment.augmented(key_augment, x, config.augment)
@@ -263,7 +296,7 @@ def sample(
     if not (isinstance(scale, float) and scale == 1):
         guided = at_scale(config, model, params, condition, scale)
     x = samplers.generate(keys, model.event, sigmas, guided, solver(config), moments=model.moments)
-    return UNITS.decode(x)
+    return model.units.decode(x)
 
 
 def main() -> None:

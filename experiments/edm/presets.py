@@ -32,6 +32,29 @@ def _edm(name: str, *, images: float, batch: int, rate: float, levels: int, **ch
     )
 
 
+def _edm2(name: str, channels: int, steps: int, rate: float, t_ref: int, **changes) -> Config:
+    """Returns a preset of EDM2: learnt uncertainty, a rate that falls from step t_ref, and snapshots."""
+    return Config(
+        preset=name,
+        workdir=Path("runs") / f"edm-{name}",
+        classes=1000,
+        network=Network(kind="edm2", channels=channels, multipliers=(1, 2, 3, 4), blocks=3, attention=(2, 3)),
+        precision="bfloat16",
+        weight="uncertainty",
+        steps=steps,
+        batch=2048,
+        optimizer=Optimizer(
+            learning_rate=rate, warm_up=round(1e7 / 2048), decay=1 - t_ref / steps, fall="inverse_sqrt"
+        ),
+        snapshot_every=4096,
+        sampling=Sampling(levels=32),
+        samples=50_000,
+        sample_batch=500,
+        save_every=4096,
+        **changes,
+    )
+
+
 CIFAR10 = {
     "images": 2e8,
     "batch": 512,
@@ -90,29 +113,51 @@ PRESETS: dict[str, Config] = {
         ema_halflife=5e7,
         sampling=CHURN,
     ),
-    # The size S of images of 64 x 64 pixels, and XS of latents, are the smallest that were published.
-    "edm2_s": Config(
-        preset="edm2_s",
-        workdir=Path("runs/edm-edm2_s"),
+    # The smallest networks that were published for images of 64 x 64 pixels, and for latents.
+    "edm2_s": _edm2(
+        "edm2_s",
+        192,
+        2**19,
+        1e-2,
+        35_000,
         data="imagenet_resized/64x64",
         shape=(64, 64, 3),
-        classes=1000,
-        network=Network(kind="edm2", channels=192, multipliers=(1, 2, 3, 4), blocks=3, attention=(2, 3)),
-        precision="bfloat16",
-        weight="uncertainty",
         sigma_mean=-0.8,
         sigma_std=1.6,
-        steps=2**19,
-        batch=2048,
-        optimizer=Optimizer(
-            learning_rate=1e-2, warm_up=round(1e7 / 2048), decay=1 - 35_000 / 2**19, fall="inverse_sqrt"
-        ),
-        snapshot_every=4096,
-        sampling=Sampling(levels=32),
+    ),
+    "edm2_xs": _edm2(
+        "edm2_xs",
+        128,
+        2**20,
+        1.2e-2,
+        70_000,
+        data="latents:imagenet512.npz",
+        shape=(64, 64, 4),
+        sigma_mean=-0.4,
+        sigma_std=1.0,
+    ),
+    "dit": Config(
+        preset="dit",
+        workdir=Path("runs/edm-dit"),
+        data="latents:imagenet256.npz",
+        shape=(32, 32, 4),
+        classes=1000,
+        p_uncond=0.1,
+        network=Network(kind="dit", channels=1152, blocks=28, heads=16, patch=2),
+        precision="bfloat16",
+        steps=400_000,
+        batch=256,
+        optimizer=dataclasses.replace(ADAM, learning_rate=1e-4, warm_up=0),
+        ema_decay=0.9999,
+        sampling=Sampling(levels=50, scale=1.5),
         samples=50_000,
         sample_batch=500,
-        save_every=4096,
+        save_every=5000,
     ),
 }
-"""Recipes by name. `folder:ffhq64` is a folder of 70,000 faces, `folder:afhqv2` one of 15,803 animals' faces,
-at 64 pixels or larger."""
+"""Recipes by name.
+
+`folder:ffhq64` is a folder of 70,000 faces, `folder:afhqv2` one of 15,803 faces of animals, at 64 pixels or
+larger. Latents are those of the autoencoder of Stable Diffusion, for images of 512 or 256 pixels. DiT-XL/2 is
+trained with EDM's preconditioning here; it was published with the noise prediction of DDPM.
+"""

@@ -105,6 +105,24 @@ def report(
     return paths
 
 
+def latents(
+    source: data.Dataset,
+    params: Params,
+    samples: dict[str, np.ndarray],
+    history: list[dict[str, Any]],
+    folder: Path,
+) -> list[Path]:
+    """Draws latents beside those of the data, on a grey scale from their 1st to their 99th percentile."""
+    real = np.asarray(source.examples[:64])
+    low, high = np.quantile(real, (0.01, 0.99))
+    with plots.page(folder / "samples.png", columns=2, size=5.0) as axes:
+        for each, (title, x) in zip(axes, {"data": real, **samples}.items(), strict=True):
+            plots.examples(each, (x[:64] - low) / max(high - low, 1e-6), f"{title}, {low:.2g} to {high:.2g}")
+    with plots.page(folder / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
+        plots.loss(axes, history)
+    return [folder / "samples.png", folder / "loss.png"]
+
+
 def _draw_guidance(config, source: data.Dataset, draw, params: Params, n: int, path: Path) -> None:
     """Draws the same 20 samples with each scale of guidance, with precision and recall of n of them."""
     reference = reference_of(config, source)[0][:n]

@@ -95,7 +95,7 @@ LABELS = ("labels", "label", "y_train", "y", "arr_1")
 """Names of the arrays in an .npz file. The first name comes first; of the others, one may be present."""
 
 
-def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
+def from_npz(path: str | Path, *, conditions: tuple[str, ...] = (), latents: bool = False) -> Dataset:
     """Returns the data set of an .npz file: `images` [n, h, w(, c)], 8-bit or in 0..1, and `labels` [n].
 
     Without `images` or `labels`, the only array with another name in IMAGES or LABELS is used. If the file
@@ -108,6 +108,7 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
     Args:
         path: path of the file.
         conditions: names of further arrays of numbers, [n, ...].
+        latents: whether the images are latents of an autoencoder: any finite numbers, and no bytes.
 
     Raises:
         DataError: if there is no such file, if it is damaged, if it lacks an array, or if an array has a
@@ -126,7 +127,9 @@ def from_npz(path: str | Path, *, conditions: tuple[str, ...] = ()) -> Dataset:
         )
     pixels = _layout(path, found[images_name])
     further = {name: _condition(path, found, name, len(pixels)) for name in conditions}
-    return Dataset(_examples(path, pixels), _labels(path, listing, found, conditions, len(pixels)), further)
+    return Dataset(
+        _examples(path, pixels, latents), _labels(path, listing, found, conditions, len(pixels)), further
+    )
 
 
 def _listed(listing: Mapping[str, str]) -> str:
@@ -192,10 +195,11 @@ def _condition(path: Path, found: Mapping[str, np.ndarray], name: str, n: int) -
     return array
 
 
-def _examples(path: Path, pixels: np.ndarray) -> Examples:
+def _examples(path: Path, pixels: np.ndarray, latents: bool) -> Examples:
     """Returns bytes as bytes and floats as float32: in memory if they fit, otherwise memory-mapped."""
     of_bytes = pixels.dtype == np.uint8
     require = checks.require_bytes if of_bytes else checks.require_unit
+    require = checks.require_latents if latents else require
     require(path, numpy_files.chunks(pixels))
     shape = tuple(map(int, pixels.shape))
     read = lambda numbers: pixels[numbers].astype(np.uint8 if of_bytes else np.float32)

@@ -52,6 +52,15 @@ def require_unit(where: Path | str, parts: Iterable[Num[np.ndarray, "..."]]) -> 
     raise DataError(f"{where}: images run from {lowest:.9g} to {highest:.9g}, not in 0..1; {remedy}")
 
 
+def require_latents(where: Path | str, parts: Iterable[np.ndarray]) -> None:
+    """Raises DataError unless all numbers of the parts are finite floats."""
+    for part in parts:
+        if part.dtype.kind != "f":
+            raise DataError(f"{where}: latents are {part.dtype}, not floats; load images as npz:{where}")
+        if not np.isfinite(part).all():
+            raise DataError(f"{where}: latents are not all finite; remove those that are not")
+
+
 def require_layout(where: Path | str, images: np.ndarray) -> None:
     """Raises DataError unless the images are numbers [n, h, w] or [n, h, w, c], channels last."""
     found = f"{where}: images are {images.dtype}{list(images.shape)}"

@@ -15,7 +15,7 @@ from jaxscore.data.images import DataError
 
 NAMES = (
     "digits, fashion_mnist, mnist, cifar10, imagenet_resized/64x64, celeb_a, lsun/church_outdoor, "
-    "lsun/bedroom, lsun/tower, npz:FILE, folder:PATH, tfds:NAME, random:HxWxC"
+    "lsun/bedroom, lsun/tower, npz:FILE, latents:FILE, folder:PATH, tfds:NAME, random:HxWxC"
 )
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -29,7 +29,7 @@ class Cut(NamedTuple):
     size: int | None = None
 
 
-WHOLE = ("npz", "folder", "random")
+WHOLE = ("npz", "latents", "folder", "random")
 """Prefixes of data sets without splits."""
 
 IMAGENET = tuple(f"imagenet_resized/{side}x{side}" for side in (8, 16, 32, 64))
@@ -69,6 +69,7 @@ def load(
     | lsun/bedroom           | 3,033,342, as 128x128x3            | TFDS's                |
     | lsun/tower             | 708,564, as 128x128x3              | TFDS's                |
     | npz:FILE               | your own .npz or .npy: `from_npz`  |                       |
+    | latents:FILE           | the same, with any numbers         |                       |
     | folder:PATH            | pictures in .png, .jpg, .webp, ... |                       |
     | tfds:NAME              | any that TFDS has prepared         | TFDS's                |
     | random:HxWxC           | 1,024 of random bytes, to plan     |                       |
@@ -80,8 +81,8 @@ def load(
         name: a name from the table.
         folder: folder with the four IDX files of mnist or fashion_mnist, or a data folder of
             tensorflow-datasets (TFDS). TFDS's own is TFDS_DATA_DIR or ~/tensorflow_datasets.
-        split: train, test, all, or another split of a TFDS data set. For digits, npz:, folder: and random:,
-            train and all are the same.
+        split: train, test, all, or another split of a TFDS data set. For digits and the names with a colon
+            other than tfds:, train and all are the same.
         size: side of the images in pixels, for celeb_a, lsun, folder: and tfds:.
         conditions: names of further arrays of an npz: file.
 
@@ -91,11 +92,11 @@ def load(
     """
     folder = None if folder is None else Path(folder).expanduser()
     kind, rest = _parts(name)
-    if size is not None and (name in UNSIZED or kind in ("npz", "random")):
+    if size is not None and (name in UNSIZED or kind in ("npz", "latents", "random")):
         raise DataError(f"the images of {name} have one size; size={size} cannot be chosen")
     if size is not None and not (isinstance(size, int) and size >= 1):
         raise DataError(f"size={size} must be an integer of at least 1, the side of square images")
-    if conditions and kind != "npz":
+    if conditions and kind not in ("npz", "latents"):
         raise DataError(
             f"--conditions {' '.join(conditions)}: only npz: files have further arrays, not {name}"
         )
@@ -129,7 +130,7 @@ def splits(name: str, folder: str | Path | None = None) -> tuple[str, ...]:
 def _parts(name: str) -> tuple[str, str]:
     """Returns the parts of a name before and after the colon. Raises DataError for an unknown name."""
     kind, _, rest = name.partition(":")
-    if name != "digits" and name not in TFDS and not (kind in ("npz", "folder", "tfds", "random") and rest):
+    if name != "digits" and name not in TFDS and not (kind in (*WHOLE, "tfds") and rest):
         path = Path(name).expanduser()
         meant = (
             f"npz:{name}"
@@ -161,8 +162,8 @@ def _whole(
     if kind == "random":
         return arrays.random_images(_shape(path))
     return (
-        arrays.from_npz(path, conditions=conditions)
-        if kind == "npz"
+        arrays.from_npz(path, conditions=conditions, latents=kind == "latents")
+        if kind in ("npz", "latents")
         else load_folder(Path(path).expanduser(), size=size)
     )
 

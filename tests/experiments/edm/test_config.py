@@ -30,6 +30,10 @@ from jaxscore.launch.flags import FlagError
             "--sampling.scale 2.0: needs training with --conditional",
         ),
         (
+            lambda: Config(data="latents:a.npz", flip=True),
+            "--flip True: mirrors images, and latents are none",
+        ),
+        (
             lambda: Config(augment=0.1, network=Network(kind="ddpm")),
             "--augment 0.1: has no effect on --network.kind ddpm; give 0",
         ),

@@ -17,8 +17,10 @@ MILLIONS = {  # Karras et al. 2022, tables 7 and 8; Karras et al. 2024, table 2
     "afhqv2": 62,
     "imagenet64": 296,
     "edm2_s": 280,
+    "edm2_xs": 125,
+    "dit": 675,  # Peebles & Xie 2023, table 4
 }
-IMAGES = {"cifar10": 200, "ffhq": 200, "imagenet64": 2500, "edm2_s": 1074}
+IMAGES = {"cifar10": 200, "ffhq": 200, "imagenet64": 2500, "edm2_s": 1074, "edm2_xs": 2147}
 
 
 @pytest.mark.parametrize("name", PRESETS)
