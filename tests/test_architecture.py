@@ -183,7 +183,7 @@ FLOORS = {
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
-    "experiments.edm": "config < models presets report < experiment",
+    "experiments.edm": "config < models presets report sources < experiment",
     "experiments.import_weights": "config < experiment ncsn < run",
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn vae < ddgan gan overrides

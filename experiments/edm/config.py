@@ -39,6 +39,8 @@ class Network:
     """Side of the blocks of pixels that are one position of the network, for ddpmpp, ncsnpp and dit."""
     dropout: Fraction = 0.0
     """Fraction of hidden units dropped in training; not for dit."""
+    flash: bool = False
+    """Attention by the kernels of cuDNN, on NVIDIA GPUs with --precision bfloat16."""
 
     def __post_init__(self):
         check(self, "network.")

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.edm import report
+from experiments.edm import report, sources
 from experiments.edm.config import Config
 from experiments.edm.models import network_of
 from experiments.edm.presets import PRESETS
@@ -28,9 +28,6 @@ from jaxscore.launch.compiler import compiler_options
 from jaxscore.networks import edm2
 from jaxscore.score import preconditioned
 from jaxscore.types import Array, Condition, Key, NetFn, Params, Schedule, ScoreFn
-
-PIXELS = Units(lambda images: 2 * images - 1, lambda x: jnp.clip((x + 1) / 2, 0, 1))
-"""The network sees pixels in -1..1."""
 
 
 class Model(NamedTuple):
@@ -42,7 +39,7 @@ class Model(NamedTuple):
     event: tuple[int, ...]
     moments: samplers.Moments | None
     """Mean and covariance of the data, with which samplers start; None if they are absent."""
-    units: Units = PIXELS
+    units: Units = sources.PIXELS
     guide: launch.Run | None = None
     """The run whose model guides, if it is not this one without classes."""
 
@@ -52,13 +49,13 @@ def build(config: Config) -> Experiment:
 
     Raises data.DataError if the data are absent, and FlagError for a class that they do not have.
     """
-    source = load(config)
+    source = sources.load(config)
     event = source.event
-    classes = classes_of(config, source) if config.conditional else 0
+    classes = sources.classes_of(config, source) if config.conditional else 0
     config = dataclasses.replace(config, shape=event, classes=classes)  # so that config.json has them
     network = network_of(config, classes)
-    units = units_of(config, source)
-    moments = samplers.moments(units.encode(thinned(source.examples))) if len(source.examples) else None
+    units = sources.units_of(config, source)
+    moments = sources.moments_of(source, units)
     model = Model(network.apply, classes, event, moments, units, guide_of(config, classes, event))
     number = config.sampling.label
     drawn = jax.jit(partial(sample, config, model), compiler_options=compiler_options())
@@ -84,71 +81,17 @@ def build(config: Config) -> Experiment:
 # Data and model -------------------------------------------------------------------------------
 
 
-def load(config: Config) -> data.Dataset:
-    """Returns the data; without them, no images if --mode sample needs none.
-
-    Raises DataError if data are needed and absent.
-    """
-    try:
-        return data.load(config.data, config.data_dir, size=config.size)
-    except data.DataError:
-        if config.mode != "sample":
-            raise
-        return data.Dataset(np.zeros((0, *config.shape), np.float32), np.zeros(0, np.int32))
-
-
-def units_of(config: Config, source: data.Dataset) -> Units:
-    """Returns the units of the network: pixels in -1..1, or latents of mean 0 and standard deviation 1/2.
-
-    Mean and standard deviation are those of each channel. Raises DataError for latents that are absent.
-    """
-    if not latents(config):
-        return PIXELS
-    if not len(source.examples):
-        raise data.DataError(f"--data {config.data}: samples are in units of the latents, which are absent")
-    found = thinned(source.examples)
-    mean, std = (f(found, axis=tuple(range(found.ndim - 1))) for f in (np.mean, np.std))
-    mean, scale = mean[None, None, None], 2 * np.maximum(std, 1e-6)[None, None, None]
-    return Units(lambda latents: (latents - mean) / scale, lambda x: x * scale + mean)
-
-
-def latents(config: Config) -> bool:
-    """Returns whether the data are latents of an autoencoder, which are no images."""
-    return config.data.startswith("latents:")
-
-
 def judged(
     config: Config, source: data.Dataset, drawn: Callable[..., Array]
 ) -> dict[str, Callable[..., Any]]:
     """Returns how samples are judged and drawn, by fields of the experiment; latents as by default."""
-    if latents(config):
+    if sources.latents(config):
         return {"report": partial(report.latents, source)}
     return {
         "evaluate": partial(report.evaluate, config, evaluations(config), source),
         "table": report.table,
         "report": partial(report.report, config, source, drawn),
     }
-
-
-def thinned(images: data.Examples) -> np.ndarray:
-    """Returns at most 10,000 of the images, in 0..1."""
-    return data.pixels.unit(np.asarray(images[:: -(-len(images) // 10_000)]))
-
-
-def classes_of(config: Config, source: data.Dataset) -> int:
-    """Returns the number of classes. Raises FlagError for --classes and --sampling.label that do not fit."""
-    found = source.classes
-    flags.require(
-        config.classes == 0 or config.classes >= found,
-        "classes",
-        config.classes,
-        f"must be at least {found}, as many as --data has",
-    )
-    classes, label = config.classes or found, config.sampling.label
-    flags.require(
-        label is None or label in range(classes), "sampling.label", label, f"must be one of 0..{classes - 1}"
-    )
-    return classes
 
 
 def guide_of(config: Config, classes: int, event: tuple[int, ...]) -> launch.Run | None:

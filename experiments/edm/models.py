@@ -14,6 +14,7 @@ def network_of(config: Config, classes: int) -> nn.Module:
     """Returns the network of --network, with this number of classes."""
     given = config.network
     shared = {"classes": classes, "dtype": jnp.dtype(config.precision), "remat": config.remat}
+    shared["flash"] = given.flash
     if given.kind == "dit":
         return DiT(width=given.channels, depth=given.blocks, heads=given.heads, patch=given.patch, **shared)
     levels = ("channels", "multipliers", "blocks", "attention", "dropout")

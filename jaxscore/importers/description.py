@@ -33,7 +33,7 @@ from jaxscore import networks, noise
 from jaxscore import score as scores
 from jaxscore.types import Array, NetFn, ParametricScore
 
-COMPUTED = ("parent", "name", "dtype", "remat")
+COMPUTED = ("parent", "name", "dtype", "remat", "flash")
 """Fields of a network that say how it computes; the weights do not depend on them."""
 
 

@@ -44,6 +44,7 @@ class ADM(nn.Module):
         dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
         outputs: the channels of the output; those of x by default.
         dtype: the type in which the network computes.
+        flash: attention by the kernels of cuDNN, which need an NVIDIA GPU and dtype bfloat16 or float16.
         remat: keep only the inputs of the blocks for the gradient.
     """
 
@@ -56,6 +57,7 @@ class ADM(nn.Module):
     dropout: float = 0.1
     outputs: int | None = None
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
     remat: bool = False
 
     @nn.compact
@@ -118,5 +120,6 @@ class ADM(nn.Module):
             epsilon=1e-5,
             kernel_init=KAIMING,
             dtype=self.dtype,
+            flash=self.flash,
             name=name,
         )

@@ -40,6 +40,7 @@ class DDPM(nn.Module):
         groups: of the group norms; by default up to 32 groups, of 4 channels or more.
         head: the channels of an attention head; by default there is one head.
         dtype: the type in which the network computes.
+        flash: attention by the kernels of cuDNN, which need an NVIDIA GPU and dtype bfloat16 or float16.
         remat: keep only the inputs of the blocks for the gradient.
     """
 
@@ -52,6 +53,7 @@ class DDPM(nn.Module):
     groups: int | None = None
     head: int | None = None
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
     remat: bool = False
 
     @nn.compact
@@ -108,5 +110,6 @@ class DDPM(nn.Module):
             scale=1.0,
             groups=self.groups,
             dtype=self.dtype,
+            flash=self.flash,
             name=name,
         )

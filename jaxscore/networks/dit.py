@@ -41,6 +41,7 @@ class DiT(nn.Module):
         outputs: the channels of the output; those of x by default. Published weights have twice as many.
         own_embeddings: each block embeds noise level and class by itself, as the weights of diffusers do.
         dtype: the type in which the network computes.
+        flash: attention by the kernels of cuDNN, which need an NVIDIA GPU and dtype bfloat16 or float16.
         remat: keep only the inputs of the blocks for the gradient.
     """
 
@@ -52,6 +53,7 @@ class DiT(nn.Module):
     outputs: int | None = None
     own_embeddings: bool = False
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
     remat: bool = False
 
     @classmethod
@@ -81,7 +83,7 @@ class DiT(nn.Module):
         kind = rematerialised(TransformerBlock, self.remat)
         embeddings = [embedded(f"embedding{i}") for i in range(self.depth if self.own_embeddings else 1)]
         for i in range(self.depth):
-            h = kind(self.heads, self.dtype, name=f"block{i}")(h, embeddings[i % len(embeddings)])
+            h = kind(self.heads, self.dtype, self.flash, name=f"block{i}")(h, embeddings[i % len(embeddings)])
 
         shift, scale = modulations(embeddings[0], 2, self.width, self.dtype, "out_modulation")
         size = self.patch ** len(sides) * outputs
@@ -119,6 +121,7 @@ class TransformerBlock(nn.Module):
 
     heads: int
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
 
     @nn.compact
     def __call__(self, h: Float[Array, "b n width"], embedding: Float[Array, "b width"]) -> Array:
@@ -128,7 +131,7 @@ class TransformerBlock(nn.Module):
             embedding, 6, width, self.dtype, "modulation"
         )
         qkv = dense(3 * width, "qkv")(modulated(h, shift, scale))
-        y = attention(*jnp.split(qkv, 3, axis=-1), self.heads)
+        y = attention(*jnp.split(qkv, 3, axis=-1), self.heads, self.flash)
         h = h + gate * dense(width, "proj")(y)
         y = nn.gelu(dense(4 * width, "mlp0")(modulated(h, shift_mlp, scale_mlp)))
         return h + gate_mlp * dense(width, "mlp1")(y)

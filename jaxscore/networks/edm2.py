@@ -45,6 +45,7 @@ class EDM2(nn.Module):
         dropout: the fraction of hidden units dropped if train=True, which then needs rngs={"dropout": key}.
         head: the channels of an attention head; narrower levels have one head.
         dtype: the type in which the network computes.
+        flash: attention by the kernels of cuDNN, which need an NVIDIA GPU and dtype bfloat16 or float16.
         remat: keep only the inputs of the blocks for the gradient.
     """
 
@@ -56,6 +57,7 @@ class EDM2(nn.Module):
     dropout: float = 0.0
     head: int = 64
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
     remat: bool = False
 
     @classmethod
@@ -119,6 +121,7 @@ class EDM2(nn.Module):
             dropout=self.dropout,
             resample=resample,
             dtype=self.dtype,
+            flash=self.flash,
             name=name,
         )
 
@@ -136,6 +139,7 @@ class MPBlock(nn.Module):
     dropout: float = 0.0
     resample: int = 0
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
 
     @nn.compact
     def __call__(
@@ -161,7 +165,7 @@ class MPBlock(nn.Module):
         b, c = len(h), self.channels
         qkv = MPConv(3 * c, 1, self.dtype, name="qkv")(h.reshape(b, -1, c))
         qkv = normalised(qkv.reshape(b, -1, 3 * self.heads, c // self.heads), axes=(3,))
-        y = attention(*jnp.split(qkv.reshape(b, -1, 3 * c), 3, axis=-1), self.heads)
+        y = attention(*jnp.split(qkv.reshape(b, -1, 3 * c), 3, axis=-1), self.heads, self.flash)
         return conv("proj", 1)(y).reshape(h.shape)
 
 

@@ -45,6 +45,7 @@ class UNet(nn.Module):
             the end; 2 has a quarter of the operations on images.
         mapping: the number of layers of the `layers.Mapping` of a latent.
         dtype: the type in which the network computes.
+        flash: attention by the kernels of cuDNN, which need an NVIDIA GPU and dtype bfloat16 or float16.
         remat: keep only the inputs of the blocks for the gradient.
     """
 
@@ -63,6 +64,7 @@ class UNet(nn.Module):
     patch: int = 1
     mapping: int = 4
     dtype: DTypeLike = jnp.float32
+    flash: bool = False
     remat: bool = False
 
     @nn.compact
@@ -105,7 +107,8 @@ class UNet(nn.Module):
     def block(self, level: int, name: str, *, attend: bool = False, resample: int = 0) -> nn.Module:
         """Returns the block with this name, which begins with the width of this level."""
         kind = rematerialised(Block, self.remat, static=(3,))
-        shared = {"dropout": self.dropout, "filter": self.filter, "dtype": self.dtype, "name": name}
+        shared = {"dropout": self.dropout, "filter": self.filter, "flash": self.flash}
+        shared |= {"dtype": self.dtype, "name": name}
         return kind(self.channels * self.multipliers[level], heads=int(attend), resample=resample, **shared)
 
     def encoded(self, x: Array, embedding: Array, train: bool) -> tuple[Array, list[Array]]:
