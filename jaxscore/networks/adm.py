@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import KAIMING, Block, Features, GroupNorm, convolution
+from jaxscore.networks.blocks import KAIMING, Block, Features, GroupNorm, convolution, down_and_up
 from jaxscore.networks.layers import Conditions, Waves, conditions, rematerialised
 from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
@@ -71,22 +71,15 @@ class ADM(nn.Module):
         x = padded(x, 2 ** (len(self.multipliers) - 1)).astype(self.dtype)
 
         h = convolution(self.channels * self.multipliers[0], rank, self.dtype, KAIMING, "in")(x)
-        skips, levels = [h], range(len(self.multipliers))
-        for level in levels:
-            if level:
-                h = self.block(level - 1, f"down{level}", resample=-1)(h, embedding, train)
-                skips.append(h)
-            for i in range(self.blocks):
-                h = self.block(level, f"encoder{level}_{i}", level in self.attention)(h, embedding, train)
-                skips.append(h)
-        for i in range(2):
-            h = self.block(levels[-1], f"middle{i}", i == 0)(h, embedding, train)
-        for level in reversed(levels):
-            if level < levels[-1]:
-                h = self.block(level + 1, f"up{level}", resample=1)(h, embedding, train)
-            for i in range(self.blocks + 1):
-                h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self.block(level, f"decoder{level}_{i}", level in self.attention)(h, embedding, train)
+
+        def block(h, level, name, attends):
+            return self.block(level, name, attends)(h, embedding, train)
+
+        def resampled(h, level, name):
+            step = -1 if name.startswith("down") else 1
+            return self.block(level + step, name, resample=step)(h, embedding, train)
+
+        h = down_and_up(h, len(self.multipliers), self.blocks, self.attention, block, resampled)
         h = nn.silu(GroupNorm(epsilon=1e-5, dtype=self.dtype, name="out_norm0")(h))
         out = convolution(self.outputs or event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event[:-1]))]

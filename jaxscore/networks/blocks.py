@@ -8,6 +8,8 @@
 (2, 3, 2, 8)
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -201,6 +203,47 @@ class GroupNorm(nn.Module):
 def between(each: Float[Array, "rows c"], h: Float[Array, "b *space c"]) -> Array:
     """Returns one number for each row and channel, with axes of 1 for those between them in h."""
     return each.reshape(len(each), *(1,) * (h.ndim - 2), -1)
+
+
+def down_and_up(
+    h: Features,
+    levels: int,
+    blocks: int,
+    attention: tuple[int, ...],
+    block: Callable[[Array, int, str, bool], Array],
+    resampled: Callable[[Array, int, str], Array],
+    join: Callable[[Array, Array], Array] = lambda h, skip: jnp.concatenate([h, skip], axis=-1),
+) -> Array:
+    """Returns what a U-Net makes of h: down to the last level, two blocks, and up with skip connections.
+
+    The parts are named encoder0_0, ..., down1, encoder1_0, ..., middle0, middle1, decoder1_0, ..., up0,
+    decoder0_0, ...; each level has one block more on the way up.
+
+    Args:
+        h: features of the first level.
+        levels: the number of levels.
+        blocks: the number of blocks of each level on the way down.
+        attention: the levels whose blocks attend; the block middle0 always does.
+        block: block(h, level, name, attends) -> h.
+        resampled: resampled(h, level, name) -> h at this level, from that above (down) or below (up).
+        join: join(h, skip) -> the input of a block on the way up.
+    """
+    last, skips = levels - 1, [h]
+    for level in range(levels):
+        if level:
+            h = resampled(h, level, f"down{level}")
+            skips.append(h)
+        for i in range(blocks):
+            h = block(h, level, f"encoder{level}_{i}", level in attention)
+            skips.append(h)
+    for i in range(2):
+        h = block(h, last, f"middle{i}", i == 0)
+    for level in reversed(range(levels)):
+        if level < last:
+            h = resampled(h, level, f"up{level}")
+        for i in range(blocks + 1):
+            h = block(join(h, skips.pop()), level, f"decoder{level}_{i}", level in attention)
+    return h
 
 
 def convolution(

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, GroupNorm, convolution
+from jaxscore.networks.blocks import XAVIER, Block, Features, GroupNorm, convolution, down_and_up
 from jaxscore.networks.layers import Waves, conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, padded
 from jaxscore.types import Array, DTypeLike
@@ -60,29 +60,18 @@ class DDPM(nn.Module):
     def __call__(
         self, x: Features, c_noise: Float[Array, "b"], condition: Any = None, *, train: bool = False
     ) -> Features:
-        event, rank, levels = x.shape[1:], x.ndim - 2, range(len(self.multipliers))
+        event, rank = x.shape[1:], x.ndim - 2
         given = conditions(condition, x, self.classes)
         embedding = self.embedded(c_noise, given.label)
         x = x if given.image is None else jnp.concatenate([x, given.image], axis=-1)
-        x = padded(x, 2 ** levels[-1]).astype(self.dtype)
+        x = padded(x, 2 ** (len(self.multipliers) - 1)).astype(self.dtype)
 
         h = convolution(self.channels, rank, self.dtype, XAVIER, "in")(x)
-        skips = [h]
-        for level in levels:
-            for i in range(self.blocks):
-                h = self.block(level, f"encoder{level}_{i}", level in self.attention)(h, embedding, train)
-                skips.append(h)
-            if level < levels[-1]:
-                h = self.resampled(h, f"down{level + 1}", 2)
-                skips.append(h)
-        for i in range(2):
-            h = self.block(levels[-1], f"middle{i}", i == 0)(h, embedding, train)
-        for level in reversed(levels):
-            for i in range(self.blocks + 1):
-                h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self.block(level, f"decoder{level}_{i}", level in self.attention)(h, embedding, train)
-            if level:
-                h = self.resampled(doubled(h), f"up{level - 1}", 1)
+
+        def block(h, level, name, attends):
+            return self.block(level, name, attends)(h, embedding, train)
+
+        h = down_and_up(h, len(self.multipliers), self.blocks, self.attention, block, self.resampled)
         h = nn.silu(GroupNorm(self.groups, dtype=self.dtype, name="out_norm0")(h))
         out = convolution(event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event))]
@@ -93,9 +82,11 @@ class DDPM(nn.Module):
         h = dense("layer1")(nn.silu(dense("layer0")(Waves(self.channels, name="waves")(c_noise))))
         return nn.silu(h if label is None else h + dense("label")(vector(label, self.classes)))
 
-    def resampled(self, h: Array, name: str, stride: int) -> Array:
-        """Returns a convolution of h; with stride 2 it is padded at the end of each axis only."""
-        rank = h.ndim - 2
+    def resampled(self, h: Array, level: int, name: str) -> Array:
+        """Returns a convolution with stride 2, padded at the end of each axis only, or one of h doubled."""
+        del level  # the channels stay
+        stride, rank = (2 if name.startswith("down") else 1), h.ndim - 2
+        h = h if stride == 2 else doubled(h)
         padding = [(0, 1) if stride == 2 else (1, 1)] * rank
         shared = {"dtype": self.dtype, "kernel_init": XAVIER, "name": name}
         return nn.Conv(h.shape[-1], (3,) * rank, (stride,) * rank, padding=padding, **shared)(h)

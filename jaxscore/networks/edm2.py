@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import Features, attention
+from jaxscore.networks.blocks import Features, attention, down_and_up
 from jaxscore.networks.layers import conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, halved, padded
 from jaxscore.types import AnyArray, Array, DTypeLike, Params
@@ -71,30 +71,25 @@ class EDM2(nn.Module):
     def __call__(
         self, x: Features, c_noise: Float[Array, "b"], condition: Any = None, *, train: bool = False
     ) -> Features:
-        event, levels = x.shape[1:], range(len(self.multipliers))
+        event = x.shape[1:]
         embedding, image = self.embedded(x, c_noise, condition)
         parts = [x] if image is None else [x, image]
         # A channel of ones stands in for biases.
         x = jnp.concatenate([*parts, jnp.ones_like(x[..., :1])], axis=-1)
-        x = padded(x, 2 ** levels[-1]).astype(self.dtype)
+        x = padded(x, 2 ** (len(self.multipliers) - 1)).astype(self.dtype)
 
         h = MPConv(self.channels * self.multipliers[0], 3, self.dtype, name="in")(x)
-        skips = [h]
-        for level in levels:
-            if level:
-                h = self.block(level - 1, f"down{level}", resample=-1)(h, embedding, train)
-                skips.append(h)
-            for i in range(self.blocks):
-                h = self.block(level, f"encoder{level}_{i}", level in self.attention)(h, embedding, train)
-                skips.append(h)
-        for i in range(2):
-            h = self.block(levels[-1], f"middle{i}", i == 0, decodes=True)(h, embedding, train)
-        for level in reversed(levels):
-            if level < levels[-1]:
-                h = self.block(level + 1, f"up{level}", decodes=True, resample=1)(h, embedding, train)
-            for i in range(self.blocks + 1):
-                h, attend = mp_concatenate(h, skips.pop()), level in self.attention
-                h = self.block(level, f"decoder{level}_{i}", attend, decodes=True)(h, embedding, train)
+
+        def block(h, level, name, attends):
+            decodes = not name.startswith("encoder")
+            return self.block(level, name, attends, decodes=decodes)(h, embedding, train)
+
+        def resampled(h, level, name):
+            step = -1 if name.startswith("down") else 1
+            return self.block(level + step, name, decodes=step == 1, resample=step)(h, embedding, train)
+
+        levels = len(self.multipliers)
+        h = down_and_up(h, levels, self.blocks, self.attention, block, resampled, mp_concatenate)
         gain = self.param("out_gain", nn.initializers.zeros, ())
         out = gain * MPConv(event[-1], 3, self.dtype, name="out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event))]
