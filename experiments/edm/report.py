@@ -137,5 +137,6 @@ def _draw_guidance(config, source: data.Dataset, draw, params: Params, n: int, p
         precision, recall = precision_recall(features(x), features(reference))
         grids.append(x[:20])
         names.append(f"scale {scale:g}: precision {precision:.2f}, recall {recall:.2f}")
-    with plots.page(path, columns=1, size=10.0, height=3.2) as (axes,):
-        plots.images(axes, np.concatenate(grids), rows=len(SCALES), title="guidance", names=names)
+    with plots.page(path, columns=1, size=10.0, height=2.5) as (axes,):
+        title = "the same noise with more and more guidance"
+        plots.images(axes, np.concatenate(grids), rows=len(SCALES), title=title, names=names)

@@ -112,7 +112,7 @@ def score_network(config: Config) -> tuple[NCSN | NCSNv2, ParametricScore]:
 
 def description(config: Config, network: NCSN | NCSNv2) -> importers.Description | None:
     """Returns the description of NCSNv2, for exports; None for NCSN, whose levels are part of its score."""
-    if config.network == "ncsn":
+    if not isinstance(network, NCSNv2):
         return None
     return importers.describe(network, "over_sigma", config.shape, (config.sigma_min, config.sigma_max))
 

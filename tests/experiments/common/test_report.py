@@ -18,7 +18,7 @@ JUDGES = [(lambda x, at=at: flat(x)[:, at : at + 8], lambda x, at=at: np.full(le
 @pytest.fixture(scope="module")
 def found():
     samples = {"copies": IMAGES[:60] + 0.02, "negatives": 1 - IMAGES[:60]}  # 0.02: a third of 1/16
-    further = lambda x, judge: {"agreement": float(judge[1](x)[0])}
+    further = lambda name, x, judge: {"agreement": float(judge[1](x)[0])}
     return report.judged(CONFIG, JUDGES, FEATURES, samples, IMAGES, LABELS, EVALUATIONS, further)
 
 

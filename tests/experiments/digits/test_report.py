@@ -73,6 +73,7 @@ def test_the_evaluations_counted_are_those_made(monkeypatch):
             return jnp.zeros_like(x)
 
     monkeypatch.setattr(digits, "MLP", Counted)
+    monkeypatch.setattr(digits, "description", lambda *given: None)
     config = digits.Config(heun=Heun(levels=2), langevin=Langevin(levels=2, steps=2))
     experiment = digits.build(config)
     claimed = digits.evaluations(config)

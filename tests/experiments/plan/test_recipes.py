@@ -12,7 +12,7 @@ from jaxscore.launch.flags import FlagError
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        FlagError, match=r"--experiment nope: is no module .*; use families.NAME, digits, ncsn, toy2d"
+        FlagError, match=r"--experiment nope: is no module .*; use families.NAME, digits, edm, .*, toy2d"
     ):
         recipes.recipe("nope", None)
     with pytest.raises(FlagError, match="--preset nope: is not known; use digits, fashion"):
