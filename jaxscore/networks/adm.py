@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import KAIMING, Block, Features, GroupNorm, convolution, down_and_up
+from jaxscore.networks.blocks import KAIMING, Block, Features, GroupNorm, convolution, down_and_up, heads
 from jaxscore.networks.layers import Conditions, Waves, conditions, rematerialised
 from jaxscore.networks.resampling import padded
 from jaxscore.types import Array, DTypeLike
@@ -104,7 +104,7 @@ class ADM(nn.Module):
         channels = self.channels * self.multipliers[width]
         return rematerialised(Block, self.remat, static=(3,))(
             channels,
-            heads=max(channels // HEAD, 1) if attend else 0,
+            heads=heads(channels, HEAD) if attend else 0,
             dropout=self.dropout,
             resample=resample,
             project=False,

@@ -158,6 +158,11 @@ def attention(
     return y.reshape(q.shape)
 
 
+def heads(channels: int, size: int) -> int:
+    """Returns the number of heads of `size` channels, or of more, if that does not divide the channels."""
+    return max(n for n in range(1, max(channels // size, 1) + 1) if channels % n == 0)
+
+
 class GroupNorm(nn.Module):
     """h[b, ..., c] -> scale' (h - mean) / sqrt(var + epsilon) + shift', over groups and the event.
 

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import XAVIER, Block, Features, GroupNorm, convolution, down_and_up
+from jaxscore.networks.blocks import XAVIER, Block, Features, GroupNorm, convolution, down_and_up, heads
 from jaxscore.networks.layers import Waves, conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, padded
 from jaxscore.types import Array, DTypeLike
@@ -96,7 +96,7 @@ class DDPM(nn.Module):
         channels = self.channels * self.multipliers[level]
         return rematerialised(Block, self.remat, static=(3,))(
             channels,
-            heads=channels // (self.head or channels) if attend else 0,
+            heads=heads(channels, self.head or channels) if attend else 0,
             dropout=self.dropout,
             scale=1.0,
             groups=self.groups,

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jaxscore.networks.blocks import Features, attention, down_and_up
+from jaxscore.networks.blocks import Features, attention, down_and_up, heads
 from jaxscore.networks.layers import conditions, rematerialised, vector
 from jaxscore.networks.resampling import doubled, halved, padded
 from jaxscore.types import AnyArray, Array, DTypeLike, Params
@@ -112,7 +112,7 @@ class EDM2(nn.Module):
         return rematerialised(MPBlock, self.remat, static=(3,))(
             channels,
             decodes,
-            heads=max(channels // self.head, 1) if attend else 0,
+            heads=heads(channels, self.head) if attend else 0,
             dropout=self.dropout,
             resample=resample,
             dtype=self.dtype,

@@ -67,6 +67,8 @@ class Waves(nn.Module):
     positional: the width / 2 frequencies fall geometrically from 1 to 1e-4 (Ho et al. 2020)
     half_open: the same, but 1e-4 is the one that would come next (Dhariwal & Nichol 2021)
     fourier: 2 pi times normal numbers of standard deviation 16, which are not trained (Song et al. 2021b)
+
+    The last number is 0 if the width is odd.
     """
 
     width: int
@@ -81,7 +83,8 @@ class Waves(nn.Module):
         else:
             frequencies = 1e-4 ** (jnp.arange(n) / max(n if self.kind == "half_open" else n - 1, 1))
         phase = c_noise[:, None].astype(jnp.float32) * frequencies[None]
-        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=1)
+        found = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=1)
+        return jnp.pad(found, ((0, 0), (0, self.width % 2)))
 
 
 class Conditions(NamedTuple):

@@ -51,6 +51,22 @@ def test_group_norm_is_that_of_flax_and_then_modulates(event):
     np.testing.assert_allclose(low.astype(jnp.float32), expected, atol=0.05)
 
 
+@pytest.mark.parametrize(("channels", "size", "n"), [(256, 64, 4), (200, 64, 2), (250, 64, 2), (13, 64, 1)])
+def test_heads_divide_the_channels(channels, size, n):
+    assert blocks.heads(channels, size) == n
+
+
+@pytest.mark.parametrize("channels", [1, 5, 200])
+def test_networks_take_any_number_of_channels(channels):
+    x, c_noise = contract.inputs((5, 7, 2))
+    for kind in (UNet, ADM, DDPM, EDM2):
+        network = kind(channels=channels, multipliers=(1, 2), blocks=1, attention=(0, 1))
+        out = jax.eval_shape(
+            lambda key, network=network: network.init_with_output(key, x, c_noise)[0], jax.random.key(0)
+        )
+        assert out.shape == x.shape
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_dense_is_that_of_flax_on_the_last_axis(bias):
     x = contract.inputs((4, 3, 5), rows=2)[0]
