@@ -23,6 +23,7 @@ MILLIONS = {  # Karras et al. 2022, tables 7 and 8; Karras et al. 2024, table 2
 IMAGES = {"cifar10": 200, "ffhq": 200, "imagenet64": 2500, "edm2_s": 1074, "edm2_xs": 2147}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_traces_its_loss(name):
     config = dataclasses.replace(without_data(PRESETS[name]), batch=8, samples=8)

@@ -27,6 +27,7 @@ def test_absent_data_matter_only_where_they_are_needed(tmp_path):
         edm.build(absent())
 
 
+@pytest.mark.slow
 def test_latents_have_units_of_their_own(tmp_path):
     """Each channel gets mean 0 and standard deviation 1/2; samples are latents again."""
     rng = np.random.default_rng(0)
