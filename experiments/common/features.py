@@ -38,6 +38,11 @@ def judges(
     return found, f"last hidden layer of MLPClassifier((128, 64)) fitted to all {len(images)} images"
 
 
+def epochs_for(n: int) -> int:
+    """Returns the epochs of a classifier of n images: 15 for 60,000, as many steps as 200 for 4,500."""
+    return int(np.clip(900_000 / n, 15, 200))
+
+
 def classifier(
     images: np.ndarray, labels: np.ndarray, *, seed: int = 0, epochs: int = 200
 ) -> tuple[Function, Function]:

@@ -155,17 +155,15 @@ def schedule(config: Config) -> Schedule:
 
 def weight(config: Config) -> objectives.Weight:
     """Returns the weight of the loss with the name --weight."""
-    edm, octaves = (
-        objectives.edm(config.sigma_data),
-        np.log(config.sampling.sigma_max / config.sampling.sigma_min),
-    )
+    edm = objectives.edm(config.sigma_data)
+    span = np.log(config.sampling.sigma_max / config.sampling.sigma_min)
     return {
         "edm": edm,
         "uniform": objectives.sigma_squared,
         "min_snr": objectives.min_snr(),
         "soft_min_snr": objectives.soft_min_snr(config.sigma_data**-2),
         "sigmoid": objectives.sigmoid(),
-        "likelihood": lambda sigma: objectives.likelihood(1 / (sigma * octaves))(sigma),
+        "likelihood": lambda sigma: objectives.likelihood(1 / (sigma * span))(sigma),
         "uncertainty": edm,
     }[config.weight]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import report as common
-from experiments.common.features import judges
+from experiments.common.features import epochs_for, judges
 from jaxscore import data, keys, noise
 from jaxscore.keys import Stream
 from jaxscore.launch import balanced, plots
@@ -43,8 +43,7 @@ def reference_of(config, source: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def judges_of(config, source: data.Dataset, reference: np.ndarray):
     """Returns the judges of samples, and what their features are; they are fitted to training images."""
-    # With 60,000 images, 15 epochs take as many steps as 200 epochs with about 4,500 images.
-    epochs = int(np.clip(900_000 / len(source.labels), 15, 200))
+    epochs = epochs_for(len(source.labels))
     return judges(source.examples, source.labels, reference, n=config.classifiers, epochs=epochs)
 
 

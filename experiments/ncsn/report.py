@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.common import report as common
-from experiments.common.features import judges
+from experiments.common.features import epochs_for, judges
 from jaxscore import keys, noise
 from jaxscore.keys import Stream
 from jaxscore.launch import plots
@@ -25,8 +25,7 @@ def evaluate(config, evaluations, images, labels, params, samples) -> dict:
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[: config.reference])
     reference = images[chosen]
-    # With 60,000 images, 15 epochs take as many steps as 200 epochs with about 4,500 images.
-    epochs = int(np.clip(900_000 / len(images), 15, 200))
+    epochs = epochs_for(len(images))
     found = judges(images, labels, reference, n=config.classifiers, epochs=epochs)
     return common.judged(config, *found, samples, reference, labels[chosen], evaluations)
 

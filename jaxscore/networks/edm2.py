@@ -179,7 +179,7 @@ class MPConv(nn.Module):
         fan_in = kernel.size // self.features
         kernel = (normalised(kernel, axes=tuple(range(rank + 1))) / fan_in**0.5).astype(self.dtype)
         if not rank:
-            # Of two matrices, for the same reason as in `layers.Dense`.
+            # The product is one of two matrices, for the same reason as in `blocks.Dense`.
             y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel
             return y.reshape(*x.shape[:-1], self.features)
         space = "DHW"[-rank:] if rank <= 3 else "".join(map(str, range(rank)))

@@ -127,7 +127,7 @@ def test_the_time_of_vp_is_counted_in_steps():
 
 @pytest.mark.parametrize("prediction", ["noise", "velocity", "clean"])
 def test_what_a_network_predicts_makes_the_same_score(prediction):
-    """Of the Gaussian N(0, s^2): all three predictions are linear in x."""
+    """The Gaussian is N(0, s^2), so all three predictions are linear in x."""
     spread = 0.7
 
     def net(params, u, c_noise):

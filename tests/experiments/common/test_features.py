@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 import sklearn.neural_network
 
+from experiments.common import features as features_module
 from experiments.common.features import classifier, judges
 from jaxscore import data, metrics
 
@@ -21,6 +22,7 @@ def fit(**settings):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sklearn.neural_network.MLPClassifier, "fit", recorded)
+        patch.setattr(features_module, "FITTED", {})  # other tests of this process may have fitted the same
         features, predict = classifier(IMAGES, LABELS, **settings)
     (network,) = networks
     return features, predict, network

@@ -58,7 +58,7 @@ def as_published(state, average, *, levels=None):
 
 @pytest.mark.parametrize(("preset", "levels"), [("digits", None), ("mnist", 10)])
 def test_the_folder_is_a_finished_run_with_the_parameters(tmp_path, capsys, monkeypatch, preset, levels):
-    # Of one stage: hundreds of small arrays take seconds to save and to restore.
+    # The network has one stage, because hundreds of small arrays take seconds to save and to restore.
     monkeypatch.setitem(ncsn.STAGES, "small", ((1, 1),))
     entries = {"levels": levels, "stages": (("1", 1, 1),)}
     state, average = state_of(**entries), state_of(**entries, seed=1)
