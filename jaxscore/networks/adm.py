@@ -80,7 +80,7 @@ class ADM(nn.Module):
             return self.block(level + step, name, resample=step)(h, embedding, train)
 
         h = down_and_up(h, len(self.multipliers), self.blocks, self.attention, block, resampled)
-        h = nn.silu(GroupNorm(epsilon=1e-5, dtype=self.dtype, name="out_norm0")(h))
+        h = GroupNorm(epsilon=1e-5, dtype=self.dtype, activate=True, name="out_norm0")(h)
         out = convolution(self.outputs or event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event[:-1]))]
 

@@ -72,7 +72,7 @@ class DDPM(nn.Module):
             return self.block(level, name, attends)(h, embedding, train)
 
         h = down_and_up(h, len(self.multipliers), self.blocks, self.attention, block, self.resampled)
-        h = nn.silu(GroupNorm(self.groups, dtype=self.dtype, name="out_norm0")(h))
+        h = GroupNorm(self.groups, dtype=self.dtype, activate=True, name="out_norm0")(h)
         out = convolution(event[-1], rank, self.dtype, nn.initializers.zeros, "out0")(h)
         return out.astype(jnp.float32)[(slice(None), *map(slice, event))]
 

@@ -152,7 +152,7 @@ class UNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self.block(level, f"decoder{level}_{i}", attend=attend)(h, embedding, train)
             if self.decoder == "skip" or level == 0:
-                y = nn.silu(GroupNorm(dtype=self.dtype, name=f"out_norm{level}")(h))
+                y = GroupNorm(dtype=self.dtype, activate=True, name=f"out_norm{level}")(h)
                 y = convolution(channels, h.ndim - 2, self.dtype, nn.initializers.zeros, f"out{level}")(y)
                 total = y + (doubled(total, self.filter) if self.decoder == "skip" and level < last else 0.0)
         return total
