@@ -198,7 +198,7 @@ class GroupNorm(nn.Module):
         return jax.checkpoint(self.normalised, policy=kept)(h, weight, bias)
 
     def normalised(self, h: Array, weight: Array, bias: Array) -> Array:
-        """Returns weight (h - mean) / sqrt(var + epsilon) + bias for weight[., c], bias[., c]; or its silu."""
+        """Returns weight (h - mean) / sqrt(var + epsilon) + bias, or its silu; weight and bias are [., c]."""
         b, c = len(h), h.shape[-1]
         fitting = [g for g in range(1, 33) if c % g == 0 and c >= 4 * g]
         groups = self.groups or max(fitting, default=1)
