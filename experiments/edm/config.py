@@ -47,6 +47,7 @@ class Network:
         dit, levels, attention = self.kind == "dit", len(self.multipliers), " ".join(map(str, self.attention))
         only = f"has no effect on {self.kind}; give"
         for fine, name, value, remedy in (
+            (self.multipliers, "multipliers", self.multipliers, "needs a number for each level"),
             (self.patch == 1 or self.kind in ("ddpmpp", "ncsnpp", "dit"), "patch", self.patch, f"{only} 1"),
             (self.dropout == 0 or not dit, "dropout", self.dropout, f"{only} 0"),
             (

@@ -23,7 +23,8 @@ from experiments.edm.config import Config
 from experiments.edm.models import network_of
 from experiments.edm.presets import PRESETS
 from jaxscore import data, diagnostics, guidance, importers, launch, networks, noise, objectives, samplers
-from jaxscore.launch import Experiment, Units, balanced, flags
+from jaxscore.checkpoint import CheckpointError
+from jaxscore.launch import Experiment, Units, balanced, console, flags, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.networks import edm2
 from jaxscore.score import preconditioned
@@ -52,6 +53,8 @@ def build(config: Config) -> Experiment:
     source = sources.load(config)
     event = source.event
     classes = sources.classes_of(config, source) if config.conditional else 0
+    if source.classes > 1 and not config.conditional and config.mode in ("all", "train"):
+        console.say(f"--no-conditional: the {source.classes} classes of {config.data!r} are not used")
     config = dataclasses.replace(config, shape=event, classes=classes)  # so that config.json has them
     network = network_of(config, classes)
     units = sources.units_of(config, source)
@@ -99,7 +102,10 @@ def guide_of(config: Config, classes: int, event: tuple[int, ...]) -> launch.Run
     given = config.sampling
     if given.guide is None or config.mode == "train":
         return None
-    found = launch.open_run(given.guide, build, Config, step=given.guide_step)
+    try:
+        found = launch.open_run(given.guide, build, Config, step=given.guide_step)
+    except (workdir.Refusal, CheckpointError, NotADirectoryError) as error:
+        raise flags.FlagError(f"--sampling.guide: {error}") from None
     theirs = found.experiment.config
     same = (theirs.classes, theirs.shape) == (classes, event)
     remedy = f"has {theirs.classes} classes and images of {theirs.shape}, not {classes} and {event}"

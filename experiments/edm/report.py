@@ -35,10 +35,15 @@ def reference_of(config, source: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """
     tested = "test" in data.splits(config.data, config.data_dir)
     found = data.load(config.data, config.data_dir, split="test", size=config.size) if tested else source
-    label, labels = config.sampling.label, found.labels
-    fits = np.flatnonzero(labels == label) if label is not None else np.arange(len(labels))
-    chosen = np.sort(np.random.default_rng(0).permutation(fits)[: config.reference])
-    return data.pixels.unit(np.asarray(found.examples[chosen])), labels[chosen]
+    chosen = np.random.default_rng(0).permutation(of_class(config, found.labels))
+    chosen = np.sort(chosen[: config.reference])
+    return data.pixels.unit(np.asarray(found.examples[chosen])), found.labels[chosen]
+
+
+def of_class(config, labels: np.ndarray) -> np.ndarray:
+    """Returns the indices of the images of --sampling.label, or of all."""
+    label = config.sampling.label
+    return np.arange(len(labels)) if label is None else np.flatnonzero(labels == label)
 
 
 def judges_of(config, source: data.Dataset, reference: np.ndarray):
@@ -48,9 +53,10 @@ def judges_of(config, source: data.Dataset, reference: np.ndarray):
 
 
 def evaluate(config, evaluations: int, source: data.Dataset, params: Params, samples: dict) -> dict:
-    """Returns the metrics of the samples, and of as many training images for comparison."""
+    """Returns the metrics of the samples, and of as many training images of the same classes."""
     reference, labels = reference_of(config, source)
-    chosen = np.sort(np.random.default_rng(1).permutation(len(source.labels))[: len(samples["samples"])])
+    chosen = np.random.default_rng(1).permutation(of_class(config, source.labels))
+    chosen = np.sort(chosen[: len(samples["samples"])])
     asked = {"samples": wanted(config, len(samples["samples"])), "training": source.labels[chosen]}
     real = data.pixels.unit(np.asarray(source.examples[chosen]))
 

@@ -25,7 +25,10 @@ def load(config: Config) -> data.Dataset:
 
 
 def classes_of(config: Config, source: data.Dataset) -> int:
-    """Returns the number of classes. Raises FlagError for --classes and --sampling.label that do not fit."""
+    """Returns the number of classes.
+
+    Raises FlagError for data without classes, and for --classes and --sampling.label that do not fit.
+    """
     found = source.classes
     flags.require(
         config.classes == 0 or config.classes >= found,
@@ -34,6 +37,9 @@ def classes_of(config: Config, source: data.Dataset) -> int:
         f"must be at least {found}, as many as --data has",
     )
     classes, label = config.classes or found, config.sampling.label
+    remedy = f"needs labels, which {config.data!r} lacks; give --no-conditional --p-uncond 0"
+    unknown = not len(source.labels) or config.data.startswith("random:")
+    flags.require(classes > 1 or unknown, "conditional", True, remedy)
     flags.require(
         label is None or label in range(classes), "sampling.label", label, f"must be one of 0..{classes - 1}"
     )

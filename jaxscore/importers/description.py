@@ -131,7 +131,22 @@ def from_json(value: Any) -> Description:
     names = value.keys() if isinstance(value, dict) else set()
     if not required <= names or not names <= set(Description._fields):
         raise ValueError(f"this is no description of a network; it needs {', '.join(sorted(required))}")
-    return Description(**value | {"event": tuple(value["event"])})
+    kinds = {"network": str, "fields": dict, "preconditioning": str, "constants": dict, "event": list | tuple}
+    for name, kind in kinds.items():
+        if not isinstance(value[name], kind):
+            raise ValueError(f"its {name} cannot be {value[name]!r}")
+    found = Description(**value | {"event": tuple(value["event"])})
+    if not found.event or not all(isinstance(side, int) and side > 0 for side in found.event):
+        raise ValueError(f"event {list(found.event)} is no shape")
+    numbers = [*found.constants.values(), found.sigma_min, found.sigma_max]
+    if not all(not isinstance(x, float) or math.isfinite(x) for x in numbers):
+        raise ValueError(
+            f"its constants are not finite: {found.constants}, {found.sigma_min}, {found.sigma_max}"
+        )
+    lowest, highest = found.sigma_min, found.sigma_max
+    if not all(isinstance(x, int | float) for x in (lowest, highest)) or not 0 < lowest < highest:
+        raise ValueError(f"sigma_min {lowest!r} and sigma_max {highest!r} are no range of noise levels")
+    return found
 
 
 def _stored(value: Any) -> Any:

@@ -80,7 +80,7 @@ def config(path: Path) -> dict[str, Any]:
     """Returns the dictionary in a JSON file. Raises ValueError if it is damaged, OSError if it is absent."""
     try:
         found = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: it is damaged ({error})") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: it has {type(found).__name__}, and no settings by name")

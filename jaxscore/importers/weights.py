@@ -109,9 +109,14 @@ def fill(network: Any, event: tuple[int, ...], flat: Mapping[str, Weight]) -> Pa
         flat: the arrays by our names, such as "down1/conv0/kernel".
 
     Raises:
-        ValueError: in one line, with the names that are missing, left over, or of another shape.
+        ValueError: in one line, with the names that are missing, left over, of another shape, or without
+            finite real numbers; or if no network has these fields.
     """
-    shapes = jax.eval_shape(initial(network, event), jax.random.key(0))["params"]
+    try:
+        shapes = jax.eval_shape(initial(network, event), jax.random.key(0))["params"]
+    except (TypeError, ValueError, ArithmeticError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"the fields of {type(network).__name__} do not fit x {event}: {first}") from None
     wanted = {path: leaf.shape for path, leaf in flattened(shapes).items()}
     other = [
         f"{flat[path].name} {flat[path].value.shape}, which should be {shape}"
@@ -122,11 +127,22 @@ def fill(network: Any, event: tuple[int, ...], flat: Mapping[str, Weight]) -> Pa
         "missing": sorted(wanted.keys() - flat.keys()),
         "left over": [flat[path].name for path in sorted(flat.keys() - wanted.keys())],
         "of another shape": other,
+        "without finite real numbers": [
+            flat[path].name for path in wanted if path in flat and not _real(flat[path])
+        ],
     }
     if any(differences.values()):
         raise ValueError(f"the file does not fit {type(network).__name__}: {listed(differences)}")
     arrays = {path: jnp.asarray(flat[path].value, jnp.float32) for path in wanted}
     return {"params": nested(arrays)}
+
+
+def _real(weight: Weight) -> bool:
+    """Returns whether the array has floating-point numbers that are finite in float32."""
+    if not jnp.issubdtype(weight.value.dtype, jnp.floating):
+        return False
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(weight.value.astype(np.float32)).all())
 
 
 def initial(network: Any, event: tuple[int, ...]) -> Callable[[Key], Params]:

@@ -52,7 +52,10 @@ def evaluate(
     if outdated or kind or adds_fid:
         samples, made_from = workdir.read_samples(folder / "samples.npz")
         if made_from != stamp:
-            raise Refusal(f"--mode evaluate: {folder} has no samples of its newest checkpoint; sample first")
+            remedy = "sample first, with the same --data"
+            raise Refusal(
+                f"--mode evaluate: {folder} has no samples of its newest checkpoint and these data; {remedy}"
+            )
     if outdated:
         place.mkdir(exist_ok=True)
         history = metrics_log.read(folder / "metrics.jsonl")

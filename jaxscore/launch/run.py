@@ -140,6 +140,12 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
     except (flags.FlagError, Refusal, DataError, CheckpointError, NonFinite) as error:
         console.complain(str(error))
         raise SystemExit(2) from None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        remedy = "give a smaller --batch or --sample-batch, more --microbatches, or --remat"
+        console.complain(f"the memory does not suffice ({str(error).partition(chr(10))[0]}): {remedy}")
+        raise SystemExit(2) from None
     except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -218,6 +224,9 @@ def _account(folder: Path, description, changed: list[str], state, trains: bool,
     if changed:
         console.say(f"the configuration has changed: {'; '.join(changed)}")
     before = workdir.read_json(folder / "config.json")
+    if state is not None and (other := [change for change in changed if change.startswith("sigma_data:")]):
+        remedy = "its weights are of another score with it; give the value of its config.json"
+        raise Refusal(f"--sigma-data: {folder} was trained with another ({other[0]}); {remedy}")
     until = before.get(workdir.OTHER_DATA, 0) if isinstance(before, dict) else 0
     if state is not None and any(change.startswith(workdir.DATA) for change in changed):
         until = int(state.step)

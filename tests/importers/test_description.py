@@ -58,6 +58,12 @@ BAD = {
     "betas": ({"preconditioning": "ddpm", "constants": {"betas": "even"}}, "betas 'even' are not known"),
     "prediction": ({"preconditioning": "ddpm", "constants": {"prediction": "x"}}, "prediction 'x' is not"),
     "another entry": ({"nett": 1}, "no description of a network"),
+    "number for a name": ({"network": 5}, "its network cannot be 5"),
+    "list of fields": ({"fields": []}, r"its fields cannot be \[\]"),
+    "negative side": ({"event": [-8, 8, 1]}, r"event \[-8, 8, 1\] is no shape"),
+    "infinite constant": ({"constants": {"sigma_data": float("nan")}}, "its constants are not finite"),
+    "levels": ({"sigma_min": 100.0}, r"sigma_min 100\.0 and sigma_max 80\.0 are no range"),
+    "words for levels": ({"sigma_max": "a"}, "sigma_max 'a' are no range"),
 }
 
 

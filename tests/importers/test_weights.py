@@ -88,6 +88,21 @@ def test_missing_left_over_and_misshapen_arrays_are_all_listed():
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("value", [np.nan, 1e300, True, 1])
+def test_only_finite_real_numbers_are_weights(value):
+    """1e300 is infinite in float32; the other two are a mask, and a weight that was rounded."""
+    given = flat()
+    path, weight = next(iter(given.items()))
+    given[path] = Weight(weight.name, np.full(weight.value.shape, value))
+    with pytest.raises(ValueError, match=rf"1 without finite real numbers \({weight.name}\)"):
+        weights.fill(NETWORK, (2,), given)
+
+
+def test_fields_without_a_network_are_one_line():
+    with pytest.raises(ValueError, match="the fields of MLP do not fit x"):
+        weights.fill(MLP(width=-3, depth=1), (2,), flat())
+
+
 def test_of_many_names_the_first_are_shown():
     with pytest.raises(ValueError, match=r"missing \((\S+, ){3}\S+ and \d+ more\)"):
         weights.fill(NETWORK, (2,), {})

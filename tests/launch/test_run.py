@@ -102,7 +102,7 @@ def test_the_modes_in_turn_are_a_whole_run(finished, tmp_path):
     trained = snapshot(folder)
     assert names_in(folder) == TRAINED
 
-    with pytest.raises(Refusal, match="no samples of its newest checkpoint; sample first"):
+    with pytest.raises(Refusal, match="no samples of its newest checkpoint and these data; sample first"):
         launch.run(experiment, folder, mode="evaluate")
     assert snapshot(folder) == trained
 
@@ -205,6 +205,12 @@ MENDABLE = (FlagError, Refusal, DataError, CheckpointError, NonFinite)
     [
         *((kind("a line"), "a line", 2) for kind in MENDABLE),
         (PermissionError(13, "Permission denied", "/data/a.npz"), "/data/a.npz: Permission denied", 2),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nmore"),
+            "the memory does not suffice (RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.): give a "
+            "smaller --batch or --sample-batch, more --microbatches, or --remat",
+            2,
+        ),
         # Before the run listens for signals; 130 is what a shell says of a program stopped by Ctrl-C.
         (KeyboardInterrupt(), "interrupted; what had been saved before is kept", 130),
     ],

@@ -186,6 +186,18 @@ def test_an_earlier_checkpoint_guides(trained):
     assert not np.allclose(found, draw(plain, newest.params), atol=1e-5)
 
 
+def test_weights_are_not_sampled_as_another_score(trained):
+    """The parameters would fit, and the samples would be wrong."""
+    config, _ = trained
+    before = (config.workdir / "config.json").read_bytes()
+    other = dataclasses.replace(config, sigma_data=0.3, mode="sample")
+    with pytest.raises(
+        launch.Refusal, match=r"--sigma-data: .* was trained with another .sigma_data: 0.5 -> 0.3"
+    ):
+        launch.run(edm.build(other), config.workdir, mode="sample")
+    assert (config.workdir / "config.json").read_bytes() == before
+
+
 def test_a_guide_of_other_classes_is_refused(trained, tmp_path):
     config, _ = trained
     sampling = dataclasses.replace(config.sampling, guide=config.workdir, scale=2.0)
@@ -195,5 +207,7 @@ def test_a_guide_of_other_classes_is_refused(trained, tmp_path):
     ):
         edm.build(other)
     sampling = dataclasses.replace(sampling, guide_step=3)
-    with pytest.raises(launch.workdir.Refusal, match="has no checkpoint of step 3; it has 2, 4"):
+    with pytest.raises(
+        flags.FlagError, match=r"--sampling.guide: .* has no checkpoint of step 3; it has 2, 4"
+    ):
         edm.build(dataclasses.replace(config, sampling=sampling, mode="sample"))

@@ -19,6 +19,14 @@ def test_without_test_images_samples_are_compared_with_the_data():
     assert len(of_three) == (SOURCE.labels == 3).sum()
 
 
+def test_training_images_are_of_the_class_that_was_asked_for():
+    one = dataclasses.replace(CONFIG, sampling=Sampling(label=3))
+    samples = {"samples": SOURCE.examples[np.flatnonzero(SOURCE.labels == 3)[:50]]}
+    found = report.evaluate(one, 14, SOURCE, None, samples)
+    assert found["training"]["agreement"] == 1.0
+    assert found["training"]["precision"] > 0.9
+
+
 def test_classes_that_are_asked_for_take_turns():
     assert report.wanted(CONFIG, 12).tolist() == [*range(10), 0, 1]
     one = dataclasses.replace(CONFIG, sampling=Sampling(label=4))

@@ -20,6 +20,19 @@ def test_classes_and_labels_must_fit_the_data(tmp_path):
             edm.build(tiny.config(tmp_path, **changes))
 
 
+def test_classes_need_labels_and_unused_labels_are_said(tmp_path, capsys):
+    images = np.linspace(0, 255, 8**3).reshape(8, 8, 8, 1).astype(np.uint8)
+    np.savez(tmp_path / "plain.npz", images=images)
+    with pytest.raises(
+        flags.FlagError, match=r"--conditional True: needs labels, which 'npz:.*plain\.npz' lacks"
+    ):
+        edm.build(tiny.config(tmp_path, data=f"npz:{tmp_path / 'plain.npz'}"))
+    edm.build(tiny.config(tmp_path))
+    assert capsys.readouterr().out == ""
+    edm.build(tiny.config(tmp_path, conditional=False, p_uncond=0.0, sampling=Sampling()))
+    assert "--no-conditional: the 2 classes of" in capsys.readouterr().out
+
+
 def test_absent_data_matter_only_where_they_are_needed(tmp_path):
     absent = partial(tiny.config, tmp_path, data="npz:absent.npz", shape=(8, 8, 1), classes=2)
     assert edm.build(absent(mode="sample")).data.event == (8, 8, 1)
