@@ -138,13 +138,10 @@ def from_json(value: Any) -> Description:
     found = Description(**value | {"event": tuple(value["event"])})
     if not found.event or not all(isinstance(side, int) and side > 0 for side in found.event):
         raise ValueError(f"event {list(found.event)} is no shape")
-    numbers = [*found.constants.values(), found.sigma_min, found.sigma_max]
-    if not all(not isinstance(x, float) or math.isfinite(x) for x in numbers):
-        raise ValueError(
-            f"its constants are not finite: {found.constants}, {found.sigma_min}, {found.sigma_max}"
-        )
+    if any(isinstance(x, float) and not math.isfinite(x) for x in found.constants.values()):
+        raise ValueError(f"its constants are not finite: {found.constants}")
     lowest, highest = found.sigma_min, found.sigma_max
-    if not all(isinstance(x, int | float) for x in (lowest, highest)) or not 0 < lowest < highest:
+    if not all(isinstance(x, int | float) for x in (lowest, highest)) or not 0 < lowest < highest < math.inf:
         raise ValueError(f"sigma_min {lowest!r} and sigma_max {highest!r} are no range of noise levels")
     return found
 

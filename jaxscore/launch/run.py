@@ -219,7 +219,8 @@ def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.
 def _account(folder: Path, description, changed: list[str], state, trains: bool, steps: int):
     """Says what has changed since the earlier run; returns the description, with the steps on other data.
 
-    Raises Refusal if the run was trained on other data, and has no steps left for these.
+    Raises Refusal if the run was trained on other data, and has no steps left for these; or with another
+    sigma_data, which is a part of the score.
     """
     if changed:
         console.say(f"the configuration has changed: {'; '.join(changed)}")
