@@ -13,6 +13,7 @@ activations are scaled so that inputs of unit variance have outputs of unit vari
 (2, 4, 6, 3)
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -143,7 +144,7 @@ class MPBlock(nn.Module):
         conv = lambda name, size=3: MPConv(self.channels, size, self.dtype, name=name)
         h = {0: lambda h: h, 1: doubled, -1: halved}[self.resample](h)
         skip = conv("skip", 1) if h.shape[-1] != self.channels else lambda h: h
-        h = h if self.decodes else normalised(skip(h), axes=(-1,))
+        h = h if self.decodes else normalised(skip(h), (-1,))
         y = conv("conv0")(mp_silu(h))
         gain = self.param("embedding_gain", nn.initializers.zeros, ()).astype(self.dtype)
         scale = 1 + gain * conv("embedding", 1)(embedding)
@@ -159,7 +160,7 @@ class MPBlock(nn.Module):
         """Returns W softmax(q' k / sqrt(d)) v for each head, with q, k and v normalised at each position."""
         b, c = len(h), self.channels
         qkv = MPConv(3 * c, 1, self.dtype, name="qkv")(h.reshape(b, -1, c))
-        qkv = normalised(qkv.reshape(b, -1, 3 * self.heads, c // self.heads), axes=(3,))
+        qkv = normalised(qkv.reshape(b, -1, 3 * self.heads, c // self.heads), (3,))
         y = attention(*jnp.split(qkv.reshape(b, -1, 3 * c), 3, axis=-1), self.heads, self.flash)
         return conv("proj", 1)(y).reshape(h.shape)
 
@@ -177,7 +178,7 @@ class MPConv(nn.Module):
         shape = (self.size,) * rank + (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
         fan_in = kernel.size // self.features
-        kernel = (normalised(kernel, axes=tuple(range(rank + 1))) / fan_in**0.5).astype(self.dtype)
+        kernel = (normalised(kernel, tuple(range(rank + 1))) / fan_in**0.5).astype(self.dtype)
         if not rank:
             # The product is one of two matrices, for the same reason as in `blocks.Dense`.
             y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel
@@ -231,13 +232,15 @@ def forced() -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+# The gradients of the next two functions keep x alone: storing more takes longer than computing it again.
+@partial(jax.checkpoint, static_argnums=1)
 def normalised(x: AnyArray, axes: tuple[int, ...]) -> Array:
     """Returns x divided by its root mean square over the axes, plus 1e-4; in float32 inside."""
-    x = jnp.asarray(x)
     root = jnp.sqrt(jnp.mean(x.astype(jnp.float32) ** 2, axis=axes, keepdims=True))
     return (x / (root + 1e-4)).astype(x.dtype)
 
 
+@jax.checkpoint
 def mp_silu(x: Array) -> Array:
     """silu(x) / 0.596, which keeps the second moment of normal x."""
     return nn.silu(x) / 0.596
