@@ -17,6 +17,9 @@ from jaxscore.data.images import DataError
 MOST_CLASSES = 2**20
 """Class numbers must be smaller: a network has a row of parameters for each number up to the largest."""
 
+LARGEST = 1e15
+"""Largest magnitude of latents."""
+
 NUMBER_THEM = "number the classes with numpy.unique(labels, return_inverse=True)[1]"
 
 
@@ -53,12 +56,20 @@ def require_unit(where: Path | str, parts: Iterable[Num[np.ndarray, "..."]]) -> 
 
 
 def require_latents(where: Path | str, parts: Iterable[np.ndarray]) -> None:
-    """Raises DataError unless all numbers of the parts are finite floats."""
+    """Raises DataError unless all numbers of the parts are finite floats, which differ and are not huge."""
+    ranges = []
     for part in parts:
         if part.dtype.kind != "f":
             raise DataError(f"{where}: latents are {part.dtype}, not floats; load images as npz:{where}")
         if not np.isfinite(part).all():
             raise DataError(f"{where}: latents are not all finite; remove those that are not")
+        ranges.append((part.min(), part.max()))
+    lowest, highest = float(np.min(ranges)), float(np.max(ranges))
+    if lowest == highest:
+        raise DataError(f"{where}: all numbers are {lowest:.9g}, so there is nothing to learn")
+    if max(-lowest, highest) > LARGEST:
+        found = f"{where}: latents run from {lowest:.3g} to {highest:.3g}"
+        raise DataError(f"{found}, whose squares float32 does not hold; scale them to at most {LARGEST:g}")
 
 
 def require_layout(where: Path | str, images: np.ndarray) -> None:

@@ -41,6 +41,10 @@ ACTIVATIONS = {name: getattr(jax.nn, name) for name in ("silu", "elu", "relu", "
 """Activation functions of networks, by name."""
 
 
+LIMITS = {"depth": (0, 1000), "blocks": (0, 1000), "dropout": (0, 1)}
+"""Fields that are numbers in a range; without an end, building a network of a damaged file would not end."""
+
+
 class Description(NamedTuple):
     """What a file of weights needs beside the arrays. All entries can be written as JSON."""
 
@@ -138,6 +142,10 @@ def from_json(value: Any) -> Description:
     found = Description(**value | {"event": tuple(value["event"])})
     if not found.event or not all(isinstance(side, int) and side > 0 for side in found.event):
         raise ValueError(f"event {list(found.event)} is no shape")
+    for name, (least, most) in LIMITS.items():
+        value = found.fields.get(name, least)
+        if not isinstance(value, int | float) or not least <= value <= most:
+            raise ValueError(f"its field {name} is {value!r}, not a number in {least}..{most}")
     if any(isinstance(x, float) and not math.isfinite(x) for x in found.constants.values()):
         raise ValueError(f"its constants are not finite: {found.constants}")
     lowest, highest = found.sigma_min, found.sigma_max

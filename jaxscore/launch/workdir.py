@@ -166,7 +166,7 @@ def read_json(path: Path) -> Any:
     """Returns the file's value, or None if there is no such file. Raises Refusal if it is damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
         raise Refusal(f"{path} is damaged ({error}); move it away, or name another --workdir") from error

@@ -105,7 +105,8 @@ def conditions(condition: Any, x: AnyArray, classes: int) -> Conditions:
     many axes as x is an image. With `classes`, another array is class numbers [b]; the number `classes` means
     "no class", as does no condition. Without `classes`, it is numbers, which are flattened to [b, n].
 
-    Raises ValueError for other entries, class numbers out of range, and integers without `classes`.
+    Raises ValueError for other entries, another number of labels than of examples, class numbers out of
+    range, and integers without `classes`.
     """
     if not isinstance(condition, dict):
         image = condition is not None and condition.ndim == x.ndim
@@ -114,6 +115,8 @@ def conditions(condition: Any, x: AnyArray, classes: int) -> Conditions:
     if unknown:
         raise ValueError(f"the condition has {sorted(unknown)}; known are label, augment and image")
     label = condition.get("label")
+    if label is not None and label.shape[:1] != x.shape[:1]:
+        raise ValueError(f"labels have shape {label.shape}, but there are {len(x)} examples")
     if classes:
         label = jnp.full(len(x), classes) if label is None else label
         require_classes(label, classes)

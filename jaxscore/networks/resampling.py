@@ -32,8 +32,11 @@ def halve(x: Images) -> Float[Array, "b h_half w_half c"]:
 def padded(x: Float[Array, "b *space c"], factor: int) -> Float[Array, "b *padded c"]:
     """Returns x with sides that `factor` divides: the values at the end of each axis are repeated.
 
-    A network that halves its input pads it first, and cuts its output to the sides of the input again.
+    A network that halves its input pads it first, and cuts its output to the sides of the input again. Raises
+    ValueError if x has no sides.
     """
+    if x.ndim < 3:
+        raise ValueError(f"x has shape {x.shape}: this network needs [b, ..., c] with at least one side")
     missing = [(0, -side % factor) for side in x.shape[1:-1]]
     return jnp.pad(x, [(0, 0), *missing, (0, 0)], mode="edge") if any(map(sum, missing)) else x
 

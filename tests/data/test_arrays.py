@@ -78,13 +78,15 @@ def test_large_sets_are_mapped_and_read_when_asked_for(tmp_path, monkeypatch, na
 def test_latents_may_have_any_values_but_must_be_finite_floats(tmp_path):
     latents = np.random.default_rng(0).normal(3.0, 5.0, (4, 2, 2, 4)).astype(np.float32)
     cases = {"fine": latents, "nan": np.full_like(latents, np.nan), "bytes": np.zeros((4, 2, 2, 4), np.uint8)}
+    cases |= {"one value": np.full_like(latents, 0.1), "huge": latents.astype(float) * 1e200}
     for name, array in cases.items():
         np.savez(tmp_path / f"{name}.npz", images=array, labels=np.arange(4))
     loaded = data.load(f"latents:{tmp_path / 'fine.npz'}")
     np.testing.assert_array_equal(loaded.examples[:], latents)
     np.testing.assert_array_equal(loaded.labels, np.arange(4))
-    for name, said in (("nan", "latents are not all finite"), ("bytes", "latents are uint8, not floats")):
-        with pytest.raises(data.DataError, match=said):
+    said = {"nan": "are not all finite", "bytes": "are uint8, not floats", "one value": "all numbers are 0.1"}
+    for name, text in (said | {"huge": r"e\+201, whose squares float32 does not hold"}).items():
+        with pytest.raises(data.DataError, match=text):
             data.load(f"latents:{tmp_path / name}.npz")
 
 

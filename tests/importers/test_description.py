@@ -61,6 +61,11 @@ BAD = {
     "number for a name": ({"network": 5}, "its network cannot be 5"),
     "list of fields": ({"fields": []}, r"its fields cannot be \[\]"),
     "negative side": ({"event": [-8, 8, 1]}, r"event \[-8, 8, 1\] is no shape"),
+    "endless network": (
+        {"fields": {"depth": 10**9}},
+        r"its field depth is 1000000000, not a number in 0\.\.1000",
+    ),
+    "dropout": ({"fields": {"dropout": 3.0}}, r"its field dropout is 3\.0, not a number in 0\.\.1"),
     "infinite constant": ({"constants": {"sigma_data": float("nan")}}, "its constants are not finite"),
     "levels": ({"sigma_min": 100.0}, r"sigma_min 100\.0 and sigma_max 80\.0 are no range"),
     "words for levels": ({"sigma_max": "a"}, "sigma_max 'a' are no range"),

@@ -46,3 +46,14 @@ def test_a_class_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"label 4 is not in 0..2"):
         network.apply(params, x, c_noise, jnp.array([0, 4, 1]))
     jax.eval_shape(network.apply, params, x, c_noise, jnp.array([0, 3, 1]))  # 3 is no class
+
+
+def test_labels_and_examples_must_be_as_many():
+    x, c_noise = contract.inputs((4, 4, 1))
+    with pytest.raises(ValueError, match=r"labels have shape \(1,\), but there are 3 examples"):
+        make(classes=3).init(jax.random.key(0), x, c_noise, jnp.array([0]))
+
+
+def test_an_example_must_have_sides():
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3\): this network needs \[b, \.\.\., c\]"):
+        make().init(jax.random.key(0), jnp.ones((2, 3)), jnp.ones(2))
