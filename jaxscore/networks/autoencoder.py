@@ -3,9 +3,9 @@
 >>> import jax, jax.numpy as jnp
 >>> encoder, decoder = Encoder(outputs=6, channels=8), Decoder(event=(8, 8, 3), channels=8)
 >>> x, z = jnp.zeros((4, 8, 8, 3)), jnp.zeros((4, 6))
->>> encoder.apply(encoder.init(jax.random.key(0), x), x).shape
+>>> jax.eval_shape(encoder.init_with_output, jax.random.key(0), x)[0].shape
 (4, 6)
->>> decoder.apply(decoder.init(jax.random.key(1), z), z).shape
+>>> jax.eval_shape(decoder.init_with_output, jax.random.key(1), z)[0].shape
 (4, 8, 8, 3)
 """
 

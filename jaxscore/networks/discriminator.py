@@ -2,8 +2,8 @@
 
 >>> import jax, jax.numpy as jnp
 >>> network, x, c_noise = Discriminator(channels=8), jnp.zeros((4, 8, 8, 2)), jnp.zeros(4)
->>> params = network.init(jax.random.key(0), x, c_noise)
->>> network.apply(params, x, c_noise).shape
+>>> params = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)  # the shapes alone
+>>> jax.eval_shape(network.apply, params, x, c_noise).shape
 (4,)
 
 Both networks see how much the examples of a group differ (`layers.MinibatchDeviation`). This exposes a

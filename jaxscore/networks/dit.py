@@ -5,8 +5,8 @@
 >>> import jax
 >>> network = DiT(width=32, depth=2, heads=2, patch=2)
 >>> x, c_noise = jnp.ones((2, 4, 6, 3)), jnp.zeros(2)
->>> params = network.init(jax.random.key(0), x, c_noise)
->>> network.apply(params, x, c_noise).shape
+>>> params = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)  # the shapes alone
+>>> jax.eval_shape(network.apply, params, x, c_noise).shape
 (2, 4, 6, 3)
 """
 

@@ -8,8 +8,8 @@ activations are scaled so that inputs of unit variance have outputs of unit vari
 
 >>> network = EDM2(channels=8, multipliers=(1, 2), blocks=1, attention=())
 >>> x, c_noise = jnp.ones((2, 4, 6, 3)), jnp.zeros(2)
->>> params = network.init(jax.random.key(0), x, c_noise)
->>> network.apply(params, x, c_noise).shape
+>>> params = jax.eval_shape(network.init, jax.random.key(0), x, c_noise)  # the shapes alone
+>>> jax.eval_shape(network.apply, params, x, c_noise).shape
 (2, 4, 6, 3)
 """
 

@@ -2,8 +2,8 @@
 
 >>> import jax, jax.numpy as jnp
 >>> network, z = DenseGenerator(event=(8, 8, 1), width=16), jnp.zeros((4, 10))
->>> params = network.init(jax.random.key(0), z)
->>> network.apply(params, z).shape
+>>> params = jax.eval_shape(network.init, jax.random.key(0), z)  # the shapes alone
+>>> jax.eval_shape(network.apply, params, z).shape
 (4, 8, 8, 1)
 
 Convolutional generators are `UNet` with a latent, and `autoencoder.Decoder`.

@@ -19,6 +19,8 @@ GRID = np.mgrid[:SIDE, :SIDE].astype(float)
 HILL = jnp.asarray(hill(*GRID), jnp.float32)[..., None]
 MIDDLE = (SIDE - 1) / 2
 
+AUGMENTED = jax.jit(augment.augmented, static_argnums=2)
+
 
 def turned(angle):
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -70,7 +72,7 @@ def test_labels_of_zero_mean_an_unchanged_image():
 
 
 def test_each_change_has_its_probability():
-    _, labels = augment.augmented(jax.random.key(2), jnp.zeros((4000, 2, 2, 1)), 0.2)
+    _, labels = AUGMENTED(jax.random.key(2), jnp.zeros((4000, 2, 2, 1)), 0.2)
     found = np.mean(np.asarray(labels) != 0, axis=0)
     # Four standard errors of a frequency of 1/2 are 0.032.
     np.testing.assert_allclose(found, [0.5, 0.1, *[0.2] * 7], atol=0.032)
@@ -79,9 +81,9 @@ def test_each_change_has_its_probability():
 
 def test_a_row_depends_on_its_own_key():
     images, key = jax.random.normal(jax.random.key(3), (20, 4, 4, 1)), jax.random.key(4)
-    changed, labels = augment.augmented(key, images, 0.5)
+    changed, labels = AUGMENTED(key, images, 0.5)
     keys = noise.row_keys(jax.random.clone(key), 20)
-    again = augment.augmented(keys[7:9], images[7:9], 0.5)
+    again = AUGMENTED(keys[7:9], images[7:9], 0.5)
     np.testing.assert_allclose(again[0], changed[7:9], atol=1e-6)
     np.testing.assert_array_equal(again[1], labels[7:9])
 

@@ -39,7 +39,7 @@ def imported(case: str):
 def denoiser(network, params, x, sigma, *condition):
     """D = c_skip x + c_out F(c_in x, ln sigma / 4), sigma_data = 0.5 (Karras et al. 2022, table 1)."""
     each, variance = sigma[:, None, None, None], sigma[:, None, None, None] ** 2 + 0.25
-    f = network.apply(params, x / jnp.sqrt(variance), jnp.log(sigma) / 4, *condition)
+    f = jax.jit(network.apply)(params, x / jnp.sqrt(variance), jnp.log(sigma) / 4, *condition)
     return 0.25 / variance * x + 0.5 * each / jnp.sqrt(variance) * f
 
 
