@@ -137,6 +137,28 @@ def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) 
     return sigma
 
 
+def flow(*, shift: float = 1.0, t_min: float = 1e-3, t_max: float = 0.999) -> Schedule:
+    """Noise-to-signal ratio of flow matching, x_t = (1 - t) x0 + t n, at even times.
+
+        sigma(u) = shift t / (1 - t),    t = t_min + u (t_max - t_min)
+
+    The shift moves all levels up, as larger images need: it maps t to shift t / (1 + (shift - 1) t).
+
+    Raises:
+        ValueError: unless shift > 0 and 0 < t_min < t_max < 1.
+
+    Source: Lipman et al. 2023; Esser et al. 2024, equation 23, for the shift.
+    """
+    if not 0 < shift < math.inf or not 0 < t_min < t_max < 1:
+        raise ValueError(f"need shift > 0 and 0 < t_min < t_max < 1, not {shift}, {t_min} and {t_max}")
+
+    def sigma(u: Array) -> Array:
+        t = t_min + u * (t_max - t_min)
+        return shift * t / (1 - t)
+
+    return sigma
+
+
 def uniform_over(sigmas: Float[Array, "n"]) -> Schedule:
     """sigma(u) = sigmas[floor(u n)]: each of n given levels with the same probability (Song & Ermon 2019).
 

@@ -178,7 +178,8 @@ FLOORS = {
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.objectives": "weights < matching < levels",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
-    "jaxscore.samplers": "prior < base < consistent multistep ode sde statistics < langevin < metropolis",
+    "jaxscore.samplers": """prior < base < adaptive consistent multistep ode statistics < grids langevin sde
+        < metropolis""",
     "experiments.bench": "workloads < sampling scaling training < run",
     "experiments.common": "features langevin timing < report",
     "experiments.cost": "steps < run",
@@ -199,6 +200,7 @@ ROOMS = {
     "flax": "jaxscore.networks",
     "tyro": "jaxscore.launch",
     "rich": "jaxscore.launch",
+    "diffrax": "jaxscore.samplers",
     "matplotlib": "jaxscore.launch",
     "absl": "",
     "experiments": "",

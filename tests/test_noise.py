@@ -14,6 +14,7 @@ BOUNDED = {
     "karras, rho = 1": noise.karras(0.002, 80.0, rho=1.0),
     "vp_linear": noise.vp_linear(),
     "cosine": noise.cosine(),
+    "flow": noise.flow(shift=3.0),
 }
 SCHEDULES = BOUNDED | {"lognormal": noise.lognormal(-1.2, 1.2)}
 
@@ -60,6 +61,14 @@ def test_vp_linear_is_the_integral_of_beta():
     np.testing.assert_allclose(noise.vp_linear()(jnp.asarray(u)), np.sqrt(np.expm1(integrals)), rtol=RTOL)
 
 
+def test_flow_has_the_shifted_times_of_diffusers():
+    """FlowMatchEulerDiscreteScheduler with shift 3 and ten steps; time 1 is infinite noise here."""
+    shifted = np.array([0.96012931, 0.91334895, 0.85769231, 0.79036827, 0.70727848, 0.60215054])
+    times = np.linspace(1.0, 0.003 / 1.002, 10)[1:7]  # its last one is the shifted 0.001
+    found = noise.flow(shift=3.0, t_min=1e-6, t_max=1 - 1e-6)(jnp.asarray((times - 1e-6) / (1 - 2e-6)))
+    np.testing.assert_allclose(found / (1 + found), shifted, rtol=1e-5)
+
+
 def test_cosine_is_the_formula_of_the_paper():
     u = np.linspace(0, 1, 101)
     t = 1e-3 + u * (0.999 - 1e-3)
@@ -87,6 +96,8 @@ def test_cosine_is_the_formula_of_the_paper():
         lambda: noise.cosine(t_min=0.0),
         lambda: noise.cosine(t_min=0.9, t_max=0.1),
         lambda: noise.cosine(t_max=1.0),
+        lambda: noise.flow(shift=0.0),
+        lambda: noise.flow(t_max=1.0),
         lambda: noise.geometric(0.1, np.inf),
         lambda: noise.geometric(np.nan, 1.0),
         lambda: noise.karras(0.1, 1.0, rho=np.nan),

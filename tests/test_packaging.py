@@ -11,6 +11,7 @@ from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
@@ -18,14 +19,14 @@ from packaging.requirements import Requirement
 from experiments import prepare
 from experiments.common import features
 from experiments.families import flow
-from jaxscore import data, importers, plan
+from jaxscore import data, importers, plan, samplers
 from jaxscore.data import DataError
 from jaxscore.launch import Config, FlagError
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxscore"
 CORE = {"flax", "jax", "jaxtyping", "numpy", "optax", "orbax-checkpoint"}
-EXTRAS = "cuda data docs experiments launch metrics plan tensorboard test tpu weights"
+EXTRAS = "cuda data docs experiments launch metrics plan solvers tensorboard test tpu weights"
 
 
 # The wheel ----------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ def test_the_core_is_small_and_the_extras_are_named(wheel):
     assert requirements(wheel) == CORE
     assert " ".join(sorted(metadata(wheel).get_all("Provides-Extra"))) == EXTRAS
     assert requirements(wheel, "launch") == {"matplotlib", "msgspec", "rich", "tyro"}
-    others = {f"jaxscore[{extra}]" for extra in ("data", "launch", "metrics", "weights")}
+    others = {f"jaxscore[{extra}]" for extra in ("data", "launch", "metrics", "weights", "solvers")}
     assert requirements(wheel, "experiments") == {"flowjax"} | others
 
 
@@ -79,6 +80,10 @@ def test_the_core_is_small_and_the_extras_are_named(wheel):
 LAUNCH, TFDS, PREPARED = "jaxscore.launch", "tfds:digits8x8", ROOT / "tests" / "data" / "prepared"
 IMAGES, LABELS = np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32)
 SPLITS = {"train": data.Dataset(IMAGES, LABELS)}
+
+
+def adaptive(x):
+    return samplers.adaptive(jnp.asarray(x), lambda x, sigma: -x, sigma_max=2.0, sigma_min=1.0)
 
 
 def read_safetensors(path):
@@ -96,6 +101,7 @@ NEEDED = [
     ("flowjax", "experiments", FlagError, lambda _: flow.flow(flow.Config(), 2)),
     ("tensorboardX", "tensorboard", FlagError, lambda path: Config(workdir=path, tensorboard=True)),
     ("safetensors", "weights", ImportError, read_safetensors),
+    ("diffrax", "solvers", ImportError, lambda _: adaptive(np.zeros((1, 2)))),
     ("libtpu", "plan", ImportError, lambda _: plan.topology("v5e:1x1")),
 ]
 ABSENT = [(package, *needed) for packages, *needed in NEEDED for package in packages.split()]

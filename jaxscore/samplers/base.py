@@ -132,21 +132,26 @@ def generate(
     return sample(noise.fold_in(keys, 1), x, sigmas, score, sampler)[0]
 
 
-def evaluations(sampler: Sampler, n: int) -> int:
-    """Counts the evaluations of the score in n steps of the sampler, from sigma_1 to sigma = 0.
+def evaluations(sampler: Sampler, sigmas: int | Float[Array, "n_plus_1"]) -> int:
+    """Counts the evaluations of the score by the sampler, from sigma_1 to sigma = 0.
 
-    The sampler runs once, on one number, with a score that counts its calls. Raises ValueError if n < 2, and
-    inside jit.
+    Args:
+        sampler: runs once, on one number, with a score that counts its calls.
+        sigmas: the levels, or their number n without the zero at the end. The levels are needed for samplers
+            such as `restart`, whose steps are not all alike.
+
+    Raises ValueError if n < 2, and inside jit.
     """
-    if n < 2:
-        raise ValueError(f"n = {n} levels: at least 2 are needed")
+    if jnp.ndim(sigmas) == 0:
+        if sigmas < 2:
+            raise ValueError(f"n = {sigmas} levels: at least 2 are needed")
+        sigmas = jnp.append(jnp.linspace(2.0, 1.0, sigmas), 0.0)
     calls = []
 
     def score(x, sigma):
         jax.debug.callback(lambda: calls.append(1))
         return -x / right(1 + sigma**2, x)
 
-    sigmas = jnp.append(jnp.linspace(2.0, 1.0, n), 0.0)
     if isinstance(sigmas, jax.core.Tracer):
         raise ValueError("evaluations are counted by running the sampler: call this outside of jit")
     x, _ = sample(jax.random.key(0), jnp.ones((1, 1)), sigmas, score, sampler)

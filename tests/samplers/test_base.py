@@ -67,6 +67,8 @@ OF_THEIR_OWN = STOCHASTIC | {
     "consistent": samplers.consistent(0.9),
     "signal to noise": samplers.chain(samplers.langevin_signal_to_noise(0.16), samplers.reverse_diffusion()),
     "metropolis": samplers.metropolis(oracle.separable_log_density, lambda sigma: 0.3 * sigma**2),
+    "two draws in a step": samplers.dpm_solver_pp_sde(),
+    "restart": samplers.restart(samplers.heun(), sigma_min=1.0, sigma_max=3.0, steps=2, times=2),
 }
 
 
@@ -83,6 +85,16 @@ TO_ZERO = {
     "reverse diffusion": samplers.reverse_diffusion(),
     "consistent": samplers.consistent(0.3),
     "denoise last": samplers.denoise_last(),
+    "dpm_solver_2": samplers.dpm_solver_2(),
+    "dpm_solver_pp_2s": samplers.dpm_solver_pp_2s(),
+    "ancestral 2s": samplers.ancestral(samplers.dpm_solver_pp_2s()),
+    "dpm_solver_pp": samplers.dpm_solver_pp(3, eta=1.0),
+    "dpm_solver_pp_sde": samplers.dpm_solver_pp_sde(),
+    "deis": samplers.deis(),
+    "lms": samplers.lms(),
+    "unipc": samplers.unipc(),
+    "euler_maruyama": samplers.euler_maruyama(2.0),
+    "restart": samplers.restart(samplers.euler(), sigma_min=0.1, sigma_max=1.0, steps=3),
 }
 
 
@@ -234,6 +246,8 @@ SAMPLERS = {
     "signal_to_noise": samplers.langevin_signal_to_noise(0.16),
     "coupled": samplers.langevin_signal_to_noise_coupled(0.16),
     "metropolis": samplers.metropolis_along_path(lambda sigma: sigma**2 / 4),
+    "unipc": samplers.unipc(),
+    "dpm_solver_pp": samplers.dpm_solver_pp(3, eta=1.0),
 }
 
 
@@ -248,7 +262,7 @@ def test_x_of_16_bits_is_stepped_in_float32(name, dtype):
     np.testing.assert_array_equal(x, exact.astype(dtype))
 
 
-@pytest.mark.parametrize("name", ["heun", "langevin", "metropolis", rest("ancestral"), rest("consistent")])
+@pytest.mark.parametrize("name", ["heun", "langevin", "metropolis", "unipc", "dpm_solver_pp"])
 def test_with_64_bits_the_type_is_still_that_of_x(name):
     """Levels are then float64, and so is what a score makes of them."""
     with jax.enable_x64(True):
@@ -311,6 +325,7 @@ def test_generate_is_the_prior_and_then_the_sampler():
     np.testing.assert_array_equal(by_keys, x)
 
 
+RESTARTED = samplers.restart(samplers.heun(), sigma_min=1.0, sigma_max=2.5, steps=3, times=2)
 COUNTS = {
     "euler": (samplers.euler(), 18, 18),
     "heun": (samplers.heun(), 18, 35),  # the paper's number
@@ -319,6 +334,13 @@ COUNTS = {
     "predictor-corrector": (samplers.chain(samplers.langevin(0.1), samplers.ancestral()), 4, 8),
     "denoised at the end": (samplers.chain(samplers.langevin(0.1), samplers.denoise_last()), 4, 5),
     "metropolis": (samplers.metropolis(oracle.separable_log_density, 0.1), 4, 8),
+    "dpm_solver_2": (samplers.dpm_solver_2(), 10, 19),
+    "dpm_solver_pp_2s": (samplers.dpm_solver_pp_2s(), 10, 19),
+    "dpm_solver_pp_sde": (samplers.dpm_solver_pp_sde(), 10, 19),
+    "unipc": (samplers.unipc(), 10, 10),  # the corrector costs none
+    "lms": (samplers.lms(), 10, 10),
+    # Twice three steps of Heun's method, after the step to 0.9.
+    "restart": (RESTARTED, jnp.array([3.0, 2.0, 0.9, 0.5, 0.0]), 7 + 2 * 6),
     "metropolis along the path": (samplers.metropolis_along_path(0.1, points=3), 4, 20),
 }
 

@@ -26,7 +26,13 @@ def error(sampler, steps):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "factor", "tolerance"), [(samplers.euler(), 2, 0.2), (samplers.heun(), 4, 0.4)]
+    ("sampler", "factor", "tolerance"),
+    [
+        (samplers.euler(), 2, 0.2),
+        (samplers.heun(), 4, 0.4),
+        (samplers.dpm_solver_2(), 4, 0.4),
+        (samplers.dpm_solver_pp_2s(), 4, 0.4),
+    ],
 )
 def test_halving_the_step_divides_the_error_by_two_to_the_order(sampler, factor, tolerance):
     errors = [error(sampler, steps) for steps in (16, 32, 64)]

@@ -1,0 +1,116 @@
+"""The probability flow by a solver that chooses the levels by itself, for each example by its own error.
+
+    solution = adaptive(x, score, sigma_max=80.0, sigma_min=0.002, rtol=1e-3, atol=1e-3)
+    solution.x, solution.evaluations                                     # [b, *event] and [b]
+
+It has a loop of its own, because the levels are not given. It needs diffrax, of the extra `solvers`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxscore.types import Array, ScoreFn, right, shaped, wide
+
+Field = Callable[[Float[Array, "b *event"], Float[Array, "b"]], Float[Array, "b *event"]]
+"""dx / d ln sigma of x[b, ...] at sigma[b]."""
+
+
+class Solution(NamedTuple):
+    """What an adaptive solver returns."""
+
+    x: Float[Array, "b *event"]
+    """The end of each row; NaN where the solver has not arrived within `max_steps`."""
+    evaluations: Int[Array, "b"]
+    """How often the score was needed, for each row."""
+
+
+def adaptive(
+    x: Float[Array, "b *event"],
+    score: ScoreFn,
+    *,
+    sigma_max: float,
+    sigma_min: float,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    max_steps: int = 1000,
+) -> Solution:
+    """Takes x from sigma_max to sigma_min along the probability flow, then denoises it by Tweedie's formula.
+
+        dx / d ln sigma = -sigma^2 s(x, sigma)
+
+    It is solved by Tsit5, a Runge-Kutta method of order 5 with six evaluations per step. The steps keep the
+    estimated error of a row below atol + rtol |x|, in root mean square over its numbers. Each row has its own
+    steps, so its result does not depend on the other rows. The score is called with the whole batch, and rows
+    that have arrived wait for the others.
+
+    Args:
+        x: at level sigma_max, as `prior` draws it.
+        score: the score, with parameters and condition bound.
+        sigma_max, sigma_min: first and last level.
+        rtol, atol: tolerances; useful values of atol are far below the standard deviation of the data.
+        max_steps: after which a row ends as NaN.
+
+    Raises:
+        ValueError: unless 0 < sigma_min < sigma_max and the tolerances are positive.
+        ImportError: without diffrax.
+    """
+    if not 0 < sigma_min < sigma_max or rtol <= 0 or atol <= 0:
+        need = "0 < sigma_min < sigma_max, and positive tolerances"
+        raise ValueError(f"need {need}, not {sigma_min}, {sigma_max}, {rtol} and {atol}")
+    score, narrow, x = shaped(score), x.dtype, wide(x)
+    field = lambda x, sigma: -(right(sigma, x) ** 2) * score(x, sigma)
+    solution = solve(field, x, sigma_max, sigma_min, rtol=rtol, atol=atol, max_steps=max_steps)
+    end = solution.x + sigma_min**2 * score(solution.x, sigma_min)
+    return Solution(end.astype(narrow), solution.evaluations + 1)
+
+
+def solve(
+    field: Field,
+    x: Float[Array, "b *event"],
+    start: float,
+    end: float,
+    *,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+) -> Solution:
+    """Returns the solution of dx / d ln sigma = field(x, sigma) from sigma = start to end, row by row."""
+    try:
+        import diffrax
+    except ImportError as error:
+        raise ImportError("adaptive solvers need diffrax: pip install 'jaxscore[solvers]'") from error
+
+    # The solver sees one row. All rows call the field together, as a condition belongs to the batch: what
+    # runs is `slopes`, and `slope` gives the shape alone.
+    @jax.custom_batching.custom_vmap
+    def slope(x, log_sigma):
+        return jnp.full_like(x, jnp.nan)
+
+    @slope.def_vmap
+    def slopes(rows, batched, x, log_sigma):
+        x = x if batched[0] else jnp.broadcast_to(x, (rows, *x.shape))
+        log_sigma = log_sigma if batched[1] else jnp.full(rows, log_sigma)
+        return field(x, jnp.exp(log_sigma)), True
+
+    def one(x):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, x, args: slope(x, t)),
+            diffrax.Tsit5(),
+            jnp.log(jnp.asarray(start, x.dtype)),
+            jnp.log(jnp.asarray(end, x.dtype)),
+            None,
+            x,
+            stepsize_controller=diffrax.PIDController(rtol, atol),
+            adjoint=diffrax.ForwardMode(),
+            max_steps=max_steps,
+            throw=False,
+        )
+
+    found = jax.vmap(one)(x)
+    arrived = found.result == diffrax.RESULTS.successful
+    x = jnp.where(right(arrived, x), found.ys[:, 0], jnp.nan)
+    return Solution(x, 1 + 6 * found.stats["num_steps"])
