@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.langevin import Langevin
+from experiments.common.runs import opened
 from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
 from jaxscore.keys import Stream
-from jaxscore.launch import Run, console, open_run, plots, workdir
+from jaxscore.launch import Run, console, plots, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.evaluate import examples, require_finite
 from jaxscore.launch.flags import Count, Seed, check, require
-from jaxscore.launch.open_run import find
 from jaxscore.score import denoise
 from jaxscore.types import Array
 
@@ -54,17 +54,6 @@ class Config:
 
     def __post_init__(self):
         check(self)
-
-
-def opened(config: Config) -> Run:
-    """Returns the run, with the score of images. Raises Refusal if it has none."""
-    try:
-        run = open_run(config.run, *find(config.run, config.experiment))
-    except launch.Refusal as error:
-        raise launch.Refusal(f"--run {error}") from None
-    if run.experiment.score is None:
-        raise launch.Refusal(f"--run {config.run}: the experiment {run.experiment.name} has no score")
-    return run
 
 
 def langevin(config: Config, trained_on: launch.Config) -> Langevin:
@@ -135,7 +124,7 @@ def completions(config: Config, run: Run, images: np.ndarray, mask: np.ndarray) 
 
 def run(config: Config) -> dict:
     """Writes completions.npz, inpaint.json and the picture; returns the figures."""
-    opened_run = opened(config)
+    opened_run = opened(config.run, config.experiment)
     images = chosen(config, opened_run)
     mask, dynamics = half(config.known, images.shape[1:]), langevin(config, opened_run.experiment.config)
     steps = dynamics.levels * dynamics.steps

@@ -152,6 +152,7 @@ ARROWS = {
         "calibrate": "",
         "ema": "",
         "inpaint": "common",
+        "solvers": "common",
         "prepare": "",
         "import_weights": "ncsn",
         "export_weights": "",
@@ -181,7 +182,7 @@ FLOORS = {
     "jaxscore.samplers": """prior < base < adaptive consistent multistep ode statistics < grids langevin sde
         < metropolis""",
     "experiments.bench": "workloads < sampling scaling training < run",
-    "experiments.common": "features langevin timing < report",
+    "experiments.common": "features langevin runs timing < report",
     "experiments.cost": "steps < run",
     "experiments.digits": "config < report < experiment",
     "experiments.edm": "config < models presets report sources < experiment",
@@ -191,6 +192,7 @@ FLOORS = {
         < ddgan_presets vanilla_ddgan vanilla_gan""",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
+    "experiments.solvers": "methods report < run",
     "experiments.theorems": "models < rows < run",
     "experiments.trilemma": "report < run",
 }
@@ -201,6 +203,7 @@ ROOMS = {
     "tyro": "jaxscore.launch",
     "rich": "jaxscore.launch",
     "diffrax": "jaxscore.samplers",
+    "equinox": "jaxscore.samplers",
     "matplotlib": "jaxscore.launch",
     "absl": "",
     "experiments": "",

@@ -7,7 +7,7 @@ It has a loop of its own, because the levels are not given. It needs diffrax, of
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,29 +81,21 @@ def solve(
     """Returns the solution of dx / d ln sigma = field(x, sigma) from sigma = start to end, row by row."""
     try:
         import diffrax
+        import equinox
     except ImportError as error:
         raise ImportError("adaptive solvers need diffrax: pip install 'jaxscore[solvers]'") from error
 
-    # The solver sees one row. All rows call the field together, as a condition belongs to the batch: what
-    # runs is `slopes`, and `slope` gives the shape alone.
-    @jax.custom_batching.custom_vmap
-    def slope(x, log_sigma):
-        return jnp.full_like(x, jnp.nan)
-
-    @slope.def_vmap
-    def slopes(rows, batched, x, log_sigma):
-        x = x if batched[0] else jnp.broadcast_to(x, (rows, *x.shape))
-        log_sigma = log_sigma if batched[1] else jnp.full(rows, log_sigma)
-        return field(x, jnp.exp(log_sigma)), True
+    slope, arrays = _by_row(equinox.filter_closure_convert(field, x, jnp.full(len(x), start, x.dtype)))
 
     def one(x):
         return diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, x, args: slope(x, t)),
+            diffrax.ODETerm(lambda t, x, arrays: slope(arrays, x, t)),
             diffrax.Tsit5(),
             jnp.log(jnp.asarray(start, x.dtype)),
             jnp.log(jnp.asarray(end, x.dtype)),
             None,
             x,
+            arrays,
             stepsize_controller=diffrax.PIDController(rtol, atol),
             adjoint=diffrax.ForwardMode(),
             max_steps=max_steps,
@@ -114,3 +106,24 @@ def solve(
     arrived = found.result == diffrax.RESULTS.successful
     x = jnp.where(right(arrived, x), found.ys[:, 0], jnp.nan)
     return Solution(x, 1 + 6 * found.stats["num_steps"])
+
+
+def _by_row(field: Any) -> tuple[Callable[..., Array], Any]:
+    """Returns slope(arrays, x, log_sigma) of one row, and the arrays inside the field, which it is given.
+
+    Within vmap over rows, it calls the field once for all of them, because a condition belongs to the batch.
+    """
+    import equinox
+
+    arrays, rest = equinox.partition(field, equinox.is_array)
+
+    @jax.custom_batching.custom_vmap
+    def slope(arrays, x, log_sigma):
+        return jnp.full_like(x, jnp.nan)  # gives the shape alone
+
+    @slope.def_vmap
+    def slopes(rows, batched, arrays, x, log_sigma):
+        log_sigma = log_sigma if batched[2] else jnp.full(rows, log_sigma)
+        return equinox.combine(arrays, rest)(x, jnp.exp(log_sigma)), True
+
+    return slope, arrays

@@ -69,6 +69,18 @@ def test_a_condition_of_the_whole_batch_is_seen_by_its_row():
     np.testing.assert_allclose(end, centres, atol=0.5)
 
 
+def test_parameters_and_classes_may_be_arguments_of_jit():
+    """The solver's loops close over them."""
+    centres = jnp.array([[1.0, -1.0], [5.0, 2.0]])
+
+    def run(centres, classes, x):
+        score = lambda x, sigma: (centres[classes] - x) / (0.01 + sigma**2)[:, None]
+        return samplers.adaptive(x, score, **RANGE, rtol=1e-4, atol=1e-4).x
+
+    classes = jnp.array([1, 0, 1])
+    np.testing.assert_allclose(jax.jit(run)(centres, classes, start(3)), centres[classes], atol=0.5)
+
+
 def test_a_row_that_does_not_arrive_is_nan():
     found = samplers.adaptive(start(), SCORE, **RANGE, max_steps=3)
     assert jnp.isnan(found.x).all()

@@ -1,0 +1,87 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from experiments import digits, solvers
+from experiments.solvers import run as module
+from experiments.solvers.methods import METHODS
+from jaxscore import launch
+
+SMALL = {"evaluations": (2, 5), "tolerances": (0.1,), "optimise": 5, "samples": 20}
+FEW = {name: METHODS[name] for name in ("euler", "heun", "dpm_solver_pp 2", "ancestral")}
+FOUND = {"dpm_solver_pp 2": METHODS["dpm_solver_pp 2"]}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A conditional run, so that samples have classes that are asked for."""
+    folder = tmp_path_factory.mktemp("solvers") / "run"
+    config = digits.Config(workdir=folder, conditional=True, mode="train", steps=2, width=8, depth=1)
+    launch.run(digits.build(config), config.workdir, mode="train")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few():
+    """Four of the methods, because each has programs of its own to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "METHODS", FEW)
+        patch.setattr(module, "ON_FOUND_LEVELS", FOUND)
+        yield
+
+
+@pytest.fixture(scope="module")
+def measured(trained, few):
+    config = solvers.Config(run=trained, workdir=trained.parent / "solvers", **SMALL)
+    return config, module.run(config)
+
+
+def test_every_sampler_has_a_row_for_each_budget(measured):
+    config, found = measured
+    assert json.loads((config.workdir / "solvers.json").read_text()) == found
+    assert len(found["rows"]) == 2 * (len(FEW) + len(FOUND)) + 1
+    for row in found["rows"]:
+        assert row["low"] <= row["frechet"] <= row["high"]
+        assert row["seconds"] > 0
+        noisy = row["sampler"] in METHODS and METHODS[row["sampler"]].noisy
+        assert ("rms" in row) != noisy
+    assert found["rows"][-1]["evaluations"] > 5
+
+
+def test_with_more_evaluations_the_flow_is_nearer(measured):
+    at = {(row["sampler"], row["budget"]): row for row in measured[1]["rows"]}
+    for name in ("euler", "dpm_solver_pp 2"):
+        assert at[name, 5]["rms"] < at[name, 2]["rms"]
+    assert at["dpm_solver_pp 2, found levels", 5]["rms"] < at["dpm_solver_pp 2", 5]["rms"]
+
+
+def test_the_tables_and_the_picture_are_named(measured, capsys):
+    config, _ = measured
+    again = module.run(config)
+    said = capsys.readouterr().out
+    assert "Frechet distance of the converged flow" in said
+    assert f"picture: {config.workdir / 'solvers.png'}" in said
+    # Times apart, a second run has the same results.
+    kept = lambda found: [{k: v for k, v in row.items() if k != "seconds"} for row in found["rows"]]
+    assert kept(again) == kept(measured[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--run nowhere", "--run nowhere: holds no run of an experiment"),
+        ("--run RUN --evaluations 1", "--evaluations .*1.*: must be at least 2"),
+        ("--run RUN --sigma-min 50", "--sigma-min 50.0: must be below --sigma-max"),
+        ("--run RUN --samples 5", "--samples 5: must be at least 10"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(trained, refused, words, said):
+    assert re.match(said, refused("solvers", words.replace("RUN", str(trained))))
+
+
+def test_levels_are_those_of_the_flags(trained):
+    problem = module.posed(solvers.Config(run=trained, workdir=trained.parent / "s", **SMALL, sigma_max=9.0))
+    np.testing.assert_allclose(problem.sigmas(1), [9.0, 0.0])
+    np.testing.assert_allclose(problem.sigmas(3)[:3:2], [9.0, 0.01], rtol=1e-5)
