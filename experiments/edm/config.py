@@ -70,8 +70,8 @@ class Network:
 class Sampling:
     """The sampler: the levels of Karras et al. 2022 (rho = 7), a solver, and guidance."""
 
-    solver: Literal["heun", "dpm_solver_pp", "euler"] = "heun"
-    """heun costs two evaluations at each level but the last; euler and dpm_solver_pp (order 2) cost one."""
+    solver: Literal["heun", "dpm_solver_pp", "unipc", "deis", "euler"] = "heun"
+    """heun costs two evaluations at each level but the last; the others cost one."""
     levels: Levels = 18
     """Number of noise levels, each with one step."""
     sigma_min: Positive = 0.002

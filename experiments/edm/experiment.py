@@ -202,8 +202,7 @@ def loss(config: Config, model: Model, params: Params, context, batch):
 def solver(config: Config) -> samplers.Sampler:
     """Returns the solver of the probability flow, with churn if there is any."""
     given = config.sampling
-    step = {"heun": samplers.heun, "dpm_solver_pp": samplers.dpm_solver_pp, "euler": samplers.euler}
-    step = step[given.solver]()
+    step = getattr(samplers, given.solver)()
     if not given.churn:
         return step
     between = {"sigma_min": given.churn_min, "sigma_max": given.churn_max}

@@ -1,7 +1,7 @@
 """Multistep solvers: one evaluation of the score per step, and a memory of the last evaluations.
 
     dpm_solver_pp(order=2)         DPM-Solver++(2M); order 3 is (3M), and eta > 0 has the stochastic forms
-    unipc(order=3)                 UniPC, whose corrector uses the evaluation that the next step needs anyway
+    unipc(order=2)                 UniPC, whose corrector uses the evaluation that the next step needs anyway
     deis(order=3)                  DEIS: the polynomial in ln sigma through the last slopes
     lms(order=4)                   linear multistep: the polynomial in sigma through the last slopes
 
@@ -210,7 +210,7 @@ def lms(order: int = 4) -> Sampler:
     return _multistep(order, rule, slopes=True, to_zero=True)
 
 
-def unipc(order: int = 3, *, variant: str = "bh2") -> Sampler:
+def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
     """UniPC: a predictor, and a corrector that costs no evaluation.
 
         x <- e^-h x + (1 - e^-h) D - B sum_j a_j (D_j - D) / n_j

@@ -145,7 +145,10 @@ def test_churn_adds_noise_between_its_levels():
     assert not np.allclose(first, second, atol=1e-3)
 
 
-@pytest.mark.parametrize(("solver", "count"), [("heun", 7), ("euler", 4), ("dpm_solver_pp", 4)])
+SOLVERS = [("heun", 7), ("euler", 4), ("dpm_solver_pp", 4), ("unipc", 4), ("deis", 4)]
+
+
+@pytest.mark.parametrize(("solver", "count"), SOLVERS)
 def test_evaluations_are_those_of_the_solver(solver, count):
     assert edm.evaluations(Config(sampling=Sampling(solver=solver, levels=4))) == count
 
