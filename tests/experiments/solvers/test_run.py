@@ -8,6 +8,7 @@ from experiments import digits, solvers
 from experiments.solvers import run as module
 from experiments.solvers.methods import METHODS
 from jaxscore import launch
+from tests.experiments.pictures import ink
 
 SMALL = {"evaluations": (2, 5), "tolerances": (0.1,), "optimise": 5, "samples": 20}
 FEW = {name: METHODS[name] for name in ("euler", "heun", "dpm_solver_pp 2", "ancestral")}
@@ -57,15 +58,8 @@ def test_with_more_evaluations_the_flow_is_nearer(measured):
     assert at["dpm_solver_pp 2, found levels", 5]["rms"] < at["dpm_solver_pp 2", 5]["rms"]
 
 
-def test_the_tables_and_the_picture_are_named(measured, capsys):
-    config, _ = measured
-    again = module.run(config)
-    said = capsys.readouterr().out
-    assert "Frechet distance of the converged flow" in said
-    assert f"picture: {config.workdir / 'solvers.png'}" in said
-    # Times apart, a second run has the same results.
-    kept = lambda found: [{k: v for k, v in row.items() if k != "seconds"} for row in found["rows"]]
-    assert kept(again) == kept(measured[1])
+def test_the_picture_is_drawn(measured):
+    assert ink(measured[0].workdir / "solvers.png") > 0.02
 
 
 @pytest.mark.parametrize(
