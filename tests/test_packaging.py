@@ -101,7 +101,7 @@ NEEDED = [
     ("flowjax", "experiments", FlagError, lambda _: flow.flow(flow.Config(), 2)),
     ("tensorboardX", "tensorboard", FlagError, lambda path: Config(workdir=path, tensorboard=True)),
     ("safetensors", "weights", ImportError, read_safetensors),
-    ("diffrax", "solvers", ImportError, lambda _: adaptive(np.zeros((1, 2)))),
+    ("diffrax equinox", "solvers", ImportError, lambda _: adaptive(np.zeros((1, 2)))),
     ("libtpu", "plan", ImportError, lambda _: plan.topology("v5e:1x1")),
 ]
 ABSENT = [(package, *needed) for packages, *needed in NEEDED for package in packages.split()]
