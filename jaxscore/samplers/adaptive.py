@@ -6,6 +6,7 @@
 It has a loop of its own, because the levels are not given. It needs diffrax, of the extra `solvers`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,10 +59,13 @@ def adaptive(
         ValueError: unless 0 < sigma_min < sigma_max and the tolerances are positive.
         ImportError: without diffrax.
     """
-    if not 0 < sigma_min < sigma_max or rtol <= 0 or atol <= 0:
+    if not 0 < sigma_min < sigma_max < math.inf or not (rtol > 0 and atol > 0):
         need = "0 < sigma_min < sigma_max, and positive tolerances"
         raise ValueError(f"need {need}, not {sigma_min}, {sigma_max}, {rtol} and {atol}")
-    score, narrow, x = shaped(score), x.dtype, wide(x)
+    if max_steps < 1:
+        raise ValueError(f"max_steps = {max_steps} must be at least 1")
+    narrow = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
+    score, x = shaped(score), wide(x)
     field = lambda x, sigma: -(right(sigma, x) ** 2) * score(x, sigma)
     solution = solve(field, x, sigma_max, sigma_min, rtol=rtol, atol=atol, max_steps=max_steps)
     end = solution.x + sigma_min**2 * score(solution.x, sigma_min)

@@ -42,8 +42,12 @@ def optimised(
         learning_rate: of Adam.
         converged: how many levels Heun's method has.
 
+    Raises ValueError for levels that do not end in zero, and without steps.
+
     Source: the aim is that of Sabour et al. 2024, "Align your steps", who minimise a bound instead.
     """
+    if float(sigmas[-1]) != 0 or steps < 1:
+        raise ValueError(f"sigmas must end in zero and steps be positive, not {sigmas[-1]} and {steps}")
     key = jax.random.key(0)  # deterministic samplers do not use it
     fine = noise.levels(noise.karras(float(sigmas[-2]) / 2, float(sigmas[0])), converged)
     truth = jax.jit(lambda x: sample(key, x, fine, score, heun())[0])(x)

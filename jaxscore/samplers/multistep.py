@@ -46,10 +46,13 @@ class History(NamedTuple):
         push = lambda old, new: jnp.concatenate([new[None], jnp.where(lower, old[:-1], old[1:])])
         return History(push(self.values, value), push(self.sigmas, sigma))
 
-    def usable(self) -> Array:
-        """Counts the newest evaluations whose levels go up, back in time."""
-        up = jnp.isfinite(self.sigmas[1:]) & (self.sigmas[1:] > self.sigmas[:-1])
-        return 1 + jnp.cumprod(up).sum()
+    def usable(self, step: Scalar) -> Array:
+        """Counts the newest evaluations whose levels go up, back in time, by 1 % of the step or more.
+
+        A polynomial through levels that are nearer to each other magnifies their rounding errors.
+        """
+        gaps = self.sigmas[1:] - self.sigmas[:-1]
+        return 1 + jnp.cumprod(jnp.isfinite(gaps) & (gaps > 0.01 * step)).sum()
 
 
 Rule = Callable[[Float[Array, "m"], Scalar, Scalar], Float[Array, "m"]]
@@ -60,10 +63,11 @@ def combined(
     rule: Rule, history: History, sigma: Scalar, sigma_next: Scalar, *, least: int = 1, most: int
 ) -> Batch:
     """Returns the sum of the evaluations times their weights, for as many as are usable, `most` at most."""
-    known, k = history.usable(), len(history.sigmas)
+    known, k = history.usable(sigma - sigma_next), len(history.sigmas)
+    fine = jnp.arange(k) < known
     # Levels that cannot be used are replaced by others: what is not used must have a finite gradient, too.
-    others = history.sigmas[0] * 2.0 ** jnp.arange(k, dtype=history.sigmas.dtype)
-    sigmas = jnp.where(jnp.arange(k) < known, history.sigmas, others)
+    others = jnp.max(jnp.where(fine, history.sigmas, 0)) * 2.0 ** jnp.arange(k, dtype=history.sigmas.dtype)
+    sigmas = jnp.where(fine, history.sigmas, others)
     weights = jnp.zeros_like(sigmas)
     for m in range(least, most + 1):
         found = jnp.pad(rule(sigmas[:m], sigma, sigma_next), (0, k - m))
@@ -74,10 +78,7 @@ def combined(
 def _multistep(
     order: int, rule: Rule, *, slopes: bool = False, eta: float = 0.0, to_zero: bool = False
 ) -> Sampler:
-    """Returns x <- a x + sum_j w_j v_j, with w = rule(...); v are slopes and a = 1, or v are denoisers.
-
-    The rule is also used for the step to sigma = 0 if `to_zero`.
-    """
+    """Returns x <- a x + sum_j w_j v_j with w = rule(...), for sigma_next = 0 too if `to_zero`."""
 
     def init(x: Batch) -> History:
         return History.empty(x, order)
@@ -98,7 +99,8 @@ def _multistep(
 
 def _checked(sigma: Scalar, sigma_next: Scalar, to_zero: bool = False) -> tuple[Array, Array]:
     """Returns whether the step goes down to a level that the rule can reach, and this level, or sigma / 2."""
-    moves = ((sigma_next > 0) | to_zero) & (sigma_next < sigma)
+    lower = sigma_next < sigma * (1 - 4 * jnp.finfo(sigma.dtype).eps)  # else h would be rounding alone
+    moves = ((sigma_next > 0) | to_zero) & lower
     return moves, jnp.where(moves, sigma_next, sigma / 2)
 
 
@@ -109,9 +111,9 @@ def nodes_of(sigmas: Float[Array, "m"], sigma: Scalar, sigma_next: Scalar) -> tu
 
 
 def integrated(nodes: Float[Array, "m"], density: Callable[[Array], Array]) -> Float[Array, "m"]:
-    """Returns the integrals of density(s) L_j(s) over s in 0..1; L_j is 1 at nodes[j] and 0 at the others.
+    """Returns the integrals of density(s) L_j(s) over 0..1, by Gauss-Legendre quadrature with 12 points.
 
-    By Gauss-Legendre quadrature with 12 points, to rounding for the smooth densities here.
+    L_j is the polynomial that is 1 at nodes[j] and 0 at the others.
     """
     points, weights = np.polynomial.legendre.leggauss(12)
     s = jnp.asarray((1 + points) / 2, nodes.dtype)
@@ -123,9 +125,6 @@ def integrated(nodes: Float[Array, "m"], density: Callable[[Array], Array]) -> F
         )
         found.append(jnp.sum(jnp.asarray(weights / 2, nodes.dtype) * density(s) * polynomial))
     return jnp.stack(found)
-
-
-# Solvers ---------------------------------------------------------------------------------------
 
 
 def dpm_solver_pp(order: int = 2, *, eta: float = 0.0, variant: str = "midpoint") -> Sampler:
@@ -151,7 +150,7 @@ def dpm_solver_pp(order: int = 2, *, eta: float = 0.0, variant: str = "midpoint"
     Source: Lu et al. 2022b, "DPM-Solver++", algorithm 2 and appendix B. Raises ValueError for other values.
     """
     _require_order(order, 3)
-    if eta < 0 or variant not in ("midpoint", "heun"):
+    if not 0 <= eta < math.inf or variant not in ("midpoint", "heun"):
         raise ValueError(f"need eta >= 0, and variant 'midpoint' or 'heun', not {eta} and {variant!r}")
 
     def rule(sigmas: Array, sigma: Scalar, sigma_next: Scalar) -> Array:
@@ -259,7 +258,7 @@ def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
     def step(key, x, memory, score, sigma, sigma_next):
         del key  # deterministic
         history, before = memory
-        known = jnp.isfinite(history.sigmas[0]) & (history.sigmas[0] > sigma)
+        known = jnp.isfinite(history.sigmas[0]) & _checked(history.sigmas[0], sigma)[0]
         origin = jnp.where(known, history.sigmas[0], 2 * sigma)
         denoised = x + sigma**2 * at(score, x, sigma)
         history = history.grown(denoised, sigma)
@@ -276,4 +275,4 @@ def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
 
 def _require_order(order: int, most: int) -> None:
     if order not in range(1, most + 1):
-        raise ValueError(f"order = {order} must be in 1..{most}")
+        raise ValueError(f"order = {order!r} must be in 1..{most}")

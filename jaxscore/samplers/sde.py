@@ -1,5 +1,7 @@
 """Solvers of the reverse-time SDE: every step removes noise and adds some."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,8 @@ def ancestral(sampler: Sampler | None = None, *, eta: float = 1.0) -> Sampler:
 
     which is the posterior of the Markov chain x_sigma_next -> x_sigma with x0 replaced by its mean. With
     eta = 0 there is no noise. The step to sigma = 0 adds none. The distribution is as right as the sampler:
-    an exact one would take p_sigma to p_down, and the noise takes that to p_sigma_next.
+    an exact one would take p_sigma to p_down, and the noise takes that to p_sigma_next. Give it a solver
+    without memory: what a multistep solver remembers is of x before the noise. This holds for `restart`, too.
 
     Args:
         sampler: a solver of the probability flow, such as `dpm_solver_2()` or `dpm_solver_pp_2s()`.
@@ -81,7 +84,7 @@ def euler_maruyama(strength: float = 1.0) -> Sampler:
 
     Source: Karras et al. 2022, equation 6; Song et al. 2021, appendix D. Raises ValueError if strength < 0.
     """
-    if strength < 0:
+    if not 0 <= strength < math.inf:
         raise ValueError(f"strength = {strength} must be at least 0")
 
     def move(key, x, score, sigma, sigma_next):
@@ -146,8 +149,10 @@ def restart(
     Source: Xu et al. 2023, "Restart sampling", algorithm 1. Raises ValueError for an empty interval, and
     unless both counts are positive.
     """
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
+    if not 0 < sigma_min < sigma_max < math.inf or not 0 < rho < math.inf:
+        raise ValueError(
+            f"need 0 < sigma_min < sigma_max and rho > 0, not {sigma_min}, {sigma_max} and {rho}"
+        )
     if steps < 1 or times < 1:
         raise ValueError(f"need steps >= 1 and times >= 1, not {steps} and {times}")
 

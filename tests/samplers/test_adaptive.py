@@ -93,7 +93,9 @@ def test_the_type_is_that_of_x():
     assert samplers.adaptive(start(dtype=jnp.bfloat16), SCORE, **RANGE).x.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("wrong", [{"sigma_min": 0.0}, {"sigma_min": 30.0}, {"rtol": 0.0}, {"atol": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"sigma_min": 0.0}, {"sigma_max": jnp.inf}, {"rtol": jnp.nan}, {"atol": -1.0}]
+)
 def test_what_cannot_be_solved_is_refused(wrong):
     with pytest.raises(ValueError, match="need 0 < sigma_min < sigma_max, and positive tolerances"):
         samplers.adaptive(start(), SCORE, **RANGE | wrong)

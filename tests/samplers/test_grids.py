@@ -36,3 +36,9 @@ def test_levels_are_a_grid_between_the_ends_that_were_given():
     assert (sigmas[0], sigmas[-1]) == (GIVEN[0], 0)
     assert (np.diff(sigmas) < 0).all()
     assert sigmas[-2] >= 0.999 * GIVEN[-2]
+
+
+def test_levels_that_end_above_zero_are_refused():
+    x = samplers.prior(jax.random.key(0), (10, 2), GIVEN[0])
+    with pytest.raises(ValueError, match="sigmas must end in zero"):
+        samplers.optimised(x, GIVEN[:-1], SCORE, samplers.deis())

@@ -147,6 +147,21 @@ def test_without_noise_the_stochastic_form_is_the_other():
     np.testing.assert_allclose(*ends, atol=1e-3)
 
 
+@pytest.mark.parametrize("gap", [1e-5, 1e-6, 6e-8])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_levels_that_nearly_touch_do_no_harm(name, gap):
+    """A polynomial through them would magnify rounding by the square of the step over the gap."""
+    even = jnp.array([1.0, 0.5, 0.1, 0.0])
+    crowded = jnp.concatenate([1 - gap * jnp.arange(4), even[1:]])
+    ends = [oracle.run(SOLVERS[name], X, grid, GAUSSIAN).x for grid in (even, crowded)]
+    np.testing.assert_allclose(*ends, atol=0.15)
+
+
+def test_the_gradient_by_levels_in_powers_of_two_is_finite():
+    run = lambda sigmas: oracle.run(samplers.unipc(3), X, sigmas, GAUSSIAN).x.sum()
+    assert np.isfinite(jax.grad(run)(jnp.array([40.0, 5.0, 1.0, 0.0]))).all()
+
+
 WRONG = {
     "order": (lambda: samplers.dpm_solver_pp(4), r"order = 4 must be in 1\.\.3"),
     "lms": (lambda: samplers.lms(5), r"order = 5 must be in 1\.\.4"),

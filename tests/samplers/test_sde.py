@@ -149,7 +149,7 @@ WRONG = {
     "strength": (lambda: samplers.euler_maruyama(-0.1), r"strength = -0\.1 must be at least 0"),
     "interval": (
         lambda: samplers.restart(samplers.heun(), sigma_min=2.0, sigma_max=1.0, steps=3),
-        r"need 0 < sigma_min < sigma_max, not 2\.0 and 1\.0",
+        r"need 0 < sigma_min < sigma_max and rho > 0, not 2\.0, 1\.0 and 7\.0",
     ),
     "steps": (
         lambda: samplers.restart(samplers.heun(), sigma_min=0.1, sigma_max=1.0, steps=0),
