@@ -86,11 +86,12 @@ def picture(rows: Rows, converged: dict[str, Any], path: Path) -> None:
                 mark = MARKS[number % len(MARKS)] + ("-" if name in follows else ":")
                 if line:
                     each.plot(*zip(*line, strict=True), mark, label=name, **style)
-            each.set(xscale="log", yscale="log", xlabel=across, ylabel=TITLES[up])
+            each.set(yscale="log", xlabel=across, ylabel=TITLES[up])
+            each.set_xscale("log", base=2)
+            each.xaxis.set_major_formatter("{x:g}")
             if across == "evaluations":
                 ticks = sorted({row["budget"] for row in rows if row["budget"]})
                 each.set_xticks(ticks, map(str, ticks))
-                each.set_xticks([], minor=True)
         for each in axes[:2]:
             each.axhspan(converged["low"], converged["high"], color=plots.GREY, alpha=0.15, linewidth=0)
             each.axhline(converged["frechet"], color=plots.GREY, linewidth=0.8)

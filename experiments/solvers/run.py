@@ -103,13 +103,14 @@ class Problem(NamedTuple):
     def judged(self, x: Array, *, follows: bool) -> dict[str, Any]:
         """Returns the metrics of samples x; those about the flow if the sampler follows it."""
         features, predict = self.judge
-        images, ends = (np.asarray(self.run.experiment.units.decode(each)) for each in (x, self.flow))
+        decoded = lambda x: np.asarray(self.run.experiment.units.decode(x))
+        images = decoded(x)
         found = metrics.half_samples(metrics.frechet, features(images), self.reference, resamples=40)
         row = {"frechet": found.value, "low": max(found.low, 0.0), "high": found.high}
         if follows:
             row["rms"] = float(np.sqrt(np.mean((np.asarray(x) - self.flow) ** 2)))
             if predict is not None:
-                row["same_class"] = float(np.mean(predict(images) == predict(ends)))
+                row["same_class"] = float(np.mean(predict(images) == predict(decoded(self.flow))))
         return row
 
 

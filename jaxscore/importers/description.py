@@ -42,7 +42,7 @@ ACTIVATIONS = {name: getattr(jax.nn, name) for name in ("silu", "elu", "relu", "
 
 
 LIMITS = {"depth": (0, 1000), "blocks": (0, 1000), "dropout": (0, 1)}
-"""Fields that are numbers in a range; without an end, building a network of a damaged file would not end."""
+"""Fields that are numbers, and their ranges. A huge depth would keep `build` busy for hours."""
 
 
 class Description(NamedTuple):
@@ -143,9 +143,9 @@ def from_json(value: Any) -> Description:
     if not found.event or not all(isinstance(side, int) and side > 0 for side in found.event):
         raise ValueError(f"event {list(found.event)} is no shape")
     for name, (least, most) in LIMITS.items():
-        value = found.fields.get(name, least)
-        if not isinstance(value, int | float) or not least <= value <= most:
-            raise ValueError(f"its field {name} is {value!r}, not a number in {least}..{most}")
+        given = found.fields.get(name, least)
+        if not isinstance(given, int | float) or not least <= given <= most:
+            raise ValueError(f"its field {name} is {given!r}, not a number in {least}..{most}")
     if any(isinstance(x, float) and not math.isfinite(x) for x in found.constants.values()):
         raise ValueError(f"its constants are not finite: {found.constants}")
     lowest, highest = found.sigma_min, found.sigma_max

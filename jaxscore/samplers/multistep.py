@@ -86,7 +86,7 @@ def _multistep(
     def step(key, x, history, score, sigma, sigma_next):
         denoised = x + sigma**2 * at(score, x, sigma)
         history = history.grown((x - denoised) / sigma if slopes else denoised, sigma)
-        moves, end = _checked(sigma, sigma_next, to_zero)
+        moves, end = _reached(sigma, sigma_next, to_zero)
         kept = 1.0 if slopes else (end / sigma) ** (1 + eta)
         there = kept * x + combined(rule, history, sigma, end, most=order)
         if eta:
@@ -97,7 +97,7 @@ def _multistep(
     return Sampler(init, step)
 
 
-def _checked(sigma: Scalar, sigma_next: Scalar, to_zero: bool = False) -> tuple[Array, Array]:
+def _reached(sigma: Scalar, sigma_next: Scalar, to_zero: bool = False) -> tuple[Array, Array]:
     """Returns whether the step goes down to a level that the rule can reach, and this level, or sigma / 2."""
     lower = sigma_next < sigma * (1 - 4 * jnp.finfo(sigma.dtype).eps)  # else h would be rounding alone
     moves = ((sigma_next > 0) | to_zero) & lower
@@ -258,7 +258,7 @@ def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
     def step(key, x, memory, score, sigma, sigma_next):
         del key  # deterministic
         history, before = memory
-        known = jnp.isfinite(history.sigmas[0]) & _checked(history.sigmas[0], sigma)[0]
+        known = jnp.isfinite(history.sigmas[0]) & _reached(history.sigmas[0], sigma)[0]
         origin = jnp.where(known, history.sigmas[0], 2 * sigma)
         denoised = x + sigma**2 * at(score, x, sigma)
         history = history.grown(denoised, sigma)
@@ -266,7 +266,7 @@ def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
             corrector, history, origin, sigma, least=2, most=order + 1
         )
         x = jnp.where(known, corrected, x)
-        moves, end = _checked(sigma, sigma_next)
+        moves, end = _reached(sigma, sigma_next)
         there = end / sigma * x + combined(predictor, history, sigma, end, most=order)
         return jnp.where(moves, there, jnp.where(sigma_next > 0, x, denoised)), (history, x)
 

@@ -38,14 +38,14 @@ def ancestral(sampler: Sampler | None = None, *, eta: float = 1.0) -> Sampler:
     sampler = euler() if sampler is None else sampler
 
     def step(key, x, memory, score, sigma, sigma_next):
-        down, up = split(sigma, sigma_next, eta)
+        down, up = _split(sigma, sigma_next, eta)
         x, memory = sampler.step(noise.fold_in(key, 1), x, memory, score, sigma, down)
         return x + up * noise.normal(key, x.shape, x.dtype), memory
 
     return Sampler(sampler.init, step)
 
 
-def split(sigma: Scalar, sigma_next: Scalar, eta: float) -> tuple[Array, Array]:
+def _split(sigma: Scalar, sigma_next: Scalar, eta: float) -> tuple[Array, Array]:
     """Returns `down` and `up` of `ancestral`, whose squares sum to sigma_next^2."""
     noisy = eta**2 * (1 - (sigma_next / sigma) ** 2)
     return sigma_next * jnp.sqrt(1 - noisy), sigma_next * jnp.sqrt(noisy)
@@ -112,7 +112,7 @@ def dpm_solver_pp_sde(*, eta: float = 1.0) -> Sampler:
 
     def move(key, x, score, sigma, sigma_next):
         def ddim(number, denoised, target):
-            down, up = split(sigma, target, eta)
+            down, up = _split(sigma, target, eta)
             z = noise.normal(noise.fold_in(key, number), x.shape, x.dtype)
             return down / sigma * x + (1 - down / sigma) * denoised + up * z
 
