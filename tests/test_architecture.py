@@ -177,8 +177,10 @@ FLOORS = {
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
+    "jaxscore.noise": "ddpm rows schedules",
     "jaxscore.objectives": "weights < matching < levels",
     "jaxscore.plan": "chips hlo topologies < loops work < exchange < bounds",
+    "jaxscore.score": "coordinates parametric",
     "jaxscore.samplers": """prior < base < adaptive consistent multistep ode statistics < grids langevin sde
         < metropolis""",
     "experiments.bench": "workloads < sampling scaling training < run",

@@ -15,7 +15,7 @@ A preconditioning is a function of `jaxscore.score`, named together with its con
 | over_sigma |                                                | `over_sigma`        | ln(sigma) / 4        |
 
 t(sigma) is `noise.vp_time`. The nearest step is steps - 1 - j, if `iddpm_levels`[j] is nearest to sigma. The
-interpolated step is linear in ln sigma between `ddpm_levels`, and 0 or steps - 1 outside of them.
+interpolated step is `noise.ddpm_step`.
 
 Classes follow this library: the class number n_classes means "no class".
 """
@@ -191,29 +191,6 @@ def iddpm_levels(steps: int = 1000, c_1: float = 0.001, c_2: float = 0.008) -> n
     return np.array(found[::-1])
 
 
-def ddpm_levels(
-    steps: int = 1000, betas: str = "linear", beta_start: float = 1e-4, beta_end: float = 0.02
-) -> np.ndarray:
-    """Returns sigma_t = sqrt(1 / abar_t - 1) for the steps t = 0, ..., steps - 1; abar_t = prod (1 - beta).
-
-        linear          beta goes evenly from beta_start to beta_end
-        scaled_linear   sqrt(beta) does
-        cosine          beta_t = min(1 - a(t + 1) / a(t), 0.999), a(t) = cos^2((t / steps + 0.008) pi / 2.016)
-
-    Raises ValueError for another name. Source: Ho et al. 2020; Rombach et al. 2022 (scaled_linear); Nichol &
-    Dhariwal 2021 (cosine).
-    """
-    a = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
-    known = {
-        "linear": np.linspace(beta_start, beta_end, steps),
-        "scaled_linear": np.linspace(beta_start**0.5, beta_end**0.5, steps) ** 2,
-        "cosine": np.minimum(1 - a[1:] / a[:-1], 0.999),
-    }
-    if betas not in known:
-        raise ValueError(f"betas {betas!r} are not known; use {', '.join(known)}")
-    return np.sqrt(np.expm1(-np.cumsum(np.log1p(-known[betas]))))
-
-
 def _vp(net: NetFn, beta_min: float = 0.1, beta_max: float = 20.0, steps: int = 1000) -> ParametricScore:
     time = partial(noise.vp_time, beta_min=beta_min, beta_max=beta_max)
     return scores.preconditioned_vp(net, lambda sigma: (steps - 1) * time(sigma))
@@ -229,10 +206,9 @@ def _iddpm(net: NetFn, c_1: float = 0.001, c_2: float = 0.008, steps: int = 1000
     return scores.preconditioned_vp(net, c_noise)
 
 
-def _ddpm(net: NetFn, steps: int = 1000, prediction: str = "noise", **betas: Any) -> ParametricScore:
-    levels = jnp.asarray(np.log(ddpm_levels(steps, **betas)), jnp.float32)
-    c_noise = lambda sigma: jnp.interp(jnp.log(sigma), levels, jnp.arange(steps, dtype=jnp.float32))
-    return scores.preconditioned_vp(net, c_noise, prediction)
+def _ddpm(net: NetFn, betas: str = "linear", prediction: str = "noise", **table: Any) -> ParametricScore:
+    sigmas = noise.ddpm_levels(noise.ddpm_betas(betas, **table))
+    return scores.preconditioned_vp(net, partial(noise.ddpm_step, sigmas=sigmas), prediction)
 
 
 PRECONDITIONINGS = {

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxscore import noise
 from jaxscore.importers import pickles, safetensors
-from jaxscore.importers.description import Description, build, ddpm_levels
+from jaxscore.importers.description import Description, build
 from jaxscore.importers.weights import Weight, fill, honoured, joined, renamed
 from jaxscore.types import ParametricScore, Params
 
@@ -160,8 +161,8 @@ def describe(settings: Mapping[str, Any], schedule: Mapping[str, Any]) -> Descri
     given = {name: value for name, value in settings.items() if name[0] != "_"}
     network, fields, event = (_u_net if kind == "UNet2DModel" else _transformer)(given)
     constants = noise_levels(schedule)
-    betas = {name: value for name, value in constants.items() if name != "prediction"}
-    levels = ddpm_levels(**betas)
+    table = {name: constants[name] for name in ("steps", "beta_start", "beta_end")}
+    levels = noise.ddpm_levels(noise.ddpm_betas(constants["betas"], **table))
     sigmas = float(levels[0]), min(80.0, float(levels[-1]))
     return Description(network, fields, "ddpm", constants, event, *sigmas)
 

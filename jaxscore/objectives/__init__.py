@@ -42,6 +42,7 @@ from jaxscore.objectives.matching import sliced as sliced
 from jaxscore.objectives.matching import sliced_variance_reduced as sliced_variance_reduced
 from jaxscore.objectives.weights import Weight as Weight
 from jaxscore.objectives.weights import edm as edm
+from jaxscore.objectives.weights import flow_matching as flow_matching
 from jaxscore.objectives.weights import likelihood as likelihood
 from jaxscore.objectives.weights import min_snr as min_snr
 from jaxscore.objectives.weights import one as one

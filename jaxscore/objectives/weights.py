@@ -42,6 +42,17 @@ def edm(sigma_data: float) -> Weight:
     return lambda sigma: sigma**2 * (1 + (sigma / sigma_data) ** 2)
 
 
+def flow_matching(sigma: Levels) -> Levels:
+    """lambda(sigma) = sigma^2 (1 + sigma)^2: the squared error of the velocity n - x0 of flow matching.
+
+    With `score.preconditioned_flow` the loss is 1/2 |F(x_t, t) - (n - x0)|^2, F the network. Its logit-normal
+    times are `noise.lognormal(0, 1)`. The weight of a v-prediction's squared error is `edm(1.0)`.
+
+    Source: Lipman et al. 2023, equation 14; Esser et al. 2024, section 3.1; Salimans & Ho 2022.
+    """
+    return (sigma * (1 + sigma)) ** 2
+
+
 def likelihood(density: Levels) -> Weight:
     """lambda(sigma) = 2 sigma / q(sigma), q the density that each sigma was drawn from.
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore import importers
+from jaxscore import importers, noise
 from jaxscore import score as scores
 from jaxscore.importers import description as descriptions
 from jaxscore.importers import weights
-from jaxscore.importers.description import ddpm_levels, iddpm_levels
+from jaxscore.importers.description import iddpm_levels
 from jaxscore.networks import MLP, NCSNv2
 
 X, SIGMA = jnp.ones((3, 2)), jnp.array([0.05, 1.0, 20.0])
@@ -88,23 +88,6 @@ def test_what_describes_no_network_is_refused():
 # Noise levels ---------------------------------------------------------------------------------
 
 
-def test_ddpm_s_levels_run_from_a_hundredth_to_a_hundred():
-    levels = ddpm_levels()
-    np.testing.assert_allclose(levels[[0, -1]], [0.0100005, 157.407], rtol=1e-4)
-    assert (np.diff(levels) > 0).all()
-    betas = np.linspace(1e-4, 0.02, 1000)
-    np.testing.assert_allclose(levels, np.sqrt(1 / np.cumprod(1 - betas) - 1), rtol=1e-9)
-
-
-def test_the_other_schedules_have_their_own_levels():
-    """Stable Diffusion's last level is 14.61."""
-    scaled = ddpm_levels(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    np.testing.assert_allclose(scaled[[0, -1]], [0.02917, 14.6146], rtol=1e-3)
-    cosine = ddpm_levels(betas="cosine")
-    assert 0.005 < cosine[0] < 0.0075
-    assert 1e4 < cosine[-1] < 5e4
-
-
 def test_iddpm_s_levels_end_at_zero_and_begin_at_twenty_thousand():
     levels = iddpm_levels()
     np.testing.assert_allclose(levels[[0, 1, 999, 1000]], [20291.17, 641.6624, 0.006422337, 0], rtol=6e-4)
@@ -119,7 +102,7 @@ def seen(name, sigma, **constants):
 
 
 def test_the_step_is_interpolated_and_ends_with_the_table():
-    levels = jnp.asarray(ddpm_levels(), jnp.float32)
+    levels = jnp.asarray(noise.ddpm_levels(noise.ddpm_betas()), jnp.float32)
     np.testing.assert_allclose(seen("ddpm", levels[jnp.array([0, 300, 999])]), [0, 300, 999], atol=1e-2)
     between = jnp.sqrt(levels[300:301] * levels[301:302])
     np.testing.assert_allclose(seen("ddpm", between), [300.5], atol=1e-2)

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore import importers
+from jaxscore import importers, noise
 from jaxscore.importers import diffusers
-from jaxscore.importers.description import ddpm_levels
 from jaxscore.networks import DDPM, DiT
 from jaxscore.networks.blocks import Attention
 from tests.importers.files import PUBLISHED, zipped
@@ -137,7 +136,7 @@ def attended(h, w, size):
 def test_the_score_is_minus_the_noise_over_sigma(tmp_path):
     arrays, _, _ = published.read("diffusers_unet2d")
     score, _, params = diffusers.load(u_net(tmp_path))
-    sigma = ddpm_levels()[np.asarray(arrays["timestep"]).astype(int)]
+    sigma = noise.ddpm_levels(noise.ddpm_betas())[np.asarray(arrays["timestep"]).astype(int)]
     r = np.sqrt(1 + sigma**2)[:, None, None, None]
     x = jnp.asarray(r * np.asarray(arrays["x"]), jnp.float32)
     found = jax.jit(partial(score, params))(x, jnp.asarray(sigma, jnp.float32)) * sigma[:, None, None, None]

@@ -32,6 +32,82 @@ def test_weights_are_those_of_the_papers_on_the_denoisers_error(weight, of_denoi
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
+# One network, three losses --------------------------------------------------------------------------
+
+CLEAN = noise.normal(jax.random.key(1), (4, 3))
+TIMES = jnp.array([0.02, 0.4, 0.8, 0.99])
+
+
+def network(params, x, c_noise):
+    return params * jnp.sin(x + c_noise[:, None])
+
+
+def test_flow_matching_is_the_squared_error_of_the_velocity():
+    """1/2 |F(x_t, t) - (n - x0)|^2 at x_t = (1 - t) x0 + t n, written down as it is in the paper."""
+    key, t = jax.random.key(2), TIMES[:, None]
+    n = noise.normal(key, CLEAN.shape)
+    error = network(0.7, (1 - t) * CLEAN + t * n, TIMES) - (n - CLEAN)
+    velocity = functools.partial(score.preconditioned_flow(network), 0.7)
+    sigma = TIMES / (1 - TIMES)
+    ours = objectives.noise_conditional(velocity, key, CLEAN, sigma, weight=objectives.flow_matching)
+    np.testing.assert_allclose(ours, jnp.sum(error**2, axis=1) / 2, rtol=1e-4)
+
+
+def test_edm_of_unit_data_is_the_error_of_a_v_prediction():
+    """1/2 |F(x', sigma) - (alpha n - beta x0)|^2 at x' = alpha x0 + beta n, alpha^2 + beta^2 = 1."""
+    key, sigma = jax.random.key(2), TIMES / (1 - TIMES)
+    alpha = 1 / jnp.sqrt(1 + sigma**2)[:, None]
+    beta, n = sigma[:, None] * alpha, noise.normal(key, CLEAN.shape)
+    error = network(0.7, alpha * CLEAN + beta * n, sigma) - (alpha * n - beta * CLEAN)
+    predicted = score.from_v_prediction(functools.partial(network, 0.7))
+    ours = objectives.noise_conditional(predicted, key, CLEAN, sigma, weight=objectives.edm(1.0))
+    np.testing.assert_allclose(ours, jnp.sum(error**2, axis=1) / 2, rtol=1e-4)
+
+
+FORMS = {
+    "noise": (lambda f: score.from_noise_prediction(f), objectives.sigma_squared),
+    "denoiser": (lambda f: score.from_denoiser(f), objectives.edm(0.6)),
+    "velocity": (lambda f: score.from_velocity(f), objectives.flow_matching),
+    "v-prediction": (lambda f: score.from_v_prediction(f), objectives.edm(1.0)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_prediction_has_the_same_optimum_on_a_gaussian(form):
+    """The best linear prediction c x of each form, at each level: its score is -x / (s0^2 + sigma^2)."""
+    (make, weight), s0, sigma = FORMS[form], 0.6, jnp.array([0.05, 0.6, 5.0])
+
+    def losses(c):
+        """Of 20,000 examples for each level, all with the same noise."""
+        linear = make(lambda x, level: jnp.repeat(c, 20_000)[:, None] * x)
+        x0 = s0 * noise.normal(jax.random.key(5), (60_000, 1))
+        loss = objectives.noise_conditional(
+            linear, jax.random.key(6), x0, jnp.repeat(sigma, 20_000), weight=weight
+        )
+        return loss.reshape(3, -1).mean(axis=1)
+
+    # The loss is a parabola in c, so one Newton step from anywhere is its minimum.
+    slope = jax.jacfwd(losses)
+    zero = jnp.zeros(3)
+    best = zero - jnp.diag(slope(zero)) / jnp.diag(jax.jacfwd(slope)(zero).diagonal(axis1=0, axis2=1))
+    x = jnp.ones((3, 1))
+    found = make(lambda x, level: best[:, None] * x)(x, sigma)
+    # The standard error of a regression on 20,000 examples: the score's is 1 / (sigma sqrt(20,000)) relative
+    # to the spread of x; four of them.
+    reach = 4 / np.asarray(sigma) / np.sqrt(20_000) / np.sqrt(s0**2 + np.asarray(sigma) ** 2)
+    assert (np.abs(found[:, 0] + 1 / (s0**2 + sigma**2)) < reach).all()
+
+
+def test_times_near_the_end_have_finite_losses_and_slopes():
+    """At t = 1 - 1e-6 and 1e-6, for each form: the weight has its limit."""
+    sigma = jnp.array([1e-6, 1e6])
+    for make, weight in FORMS.values():
+        loss = lambda c, make=make, weight=weight: objectives.noise_conditional(
+            make(lambda x, level: c * x), jax.random.key(0), CLEAN[:2], sigma, weight=weight
+        ).sum()
+        assert jnp.isfinite(jnp.stack(jax.value_and_grad(loss)(0.3))).all()
+
+
 @pytest.mark.parametrize(
     ("weight", "name"),
     [(objectives.edm, "sigma_data"), (objectives.min_snr, "gamma"), (objectives.soft_min_snr, "gamma")],

@@ -1,19 +1,7 @@
-"""Noise schedules sigma(u), and random numbers that belong to a row.
-
-A schedule is a quantile function u in [0, 1] -> sigma. With uniform random u it gives the training
-distribution, and with an even grid of u the sampling grid:
-
->>> import jax
->>> sigma = lognormal(-1.2, 1.2)(stratified(jax.random.key(0), 64))   # [64], for training
->>> sigmas = levels(karras(0.002, 80.0), 18)                          # 80 > ... > 0.002 > 0
->>> sigmas.shape
-(19,)
-
-Random numbers are drawn row by row, with a key for each row's global number. Row i depends on (seed, i)
-alone: not on the batch size, and not on the number of devices or processes that share the batch.
-"""
+"""Noise schedules sigma(u): quantile functions of the noise level."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +10,6 @@ from jax.scipy.special import ndtri
 from jaxtyping import Float
 
 from jaxscore.types import Array, Key, Schedule
-
-# Schedules ------------------------------------------------------------------------------------
 
 
 def geometric(sigma_min: float, sigma_max: float) -> Schedule:
@@ -62,12 +48,14 @@ def lognormal(mean: float, std: float) -> Schedule:
 
         sigma(u) = exp(mean + std Phi^-1(u))
 
-    It is infinite at u = 1 and zero at u = 0: use it for training, not for `levels`.
+    It is infinite at u = 1 and zero at u = 0: use it for training, not for `levels`. In flow matching, where
+    sigma = t / (1 - t), these are the logit-normal times of Esser et al. 2024, with the same mean and std.
 
     Raises:
         ValueError: unless mean is finite and std > 0.
 
-    Source: Karras et al. 2022, table 1, with mean -1.2 and std 1.2.
+    Source: Karras et al. 2022, table 1, with mean -1.2 and std 1.2; Esser et al. 2024, section 3.1, with mean
+    0 and std 1.
     """
     if not (math.isfinite(mean) and 0 < std < math.inf):
         raise ValueError(f"mean = {mean} must be finite, and std = {std} positive")
@@ -85,16 +73,38 @@ def vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1
 
     Source: Song et al. 2021, equation 33.
     """
+    total = _linear_beta(beta_min, beta_max, t_min)
+    return lambda u: jnp.sqrt(jnp.expm1(total(u)))
+
+
+def sub_vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -> Schedule:
+    """Noise-to-signal ratio of the sub-VP process whose beta(t) is linear.
+
+        sigma(u) = 2 sinh(B(t) / 2),    B(t) and t as in `vp_linear`
+
+    The process is x' = alpha x0 + (1 - alpha^2) n with alpha = exp(-B(t) / 2); see `score.sub_vp`.
+
+    Raises:
+        ValueError: unless 0 < beta_min <= beta_max and 0 < t_min < 1.
+
+    Source: Song et al. 2021, equations 29 and 33.
+    """
+    total = _linear_beta(beta_min, beta_max, t_min)
+    return lambda u: 2 * jnp.sinh(total(u) / 2)
+
+
+def _linear_beta(beta_min: float, beta_max: float, t_min: float) -> Callable[[Array], Array]:
+    """Returns B(t) as a function of u, t = t_min + u (1 - t_min)."""
     if not 0 < beta_min <= beta_max < math.inf:
         raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
     if not 0 < t_min < 1:
         raise ValueError(f"t_min = {t_min} must lie between 0 and 1")
 
-    def sigma(u: Array) -> Array:
+    def total(u: Array) -> Array:
         t = t_min + u * (1 - t_min)
-        return jnp.sqrt(jnp.expm1(beta_min * t + (beta_max - beta_min) * t**2 / 2))
+        return beta_min * t + (beta_max - beta_min) * t**2 / 2
 
-    return sigma
+    return total
 
 
 def vp_time(
@@ -107,7 +117,21 @@ def vp_time(
     It solves B(t) = L for t, without the cancellation that the usual root has at small sigma. Networks of the
     VP process are given (M - 1) t with M = 1000.
     """
-    total = jnp.log1p(sigma**2)
+    return _time(jnp.log1p(sigma**2), beta_min, beta_max)
+
+
+def sub_vp_time(
+    sigma: Float[Array, "*n"], *, beta_min: float = 0.1, beta_max: float = 20.0
+) -> Float[Array, "*n"]:
+    """Time t at which the process of `sub_vp_linear` has this noise-to-signal ratio.
+
+    It is that of `vp_time` with L = 2 arsinh(sigma / 2).
+    """
+    return _time(2 * jnp.arcsinh(sigma / 2), beta_min, beta_max)
+
+
+def _time(total: Array, beta_min: float, beta_max: float) -> Array:
+    """Returns t with B(t) = total."""
     return 2 * total / (beta_min + jnp.sqrt(beta_min**2 + 2 * (beta_max - beta_min) * total))
 
 
@@ -206,70 +230,3 @@ def density(schedule: Schedule, u: Float[Array, "n"]) -> Float[Array, "n"]:
     """Density q of sigma at schedule(u) for uniform u: q = 1 / (dsigma / du), per unit of sigma."""
     _, slope = jax.jvp(schedule, (u,), (jnp.ones_like(u),))
     return 1 / slope
-
-
-# Random numbers -------------------------------------------------------------------------------
-
-
-def typed(key: Key) -> Key:
-    """Returns one key, or an array of keys, of threefry; raw keys of `jax.random.PRNGKey` are taken too.
-
-    Keys of rbg give the threefry key that they contain, because numbers drawn by rbg for many rows at once
-    are not those drawn row by row: a sample would depend on the batch.
-    """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        if key.dtype != jnp.uint32 or key.shape[-1:] not in ((2,), (4,)):
-            made = "make it with jax.random.key(seed)"
-            raise ValueError(f"a key is needed, not {key.dtype}{list(key.shape)}; {made}")
-        return jax.random.wrap_key_data(key[..., :2], impl=_IMPL)
-    if str(jax.random.key_impl(key)) == _IMPL:
-        return key
-    return jax.random.wrap_key_data(jax.random.key_data(key)[..., :2], impl=_IMPL)
-
-
-_IMPL = "threefry2x32"
-
-
-def row_keys(key: Key, n: int, *, start: int | Array = 0) -> Key:
-    """n keys, one per row: `key` folded with the global row numbers start, ..., start + n - 1.
-
-    An array of keys already has one key per row and is returned unchanged; see `typed` for other keys.
-
-    Raises ValueError if its length is not n.
-    """
-    key = typed(key)
-    if key.ndim:
-        if len(key) != n:
-            raise ValueError(f"{len(key)} keys for {n} rows: give one key, or one for each row")
-        return key
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(n))
-
-
-def fold_in(key: Key, number: int | Array) -> Key:
-    """`jax.random.fold_in`, for one key or for an array of keys."""
-    key = typed(key)
-    if key.ndim:
-        return jax.vmap(jax.random.fold_in, (0, None))(key, number)
-    return jax.random.fold_in(key, number)
-
-
-def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Standard normals of the given shape; row i depends on the key and on i alone."""
-    draw = lambda key: jax.random.normal(key, shape[1:], dtype)
-    return jax.vmap(draw)(row_keys(key, shape[0]))
-
-
-def rademacher(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Independent signs -1 and +1, each with probability 1/2; row i depends on the key and on i alone."""
-    draw = lambda key: jax.random.rademacher(key, shape[1:], dtype)
-    return jax.vmap(draw)(row_keys(key, shape[0]))
-
-
-def sphere(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Uniform on the sphere of radius sqrt(D) in the D dimensions of the event, so that E[v v'] = I.
-
-    Row i depends on the key and on i alone. Unit vectors would shrink a trace estimate by the factor D.
-    """
-    z = normal(key, shape, dtype)
-    event = tuple(range(1, len(shape)))
-    return z * jnp.sqrt(math.prod(shape[1:]) / jnp.sum(z**2, axis=event, keepdims=True))

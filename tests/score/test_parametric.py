@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore import mixtures, noise, score
+from jaxscore import noise, score
 
 SIGMA_DATA = 0.5
 SIGMA = jnp.array([1e-3, 0.1, 1.0, 80.0])
@@ -111,66 +111,6 @@ def test_scores_of_images_broadcast_over_the_whole_event():
         np.testing.assert_allclose(as_images.reshape(4, 4), as_vectors, rtol=1e-6)
 
 
-def test_vp_of_a_gaussians_vp_score_is_its_score():
-    # x0 ~ N(m, s0^2 I); the process x' = alpha x0 + sqrt(1 - alpha^2) n has a score in closed form.
-    m, s0 = jnp.array([1.0, -2.0]), 0.7
-
-    def vp_score(x, sigma):
-        alpha = (1 / jnp.sqrt(1 + sigma**2))[:, None]
-        return -(x - alpha * m[None]) / (alpha**2 * s0**2 + 1 - alpha**2)
-
-    exact = -(X - m[None]) / (s0**2 + SIGMA[:, None] ** 2)
-    np.testing.assert_allclose(score.vp(vp_score)(X, SIGMA), exact, rtol=2e-5)
-
-
-# On a mixture, whose posterior mean, noise and density are known -----------------------------------
-
-MIXTURE = mixtures.correlated(
-    [0.3, 0.7], [[1.0, 1.0], [-1.0, 0.5]], [[[0.5, 0.2], [0.2, 0.3]], [[0.2, 0.0], [0.0, 0.4]]]
-)
-EXACT = functools.partial(mixtures.score, MIXTURE)
-POINTS = mixtures.draw(jax.random.key(0), MIXTURE, 64, sigma=0.5)
-HALF = jnp.full(64, 0.5)
-
-
-def posterior_mean(x, sigma):
-    """E[x0 | x] by Bayes' rule for each component: sum_k r_k (m_k + C_k (C_k + sigma^2 I)^-1 (x - m_k))."""
-    means = np.asarray(MIXTURE.means, float)
-    axes = np.asarray(MIXTURE.axes)
-    covariances = np.einsum("kij,kj,klj->kil", axes, np.asarray(MIXTURE.variances), axes)
-    r = np.asarray(mixtures.responsibilities(MIXTURE, x, sigma))
-    s2 = float(sigma[0]) ** 2
-    parts = [
-        m + (np.asarray(x, float) - m) @ (c @ np.linalg.inv(c + s2 * np.eye(2))).T
-        for m, c in zip(means, covariances, strict=True)
-    ]
-    return sum(r[:, k, None] * part for k, part in enumerate(parts))
-
-
-def test_denoise_is_the_posterior_mean():
-    np.testing.assert_allclose(score.denoise(EXACT, POINTS, HALF), posterior_mean(POINTS, HALF), atol=1e-5)
-
-
-def test_from_denoiser_undoes_denoise():
-    rebuilt = score.from_denoiser(functools.partial(score.denoise, EXACT))
-    # (D - x) / sigma^2 cancels: 6e-8 |x| / sigma^2 is 1e-6 here.
-    np.testing.assert_allclose(rebuilt(POINTS, HALF), EXACT(POINTS, HALF), atol=1e-5)
-    from_truth = score.from_denoiser(lambda x, sigma: jnp.asarray(posterior_mean(x, sigma), jnp.float32))
-    np.testing.assert_allclose(from_truth(POINTS, HALF), EXACT(POINTS, HALF), atol=2e-5)
-
-
-def test_from_noise_prediction_takes_the_mean_of_the_noise():
-    """The mean is that of the posterior."""
-    noise_mean = lambda x, sigma: jnp.asarray((x - posterior_mean(x, sigma)) / sigma[:, None], jnp.float32)
-    ours = score.from_noise_prediction(noise_mean)(POINTS, HALF)
-    np.testing.assert_allclose(ours, EXACT(POINTS, HALF), atol=2e-5)
-
-
-def test_from_log_density_differentiates_each_examples_own():
-    energy = lambda x, sigma: mixtures.log_density(MIXTURE, x, sigma) + 7.0  # need not be normalised
-    np.testing.assert_allclose(score.from_log_density(energy)(POINTS, HALF), EXACT(POINTS, HALF), atol=1e-5)
-
-
 def test_preconditioned_log_density_is_the_formula():
     """Its gradient is a score."""
     log_density = score.preconditioned_log_density(network, SIGMA_DATA)
@@ -213,3 +153,11 @@ def test_the_ve_network_gets_half_the_noise_level():
 def test_what_the_vp_network_predicts_must_be_known():
     with pytest.raises(ValueError, match="'score' is not known; use noise, velocity, clean"):
         score.preconditioned_vp(lambda *given: given, jnp.log, "score")
+
+
+def test_the_flow_network_predicts_the_velocity():
+    net = lambda params, x, t: params * jnp.sin(x + t[:, None])
+    velocity = lambda x, t: net(2.0, x, t)
+    sigma = jnp.array([1e-3, 0.1, 1.0, 80.0])
+    ours = score.preconditioned_flow(net)(2.0, X, sigma)
+    np.testing.assert_allclose(ours, score.from_velocity(velocity)(X, sigma), rtol=1e-6)

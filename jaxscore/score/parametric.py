@@ -1,24 +1,8 @@
-"""From a network, a denoiser, a noise prediction or a log density to a score, and back.
-
-Everything in this library works in one coordinate system, x = x0 + sigma n, and with one function:
-score(x[b, ...], sigma[b]) -> [b, ...]. The functions here make such a score from what is at hand; `denoise`
-uses it. Those that take a network return score(params, x, sigma, condition=None); bind the parameters, and
-the condition if there is one, with functools.partial:
-
->>> import functools, jax, jax.numpy as jnp
->>> from jaxscore.networks import MLP
->>> network = MLP(width=32, depth=1)
->>> x, sigma = jnp.zeros((4, 2)), jnp.ones(4)
->>> params = network.init(jax.random.key(0), x, sigma)
->>> score = functools.partial(preconditioned(network.apply, sigma_data=0.5), params)
->>> score(x, sigma).shape
-(4, 2)
-"""
+"""From a network to score(params, x, sigma, condition=None): preconditionings."""
 
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -136,6 +120,20 @@ def preconditioned_vp(
     return _parametric(first, score)
 
 
+def preconditioned_flow(net: NetFn) -> ParametricScore:
+    """score = -(x + F) / (sigma (1 + sigma)), F = F(x / (1 + sigma), sigma / (1 + sigma)).
+
+    F is the velocity n - x0 of flow matching, and is given x_t and t, as in `from_velocity`. It is trained by
+    `objectives.noise_conditional` with the weight `objectives.flow_matching`. Source: Lipman et al. 2023.
+    """
+
+    def score(f: ScoreFn, x: Batch, sigma: Levels) -> Batch:
+        s = right(sigma, x)
+        return -(x + f(x / (1 + s), sigma / (1 + sigma))) / (s * (1 + s))
+
+    return _parametric(net, score)
+
+
 def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
     """score(params, x, sigma, condition) = F(x, l), l the index of the level sigmas[l] nearest in ln(sigma).
 
@@ -148,68 +146,6 @@ def at_levels(net: NetFn, sigmas: Float[Array, "L"]) -> ParametricScore:
         return f(x, jnp.argmin(distance, axis=1))
 
     return _parametric(net, score)
-
-
-def vp(score: ScoreFn) -> ScoreFn:
-    """s(x, sigma) = score(x / r, sigma) / r, r = sqrt(1 + sigma^2), from a score in VP coordinates.
-
-    The variance-preserving process is x' = alpha x0 + sqrt(1 - alpha^2) n. This library's x = x0 + sigma n,
-    divided by r = 1 / alpha, is x', if sigma is the noise-to-signal ratio of x'. The change of variables
-    divides the gradient by r. A score that was learnt in VP coordinates (Ho et al. 2020; Song et al. 2021,
-    equation 11) is sampled and evaluated here like any other.
-    """
-    score = shaped(score)
-
-    def ve_score(x: Batch, sigma: Levels) -> Batch:
-        r = right(jnp.sqrt(1 + sigma**2), x)
-        return score(x / r, sigma) / r
-
-    return shaped(ve_score)
-
-
-def from_denoiser(denoiser: ScoreFn) -> ScoreFn:
-    """s(x, sigma) = (D(x, sigma) - x) / sigma^2, from a denoiser D(x, sigma) = E[x0 | x].
-
-    Tweedie's formula (Robbins 1956; Karras et al. 2022, equation 3).
-    """
-    denoiser = shaped(denoiser, "denoiser")
-    return shaped(lambda x, sigma: (denoiser(x, sigma) - x) / right(sigma, x) ** 2)
-
-
-def from_noise_prediction(noise: ScoreFn) -> ScoreFn:
-    """s(x, sigma) = -eps(x, sigma) / sigma, from a noise prediction eps(x, sigma) = E[n | x].
-
-    Ho et al. 2020, section 3.2; Vincent 2011, equation 11.
-    """
-    noise = shaped(noise, "noise prediction")
-    return shaped(lambda x, sigma: -noise(x, sigma) / right(sigma, x))
-
-
-def from_log_density(log_density: Callable[[Array, Array], Array]) -> ScoreFn:
-    """s(x, sigma) = grad_x log p(x, sigma), from log_density(x[b, ...], sigma[b]) -> [b].
-
-    log_density need not be normalised: the log density of an energy model is -energy.
-    """
-
-    def total(x: Batch, sigma: Levels) -> Array:
-        values = log_density(x, sigma)
-        if values.shape != sigma.shape:
-            need = f"and not one number for each of {len(sigma)} rows"
-            raise ValueError(f"the log density has shape {values.shape}, {need}")
-        return jnp.sum(values)
-
-    return shaped(jax.grad(total))
-
-
-def denoise(score: ScoreFn, x: Batch, sigma: Sigma) -> Batch:
-    """E[x0 | x] = x + sigma^2 s(x, sigma): the mean of the clean example given the noisy one.
-
-    Tweedie's formula; the final denoising step of Song & Ermon 2020, and of Jolicoeur-Martineau et
-    al. 2021, when sigma is the last level.
-    """
-    score = shaped(score)
-    mean = lambda x, sigma: x + right(sigma, x) ** 2 * score(x, sigma)
-    return shaped(mean)(x, sigma)
 
 
 def _parametric(net: NetFn, formula: Callable[[ScoreFn, Array, Array], Array]) -> ParametricScore:
