@@ -131,6 +131,7 @@ ARROWS = {
         "sharding": "",
         "samplers": "types noise",
         "inverse": "types noise samplers",
+        "likelihood": "types noise objectives samplers",
         "adversarial": "types noise samplers",
         "networks": "types",
         "importers": "types noise score networks",
@@ -173,6 +174,7 @@ FLOORS = {
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
         < config < experiment < programs provenance < export train sample < fid < evaluate open_run
         < rehearsal < run""",
+    "jaxscore.likelihood": "flow < bound dequantise",
     "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < inception neighbours
         < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks

@@ -46,7 +46,7 @@ def implicit(score: ScoreFn, key: Key, x: Batch, sigma: Sigma, *, chunk: int = 6
     if chunk < 1:
         raise ValueError(f"chunk = {chunk} must be at least 1")
     score, x, sigma = _given(score, x, sigma)
-    return _half_square(score(x, sigma)) + _trace(lambda x: score(x, sigma), x, chunk)
+    return _half_square(score(x, sigma)) + trace(lambda x: score(x, sigma), x, chunk)
 
 
 def sliced(
@@ -163,7 +163,7 @@ def _average_over_probes(
     return jnp.mean(jax.vmap(one)(jnp.arange(probes)), axis=0)
 
 
-def _trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:
+def trace(field: Callable[[Batch], Batch], x: Batch, chunk: int) -> Loss:
     """tr d field / dx of each example, by one forward-mode product per coordinate of the event."""
     size = x[0].size
 

@@ -12,18 +12,25 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, Int
 
 from jaxscore.types import Array, ScoreFn, right, shaped, wide
 
-Field = Callable[[Float[Array, "b *event"], Float[Array, "b"]], Float[Array, "b *event"]]
-"""dx / d ln sigma of x[b, ...] at sigma[b]."""
+State = Any
+"""A pytree of arrays with the rows first, such as x alone."""
+
+Field = Callable[[State, Float[Array, "b"]], State]
+"""field(state, sigma[b]) -> d state / d ln sigma."""
+
+SHORTEST = 1e-6
+"""Length of a step, in ln sigma, below which a row gives up: its score is not finite, or too steep."""
 
 
 class Solution(NamedTuple):
     """What an adaptive solver returns."""
 
-    x: Float[Array, "b *event"]
+    x: Float[Array, "b *event"] | State
     """The end of each row; NaN where the solver has not arrived within `max_steps`."""
     evaluations: Int[Array, "b"]
     """How often the score was needed, for each row."""
@@ -56,14 +63,11 @@ def adaptive(
         max_steps: after which a row ends as NaN.
 
     Raises:
-        ValueError: unless 0 < sigma_min < sigma_max and the tolerances are positive.
+        ValueError: unless 0 < sigma_min < sigma_max and the tolerances are positive, and not both below the
+            resolution of x's type; and if x is known not to be finite.
         ImportError: without diffrax.
     """
-    if not 0 < sigma_min < sigma_max < math.inf or not (rtol > 0 and atol > 0):
-        need = "0 < sigma_min < sigma_max, and positive tolerances"
-        raise ValueError(f"need {need}, not {sigma_min}, {sigma_max}, {rtol} and {atol}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps = {max_steps} must be at least 1")
+    require_range(sigma_min, sigma_max)
     narrow = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
     score, x = shaped(score), wide(x)
     field = lambda x, sigma: -(right(sigma, x) ** 2) * score(x, sigma)
@@ -72,35 +76,41 @@ def adaptive(
     return Solution(end.astype(narrow), solution.evaluations + 1)
 
 
+def require_range(sigma_min: float, sigma_max: float) -> None:
+    """Raises ValueError unless 0 < sigma_min < sigma_max < infinity."""
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
+
+
 def solve(
-    field: Field,
-    x: Float[Array, "b *event"],
-    start: float,
-    end: float,
-    *,
-    rtol: float,
-    atol: float,
-    max_steps: int,
+    field: Field, x: State, start: float, end: float, *, rtol: float, atol: float, max_steps: int
 ) -> Solution:
-    """Returns the solution of dx / d ln sigma = field(x, sigma) from sigma = start to end, row by row."""
+    """Returns the solution of dx / d ln sigma = field(x, sigma) from sigma = start to end, row by row.
+
+    x is a pytree of arrays. The error is the largest of its arrays' errors, each in root mean square.
+    """
+    _check(x, rtol, atol, max_steps)
     try:
         import diffrax
         import equinox
     except ImportError as error:
         raise ImportError("adaptive solvers need diffrax: pip install 'jaxscore[solvers]'") from error
 
-    slope, arrays = _by_row(equinox.filter_closure_convert(field, x, jnp.full(len(x), start, x.dtype)))
+    first = jax.tree.leaves(x)[0]
+    sigma = jnp.full(len(first), start, first.dtype)
+    slope, arrays = _by_row(equinox.filter_closure_convert(field, x, sigma))
+    control = diffrax.PIDController(rtol, atol, norm=_largest, dtmin=SHORTEST, force_dtmin=False)
 
     def one(x):
         return diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, x, arrays: slope(arrays, x, t)),
             diffrax.Tsit5(),
-            jnp.log(jnp.asarray(start, x.dtype)),
-            jnp.log(jnp.asarray(end, x.dtype)),
+            jnp.log(jnp.asarray(start, first.dtype)),
+            jnp.log(jnp.asarray(end, first.dtype)),
             None,
             x,
             arrays,
-            stepsize_controller=diffrax.PIDController(rtol, atol),
+            stepsize_controller=control,
             adjoint=diffrax.ForwardMode(),
             max_steps=max_steps,
             throw=False,
@@ -108,8 +118,30 @@ def solve(
 
     found = jax.vmap(one)(x)
     arrived = found.result == diffrax.RESULTS.successful
-    x = jnp.where(right(arrived, x), found.ys[:, 0], jnp.nan)
+    x = jax.tree.map(lambda y: jnp.where(right(arrived, y[:, 0]), y[:, 0], jnp.nan), found.ys)
     return Solution(x, 1 + 6 * found.stats["num_steps"])
+
+
+def _largest(error: State) -> Array:
+    return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(leaf**2)) for leaf in jax.tree.leaves(error)]))
+
+
+def _check(x: State, rtol: float, atol: float, max_steps: int) -> None:
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"need positive tolerances, not {rtol} and {atol}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps = {max_steps} must be at least 1")
+    kind = jax.tree.leaves(x)[0].dtype
+    resolution = float(jnp.finfo(kind).eps)
+    if max(rtol, atol) < resolution:
+        remedy = "choose larger ones" + ("" if kind == jnp.float64 else ", or x in float64")
+        what = f"the tolerances {rtol:g} and {atol:g} are below the resolution of {kind}, {resolution:.1g}"
+        raise ValueError(f"{what}: {remedy}")
+    for leaf in jax.tree.leaves(x):
+        if not isinstance(leaf, jax.core.Tracer):
+            fine = np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1)
+            if not fine.all():
+                raise ValueError(f"x is not finite in row {int(np.argmin(fine))}")
 
 
 def _by_row(field: Any) -> tuple[Callable[..., Array], Any]:
@@ -123,11 +155,12 @@ def _by_row(field: Any) -> tuple[Callable[..., Array], Any]:
 
     @jax.custom_batching.custom_vmap
     def slope(arrays, x, log_sigma):
-        return jnp.full_like(x, jnp.nan)  # gives the shape alone
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), x)  # gives the shapes alone
 
     @slope.def_vmap
     def slopes(rows, batched, arrays, x, log_sigma):
         log_sigma = log_sigma if batched[2] else jnp.full(rows, log_sigma)
-        return equinox.combine(arrays, rest)(x, jnp.exp(log_sigma)), True
+        found = equinox.combine(arrays, rest)(x, jnp.exp(log_sigma))
+        return found, jax.tree.map(lambda _: True, found)
 
     return slope, arrays

@@ -79,13 +79,37 @@ def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Momen
     if not (moments is None or isinstance(moments, Moments)):
         raise TypeError("moments must be those that samplers.moments(x) returns")
     z = noise.normal(key, shape, jnp.promote_types(sigma.dtype, jnp.float32))
+    return from_normal(z, sigma, moments)
+
+
+def from_normal(z: Batch, sigma: float | Array, moments: Moments | None = None) -> Batch:
+    """Returns mean + (C + sigma^2 I)^(1/2) z, or sigma z without moments: what `prior` makes of normals."""
     if moments is None:
         return sigma * z
-    mean, variances, axes = moments
-    if mean.shape != shape[1:]:
-        raise ValueError(f"the moments are those of {mean.shape}, and an event has shape {shape[1:]}")
-    spread = jnp.sqrt(variances + sigma**2)
-    if axes is not None:
-        flat = z.reshape(len(z), -1)
-        return mean[None] + ((flat @ axes * spread[None]) @ axes.T).reshape(shape)
-    return mean[None] + spread * z
+    return moments.mean[None] + _scaled(z, jnp.sqrt(moments.variances + sigma**2), moments)
+
+
+def to_normal(x: Batch, sigma: float | Array, moments: Moments | None = None) -> Batch:
+    """Returns (C + sigma^2 I)^(-1/2) (x - mean), or x / sigma without moments: inverse of `from_normal`."""
+    if moments is None:
+        return x / sigma
+    return _scaled(x - moments.mean[None], 1 / jnp.sqrt(moments.variances + sigma**2), moments)
+
+
+def log_prior(x: Batch, sigma: float | Array, moments: Moments | None = None) -> Float[Array, "b"]:
+    """Returns the log density of `prior` at x, in nats."""
+    z = to_normal(x, sigma, moments).reshape(len(x), -1)
+    variances = 0.0 if moments is None else moments.variances
+    logs = jnp.broadcast_to(jnp.log(2 * jnp.pi * (variances + jnp.asarray(sigma, x.dtype) ** 2)), z.shape[1:])
+    return -jnp.sum(z**2, axis=1) / 2 - jnp.sum(logs) / 2
+
+
+def _scaled(x: Batch, factors: Array, moments: Moments) -> Batch:
+    """Returns x times the factors along the axes of the covariance."""
+    if moments.mean.shape != x.shape[1:]:
+        what = f"the moments are those of {moments.mean.shape}, and an event has shape {x.shape[1:]}"
+        raise ValueError(what)
+    if moments.axes is None:
+        return factors * x
+    axes = moments.axes.astype(x.dtype)
+    return ((x.reshape(len(x), -1) @ axes * factors[None]) @ axes.T).reshape(x.shape)

@@ -94,8 +94,23 @@ def test_the_type_is_that_of_x():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sigma_min": 0.0}, {"sigma_max": jnp.inf}, {"rtol": jnp.nan}, {"atol": -1.0}]
+    ("wrong", "reason"),
+    [
+        ({"sigma_min": 0.0}, "need 0 < sigma_min < sigma_max"),
+        ({"sigma_max": float("inf")}, "need 0 < sigma_min < sigma_max"),
+        ({"rtol": float("nan")}, "need positive tolerances"),
+        ({"atol": -1.0}, "need positive tolerances"),
+        (
+            {"rtol": 1e-8, "atol": 1e-9},
+            "tolerances 1e-08 and 1e-09 are below the resolution of float32, 1e-07",
+        ),
+    ],
 )
-def test_what_cannot_be_solved_is_refused(wrong):
-    with pytest.raises(ValueError, match="need 0 < sigma_min < sigma_max, and positive tolerances"):
+def test_what_cannot_be_solved_is_refused(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
         samplers.adaptive(start(), SCORE, **RANGE | wrong)
+
+
+def test_a_start_that_is_not_finite_is_refused_at_once():
+    with pytest.raises(ValueError, match="x is not finite in row 5"):
+        samplers.adaptive(start().at[5, 1].set(jnp.nan), SCORE, **RANGE)
