@@ -19,10 +19,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PI
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn edm solvers inpaint prepare ema trilemma plan \
+.PHONY: digits toy2d bench theorems cost calibrate ncsn edm solvers likelihood inpaint prepare ema trilemma plan \
   test fast lint newest version supported pins docs figures clean
 
-digits toy2d bench theorems cost calibrate ncsn edm solvers inpaint prepare ema trilemma: $(READY)-experiments
+digits toy2d bench theorems cost calibrate ncsn edm solvers likelihood inpaint prepare ema trilemma: $(READY)-experiments
 	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
 
 plan: $(READY)-plan

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.langevin import Langevin
-from experiments.common.runs import opened
-from jaxscore import data, inverse, keys, launch, noise, samplers, sharding
+from experiments.common.runs import opened, unseen
+from jaxscore import inverse, keys, launch, noise, samplers, sharding
 from jaxscore.keys import Stream
 from jaxscore.launch import Run, console, plots, workdir
 from jaxscore.launch.compiler import compiler_options
@@ -78,14 +78,8 @@ def half(known: str, event: tuple[int, ...]) -> np.ndarray:
 
 
 def chosen(config: Config, run: Run) -> np.ndarray:
-    """Returns images [n, h, w, c]; from the test split, if the data set has one."""
-    trained_on = run.experiment.config
-    size = {"size": trained_on.size} if hasattr(trained_on, "size") else {}
-    try:
-        name, folder = trained_on.data, getattr(trained_on, "data_dir", None)
-        images = data.load(name, folder, split="test", **size).examples
-    except (AttributeError, data.DataError):  # there is no data set, or no test split
-        images = examples(run.experiment, 10_000)
+    """Returns images [n, h, w, c] that the run has not been trained on, if there are any (`unseen`)."""
+    images = unseen(run)[0].examples
     remedy = f"must be at most {len(images)}, the images that there are"
     require(config.images <= len(images), "images", config.images, remedy)
     require(len(images.shape) == 4, "run", config.run, "its examples are no images")

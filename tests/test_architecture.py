@@ -153,6 +153,7 @@ ARROWS = {
         "calibrate": "",
         "ema": "",
         "inpaint": "common",
+        "likelihood": "common",
         "solvers": "common",
         "prepare": "",
         "import_weights": "ncsn",
@@ -194,6 +195,7 @@ FLOORS = {
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn vae < ddgan gan overrides
         < ddgan_presets vanilla_ddgan vanilla_gan""",
+    "experiments.likelihood": "config mixtures report < measure < run",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
     "experiments.solvers": "methods report < run",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -67,6 +67,13 @@ class Config(BaseConfig):
     """Mean of ln sigma in training; sigma in units of centred pixels (-1..1)."""
     sigma_std: Positive = 1.3
     """Standard deviation of ln sigma in training."""
+    weight: Literal["edm", "likelihood"] = "edm"
+    """Weight of the noise levels in the loss; likelihood is sigma^2 at levels uniform in ln sigma, between
+    --heun.sigma-min and --heun.sigma-max."""
+    dequantise: bool = False
+    """Add uniform noise to the grey values in training, so that the images have a density."""
+    held_out: Fraction = 0.0
+    """Fraction of the images that are kept from the training, for experiments.likelihood."""
     heun: Heun = dataclasses.field(default_factory=Heun)
     langevin: Langevin = dataclasses.field(default_factory=Langevin)
 

@@ -19,9 +19,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.langevin import advise
+from experiments.common.runs import held_out
 from experiments.digits import report
 from experiments.digits.config import Config, Heun
-from jaxscore import data, diagnostics, guidance, importers, networks, noise, objectives, samplers
+from jaxscore import (
+    data,
+    diagnostics,
+    guidance,
+    importers,
+    likelihood,
+    networks,
+    noise,
+    objectives,
+    samplers,
+)
 from jaxscore.launch import Experiment, Units, balanced
 from jaxscore.launch.flags import require
 from jaxscore.networks import MLP
@@ -46,6 +57,8 @@ class Digits(NamedTuple):
     source: data.Dataset
     moments: samplers.Moments | None = None
     """Mean and covariance of the centred images, with which samplers start."""
+    cells: int | None = None
+    """Number of grey values whose cells --dequantise fills with noise."""
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -57,8 +70,11 @@ class Digits(NamedTuple):
         return 2 * (images - self.images.mean(axis=0, keepdims=True))
 
     def pixels(self, x: Array) -> Array:
-        """Returns the images in 0..1 that `centred` has made x of."""
-        return jnp.clip(x / 2 + self.images.mean(axis=0, keepdims=True), 0, 1)
+        """Returns the images in 0..1 that `centred` has made x of; grey values, if these were dequantised."""
+        images = jnp.clip(x / 2 + self.images.mean(axis=0, keepdims=True), 0, 1)
+        if self.cells is None:
+            return images
+        return jnp.minimum(jnp.floor(images * self.cells), self.cells - 1) / (self.cells - 1)
 
     @property
     def none(self) -> float:
@@ -84,12 +100,13 @@ def load(config: Config) -> Digits:
         require(found.condition.size > 0, "conditions", given, "the arrays are empty; name others")
     centred = found.centred(images)
     sigma_data = float(centred.std())
+    cells = config.grey_values + 1 if config.dequantise else None
     if sigma_data == 0:
         raise data.DataError(f"--data {config.data}: all images are the same; there is nothing to learn")
     known = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
     inside = config.label is None or config.label in found.classes
     require(inside, "label", config.label, f"must be one of {known}, the classes of --data")
-    return found._replace(sigma_data=sigma_data, moments=samplers.moments(centred))
+    return found._replace(sigma_data=sigma_data, moments=samplers.moments(centred), cells=cells)
 
 
 def build(config: Config) -> Experiment:
@@ -97,6 +114,7 @@ def build(config: Config) -> Experiment:
     digits, dynamics = load(config), config.langevin
     advise(dynamics.step_size, dynamics.sigma_min, dynamics.sigma_max, dynamics.levels, dynamics.steps)
     classes = len(digits.classes) if config.conditional else 0
+    kept = np.delete(np.arange(len(digits.images)), held_out(len(digits.images), config.held_out))
     network = MLP(
         width=config.width, depth=config.depth, dropout=config.dropout, classes=classes, remat=config.remat
     )
@@ -115,7 +133,7 @@ def build(config: Config) -> Experiment:
         config=config,
         init=networks.init(network, digits.event, digits.condition if config.conditional else None),
         loss=partial(loss, config, network, digits),
-        batches=partial(data.batches, {"x": digits.images, "condition": digits.condition}),
+        batches=partial(data.batches, {"x": digits.images[kept], "condition": digits.condition[kept]}),
         data=digits.source,
         reference=digits.images if config.label is None else digits.images[report.asked_for(config, digits)],
         samplers={"heun": sampler(sample_heun), "langevin": sampler(sample_langevin)},
@@ -130,18 +148,24 @@ def build(config: Config) -> Experiment:
 
 
 def loss(config: Config, network: MLP, digits: Digits, params: Params, context, batch):
-    """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), with EDM's weight."""
-    key, key_dropout, key_drop = jax.random.split(context.key, 3)
+    """Denoising score matching over ln sigma ~ N(sigma_mean, sigma_std^2), with EDM's weight.
+
+    With --weight likelihood it is sigma^2 at levels uniform in ln sigma: the likelihood's weight, with the
+    importance sampling of Song, Durkan et al. 2021; see `objectives.likelihood`.
+    """
+    key, key_dropout, key_drop, key_cells = jax.random.split(context.key, 4)
     net = partial(network.apply, train=True, rngs={"dropout": key_dropout})
     score = partial(preconditioned(net, digits.sigma_data), params)
     if config.conditional:
         kept = guidance.drop(key_drop, batch["condition"], none=digits.none, probability=config.p_uncond)
         score = partial(score, condition=kept)
     x = digits.centred(batch["x"])
-    schedule = noise.lognormal(config.sigma_mean, config.sigma_std)
-    objective = objectives.over_levels(
-        objectives.noise_conditional, schedule, weight=objectives.edm(digits.sigma_data)
-    )
+    if digits.cells is not None:
+        x = likelihood.dequantise(key_cells, batch["x"], values=digits.cells, encode=digits.centred).x
+    schedule, weight = noise.lognormal(config.sigma_mean, config.sigma_std), objectives.edm(digits.sigma_data)
+    if config.weight == "likelihood":
+        schedule, weight = noise.geometric(config.heun.sigma_min, config.heun.sigma_max), None
+    objective = objectives.over_levels(objectives.noise_conditional, schedule, weight=weight)
     losses, sigma = objective(score, key, x, with_sigma=True)
     return losses.mean(), {"by_sigma": diagnostics.by_sigma(losses, sigma, report.BIN_EDGES)}
 

@@ -105,7 +105,7 @@ def bits_per_dimension(density: LogDensity, dequantised: Dequantised | Any) -> B
 def _grey_values(images: AnyArray, values: int) -> AnyArray:
     """Returns k in 0..values - 1. Raises ValueError if the images are known to be something else."""
     if not jnp.issubdtype(images.dtype, jnp.inexact):
-        levels = images
+        levels = jnp.asarray(images, jnp.int32)  # bytes would wrap around when compared with 256
     else:
         levels = jnp.round(jnp.asarray(images) * (values - 1))
         away = jnp.abs(images * (values - 1) - levels).max()

@@ -38,7 +38,7 @@ def test_the_noise_is_uniform_and_belongs_to_the_row():
 
 def test_bytes_and_numbers_are_the_same_images():
     numbers = BYTES.astype(np.float32) / 255
-    for given in (BYTES, numbers, jnp.asarray(numbers)):
+    for given in (BYTES, jnp.asarray(BYTES), numbers, jnp.asarray(numbers)):
         found = likelihood.dequantise(jax.random.key(0), given)
         np.testing.assert_array_equal(jnp.floor(found.x * 256), BYTES)
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import digits
@@ -20,6 +21,32 @@ def trained(tmp_path_factory):
 def test_a_run_is_opened_by_its_folder(trained):
     run = runs.opened(trained)
     assert (run.experiment.name, run.step) == ("digits", 2)
+
+
+def test_without_a_test_split_the_examples_are_those_of_the_training(trained):
+    found, what = runs.unseen(runs.opened(trained))
+    assert (len(found.examples), what) == (1797, "training examples")
+
+
+def test_held_out_examples_are_not_in_the_batches(tmp_path):
+    config = digits.Config(workdir=tmp_path, held_out=0.2, width=8, depth=1, steps=1, mode="train")
+    launch.run(digits.build(config), tmp_path, mode="train")
+    run = runs.opened(tmp_path)
+    found, what = runs.unseen(run)
+    assert (len(found.examples), len(found.labels), what) == (359, 359, "held-out examples")
+    batches = run.experiment.batches(batch=1438, seed=0)
+    trained_on = np.concatenate([next(batches)["x"] for _ in range(2)])[:1438]
+    as_rows = lambda x: {row.tobytes() for row in np.asarray(x, np.float32)}
+    assert len(trained_on) + len(found.examples) == 1797
+    assert not as_rows(trained_on) & as_rows(found.examples)
+
+
+def test_the_held_out_examples_are_always_the_same():
+    held = runs.held_out(1000, 0.1)
+    assert len(set(held.tolist())) == 100
+    assert (np.diff(held) > 0).all()
+    np.testing.assert_array_equal(runs.held_out(1000, 0.1), held)
+    assert len(runs.held_out(1000, 0.0)) == 0
 
 
 def test_what_is_no_run_is_refused(trained, monkeypatch):

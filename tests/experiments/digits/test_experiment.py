@@ -17,7 +17,7 @@ import pytest
 from experiments.digits import experiment as digits
 from experiments.digits import report as digits_report
 from experiments.digits.config import Heun, Langevin
-from jaxscore import data
+from jaxscore import data, likelihood
 from jaxscore.launch import flags, metrics_log, workdir
 from jaxscore.updates import Context
 from tests.experiments.pictures import ink
@@ -56,6 +56,31 @@ def test_batches_are_digits_which_the_units_centre():
     centred = experiment.units.encode(epoch)
     np.testing.assert_allclose(centred.mean(axis=0), 0, atol=1e-5)  # float32 sums
     np.testing.assert_allclose(experiment.units.decode(centred), epoch, atol=1e-6)
+
+
+def test_dequantised_images_fill_their_cells_and_samples_leave_them():
+    experiment = digits.build(small(dequantise=True))
+    images = data.digits().examples[:50]
+    filled = likelihood.dequantise(jax.random.key(0), images, values=17, encode=experiment.units.encode).x
+    assert np.abs(filled - experiment.units.encode(images)).max() > 0.05
+    np.testing.assert_allclose(experiment.units.decode(filled), images, atol=1e-6)
+
+
+def test_the_loss_of_the_likelihood_is_uniform_in_ln_sigma():
+    """The untrained network has the score of a Gaussian, whose loss by level is known up to the data's."""
+    seen = {}
+    for weight in ("edm", "likelihood"):
+        experiment = digits.build(small(weight=weight, dequantise=True))
+        params = experiment.init(jax.random.key(0))
+        batch = next(experiment.batches(batch=BATCH, seed=0))
+        value, metrics = experiment.loss(params, context(), batch)
+        counts = metrics["by_sigma"]["count"]
+        seen[weight] = np.asarray(counts) / counts.sum()
+        assert np.isfinite(value)
+    edges = np.log([0.02, *digits_report.BIN_EDGES, 20.0])
+    # The levels are stratified: each bin has its part of the batch, but for one example.
+    np.testing.assert_allclose(seen["likelihood"], np.diff(edges) / np.ptp(edges), atol=2 / BATCH)
+    assert np.abs(seen["edm"] - seen["likelihood"]).max() > 0.1
 
 
 def test_the_untrained_loss_is_the_same_at_every_noise_level():
