@@ -37,7 +37,7 @@ def test_reflow_is_denoising_with_given_noise():
 
 
 def test_one_step_of_the_new_flow_finds_both_modes():
-    """Fraction of samples within 0.3, three standard deviations, of a mode; the teacher has none in one step."""
+    """Fraction of samples within 0.3, three standard deviations, of a mode; the teacher has none."""
     teacher, start = functools.partial(mixtures.score, TWO), jnp.array([20.0, 0.0])
     x, n = jax.jit(lambda key: consistency.pairs(key, (4096, 2), SIGMAS, teacher, samplers.heun()))(KEY(0))
     score = preconditioned(network, 0.7)
