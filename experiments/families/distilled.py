@@ -7,8 +7,9 @@ The teacher is the denoiser of the first phase, so that teacher and student shar
 
 import dataclasses
 from functools import partial
+from typing import Literal
 
-from experiments.families import consistency
+from experiments.families import consistency, students
 from experiments.families.consistency import evaluations as evaluations
 from jaxscore import launch
 
@@ -17,7 +18,8 @@ from jaxscore import launch
 class Config(consistency.Config):
     """A consistency function that follows the probability flow of its teacher."""
 
-    source: str = "teacher"
+    source: Literal["data", "teacher"] = "teacher"
+    teacher: students.UnitInterval = 0.6
 
 
 build = partial(consistency.build, name="distilled")

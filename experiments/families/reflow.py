@@ -26,11 +26,12 @@ from jaxscore.score import preconditioned
 class Config(students.Config):
     """A score, trained as in EDM and then on pairs; Euler's method in one and two steps."""
 
+    teacher: students.UnitInterval = 0.6
     levels: Levels = 6
     """Number of levels of Heun's method, by which the teacher makes the pairs."""
     copies: Count = 4
     """Number of noise levels at which a pair is used; a batch has batch / copies pairs."""
-    shift: Positive = 1.0
+    shift: Positive = 4.0
     """Shift of the noise levels of the second phase, as in `noise.flow`."""
 
     def __post_init__(self):

@@ -24,6 +24,7 @@ from jaxscore.score import preconditioned
 from jaxscore.types import Array, ParametricScore, Params, ScoreFn
 from jaxscore.updates import Context
 
+UnitInterval = Annotated[float, Meta(ge=0, le=1)]
 Learn = Callable[[Params, ScoreFn, Context, Array], Array]
 
 
@@ -31,7 +32,7 @@ Learn = Callable[[Params, ScoreFn, Context, Array], Array]
 class Config(family.Config):
     """Flags of the few-step families."""
 
-    teacher: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    teacher: UnitInterval = 0.5
     """Fraction of the steps, at the start, in which the network learns to denoise; this makes the teacher."""
     sigma_mean: float = -0.5
     """Mean of ln sigma in the first phase; the data have standard deviation 1."""
@@ -41,7 +42,7 @@ class Config(family.Config):
     """Smallest noise level."""
     sigma_max: float = 40.0
     """Largest noise level, where sampling starts."""
-    sigma_middle: Positive = 0.8
+    sigma_middle: Positive = 2.0
     """Noise level between the two steps of the second sampler."""
     optimizer: Optimizer = dataclasses.field(default_factory=lambda: Optimizer(learning_rate=2e-3, decay=0.5))
 
