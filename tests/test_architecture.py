@@ -132,6 +132,7 @@ ARROWS = {
         "samplers": "types noise",
         "inverse": "types noise samplers",
         "likelihood": "types noise objectives samplers",
+        "consistency": "types noise samplers",
         "adversarial": "types noise samplers",
         "networks": "types",
         "importers": "types noise score networks",
@@ -167,6 +168,7 @@ FLOORS = {
     "jaxscore.adversarial": "losses denoising",
     "jaxscore.calibrate": "levels spread < recipes",
     "jaxscore.checkpoint": "integrity < store < restoring < snapshots",
+    "jaxscore.consistency": "functions levels reflow < matching",
     "jaxscore.data": """augment pixels formats.tfrecord < images
         < checks formats.numpy_files formats.pictures < arrays
         < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
@@ -193,8 +195,8 @@ FLOORS = {
     "experiments.edm": "config < models presets report sources < experiment",
     "experiments.import_weights": "config < experiment ncsn < run",
     "experiments.families": """budget setting < judging likelihood < family
-        < adversaries ddpm edm flow ncsn vae < ddgan gan overrides
-        < ddgan_presets vanilla_ddgan vanilla_gan""",
+        < adversaries ddpm edm flow ncsn students vae < consistency ddgan gan overrides reflow
+        < ddgan_presets distilled vanilla_ddgan vanilla_gan""",
     "experiments.likelihood": "config mixtures report < measure < run",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",

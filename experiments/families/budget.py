@@ -15,8 +15,12 @@ def cost(build: Callable[[Config], Experiment], config: Config) -> float:
     """FLOPs of a training step: the FLOPs of all products in the program compiled for one device.
 
     The body of a loop counts once for each pass. XLA's own count has it once, and the layers of a flow are a
-    loop. A gradient penalty that is computed every `interval` steps counts with 1 / interval of its FLOPs.
+    loop. A gradient penalty that is computed every `interval` steps counts with 1 / interval of its FLOPs. A
+    training of two phases costs the mean of both, weighted by their numbers of steps.
     """
+    if teacher := getattr(config, "teacher", 0.0):
+        first, second = (_flops(build(dataclasses.replace(config, teacher=part))) for part in (1.0, 0.0))
+        return teacher * first + (1 - teacher) * second
     if not getattr(config, "penalty", 0.0):
         return _flops(build(config))
     always = _flops(build(dataclasses.replace(config, interval=1)))

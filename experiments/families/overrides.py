@@ -37,6 +37,9 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "ddpm": _POINTS | {"t_min": 1e-5},
         "edm": _POINTS | {"sigma_min": 0.002},
         "ncsn": _POINTS | {"sigma_min": 0.005},
+        "consistency": _POINTS | {"sigma_min": 0.002},
+        "distilled": _POINTS | {"sigma_min": 0.002},
+        "reflow": _POINTS | {"sigma_min": 0.002},
         "vae": {"latent": 2, "floor": -6.0, "log_scale": -3.0},
         "flow": {"knots": 12, "batch": 512},
     },
@@ -48,6 +51,9 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "ddpm": _SLOWER,
         "edm": _SLOWER,
         "ncsn": _SLOWER,
+        "consistency": _SLOWER,
+        "distilled": _SLOWER,
+        "reflow": _SLOWER,
     },
 }
 """Fields of a family's Config, by data set (or IMAGES) and family."""

@@ -30,7 +30,7 @@ from jaxscore.launch.metrics_log import NonFinite
 FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
 """Families that are compared by default: modules of experiments/families."""
 
-KNOWN = (*FAMILIES, "vanilla_gan", "vanilla_ddgan")
+KNOWN = (*FAMILIES, "consistency", "distilled", "reflow", "vanilla_gan", "vanilla_ddgan")
 """All families."""
 
 SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}

@@ -83,6 +83,13 @@ OUT_OF_RANGE = [
     ("families.ncsn", "1: must be at least 2", "levels"),
     ("families.ncsn", "2.0: must be below 2", "step-size"),
     ("families.edm", "0.0: must be above 0", "sigma-std"),
+    ("families.consistency", "1.5: must be at most 1", "teacher"),
+    ("families.consistency", "0.0: must be above 0", "sigma-middle student-std"),
+    ("families.consistency", "50.0: must lie between sigma-min and sigma-max", "sigma-middle"),
+    ("families.consistency", "5: must be at least 10, the first-cells", "last-cells"),
+    ("families.reflow", "1: must be at least 2", "levels"),
+    ("families.reflow", "3: must divide the batch 128", "copies"),
+    ("families.reflow", "0.0: must be above 0", "shift"),
 ]
 
 REFUSED = [

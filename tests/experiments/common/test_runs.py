@@ -23,7 +23,7 @@ def test_a_run_is_opened_by_its_folder(trained):
     assert (run.experiment.name, run.step) == ("digits", 2)
 
 
-def test_without_a_test_split_the_examples_are_those_of_the_training(trained):
+def test_without_a_test_split_they_are_those_of_the_training(trained):
     found, what = runs.unseen(runs.opened(trained))
     assert (len(found.examples), what) == (1797, "training examples")
 

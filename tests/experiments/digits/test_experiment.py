@@ -58,7 +58,7 @@ def test_batches_are_digits_which_the_units_centre():
     np.testing.assert_allclose(experiment.units.decode(centred), epoch, atol=1e-6)
 
 
-def test_dequantised_images_fill_their_cells_and_samples_leave_them():
+def test_dequantised_images_fill_cells_and_samples_leave_them():
     experiment = digits.build(small(dequantise=True))
     images = data.digits().examples[:50]
     filled = likelihood.dequantise(jax.random.key(0), images, values=17, encode=experiment.units.encode).x

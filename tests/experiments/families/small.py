@@ -8,7 +8,7 @@ import numpy as np
 from experiments.families import setting as settings
 from jaxscore import noise, samplers
 
-SCORES = ("ddpm", "ncsn", "edm")
+SCORES = ("ddpm", "ncsn", "edm", "consistency", "reflow")
 
 PLAYERS = {"discriminator_width": 8, "latent": 4}
 FEW = {
@@ -20,6 +20,9 @@ FEW = {
     "ddpm": {"ancestral_steps": 4, "ddim_steps": 3},
     "ncsn": {"levels": 4},
     "edm": {"levels": (3, 2)},
+    "consistency": {"first_cells": 2, "last_cells": 4},
+    "distilled": {"first_cells": 2, "last_cells": 4},
+    "reflow": {"levels": 2, "copies": 2},
 }
 
 

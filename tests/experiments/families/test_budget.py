@@ -30,6 +30,13 @@ def test_layers_that_are_a_loop_cost_each():
     np.testing.assert_allclose(four / two, 2, rtol=0.05)
 
 
+def test_two_phases_cost_by_their_numbers_of_steps(monkeypatch):
+    monkeypatch.setattr(budget, "_flops", lambda experiment: 1.0 + 4.0 * (experiment.config.teacher == 0))
+    module = small.module("distilled")
+    cost = lambda teacher: budget.cost(module.build, small.config("distilled", teacher=teacher))
+    assert [cost(teacher) for teacher in (0.0, 0.25, 1.0)] == [5.0, 4.0, 1.0]
+
+
 def test_a_penalty_costs_by_how_often_it_is_computed(monkeypatch):
     module, config = small.module("gan"), partial(small.config, "gan")
     # Compiled with the penalty and without it, not for every cost again.

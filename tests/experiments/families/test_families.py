@@ -20,6 +20,11 @@ from tests.grids import rest
         ("flow", {"knots": 0}),
         ("ddpm", {}),
         ("ddgan", {"penalty": 0.0}),
+        ("distilled", {}),
+        rest("consistency", {}),
+        rest("consistency", {"continuous": True}),
+        rest("distilled", {"continuous": True}),
+        rest("reflow", {}),
         rest("gan", {}),  # as tests/experiments/trilemma does
         rest("edm", {}),  # that, too
         rest("ncsn", {}),
@@ -40,7 +45,7 @@ def test_it_is_trained_sampled_and_judged(name, cheaper, tmp_path):
     assert (tmp_path / "report" / "samples.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["gan", "vae", "flow", "ddgan", "ncsn"])
+@pytest.mark.parametrize("name", ["gan", "vae", "flow", "ddgan", "ncsn", "consistency"])
 def test_a_sample_depends_on_its_key_alone(name):
     experiment = small.module(name).build(small.config(name))
     params = experiment.averaged(jax.jit(experiment.init)(jax.random.key(0)))
@@ -60,6 +65,9 @@ def test_a_sample_depends_on_its_key_alone(name):
         ("ddpm", {"ancestral": 1000, "DDIM": 10}),
         ("ncsn", {"annealed Langevin": 401}),
         ("edm", {"Heun, 18 levels": 35, "Heun, 5 levels": 9}),
+        ("consistency", {"one step": 1, "two steps": 2}),
+        ("distilled", {"one step": 1, "two steps": 2}),
+        ("reflow", {"one step": 1, "two steps": 2}),
     ],
 )
 def test_evaluations_of_the_recipes(name, expected):
@@ -82,7 +90,7 @@ def test_evaluations_are_counted(name, monkeypatch):
 
     monkeypatch.setattr(family, "score_network", lambda *arguments: Counted())
     experiment = small.module(name).build(config)
-    params = jax.jit(experiment.init)(jax.random.key(0))
+    params = experiment.averaged(jax.jit(experiment.init)(jax.random.key(0)))
     for label, count in small.module(name).evaluations(config).items():
         calls.clear()
         jax.block_until_ready(experiment.samplers[label](params, noise.row_keys(jax.random.key(1), 2)))
