@@ -53,7 +53,7 @@ def replacement(sampler: Sampler, known: Known, mask: Mask) -> Sampler:
         noisy = paste(x, jnp.broadcast_to(_batched(known, x), x.shape) + sigma * z, mask)
         return sampler.step(noise.fold_in(key, 1), noisy, memory, score, sigma, sigma_next)
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)
 
 
 def paste(x: Float[Array, "b *event"], known: Known, mask: Mask) -> Float[Array, "b *event"]:

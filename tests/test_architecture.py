@@ -197,7 +197,7 @@ FLOORS = {
     "experiments.families": """budget setting < judging likelihood < family
         < adversaries ddpm edm flow ncsn students vae < consistency ddgan gan overrides reflow
         < ddgan_presets distilled vanilla_ddgan vanilla_gan""",
-    "experiments.likelihood": "config mixtures report < measure < run",
+    "experiments.likelihood": "config mixtures report < measure < host < run",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
     "experiments.solvers": "methods report < run",

@@ -2,8 +2,10 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from jaxscore.launch.flags import Count, Positive, Seed, check, require, require_sigmas
 
@@ -38,6 +40,8 @@ class Config:
     """Noise level of the prior."""
     tolerance: Positive = 1e-4
     """Tolerance of the solver, in nats and of x in units of its spread."""
+    host: Annotated[int, Meta(ge=0)] = 0
+    """Number of examples that SciPy solves too, for the ratio of the times; 0 for none."""
     seed: Seed = 0
     """Seed of all random numbers."""
 

@@ -15,7 +15,7 @@ from jaxscore.keys import Stream
 from jaxscore.launch import Refusal, Run, console, workdir
 from jaxscore.launch.compiler import compiler_options
 from jaxscore.likelihood import Dequantised
-from jaxscore.types import Array, Key
+from jaxscore.types import Array, Key, ScoreFn
 
 GREY_VALUES = (2, 17, 256)
 """Numbers of grey values that images may have: those of digits are 17."""
@@ -43,12 +43,21 @@ class Problem(NamedTuple):
         volume = jnp.sum(jnp.log(jnp.abs(slope)), axis=tuple(range(1, x.ndim)))
         return Dequantised(x, volume, 1)
 
-    def estimate(self, params: Any, rows: Key, data: Array, condition: dict[str, Array]) -> dict[str, Array]:
+    def score(self, params: Any, numbers: Array) -> ScoreFn:
+        """Returns the score of examples whose classes have these numbers."""
+        experiment = self.run.experiment
+        condition = {"condition": experiment.conditions(numbers)} if len(self.classes) else {}
+        return partial(experiment.score, params, **condition)
+
+    def numbers(self, labels: np.ndarray) -> Array:
+        """Returns the numbers of the classes with these labels."""
+        return jnp.asarray(np.searchsorted(self.classes, labels))
+
+    def estimate(self, params: Any, rows: Key, data: Array, numbers: Array) -> dict[str, Array]:
         """Returns the log density or probability of each example in nats, and a lower bound."""
         config = self.config
         found = self.dequantised(noise.fold_in(rows, 0), data)
-        repeated = jax.tree.map(partial(jnp.repeat, repeats=found.draws, axis=0), condition)
-        score = partial(self.run.experiment.score, params, **repeated)
+        score = self.score(params, jnp.repeat(numbers, found.draws))
         given = {"sigma_min": config.sigma_min, "sigma_max": config.sigma_max, "moments": self.moments}
         both = {"rtol": config.tolerance, "atol": config.tolerance}
         own = lambda number: _of_draws(noise.fold_in(rows, number), found.draws)
@@ -108,15 +117,14 @@ def rows_of(
 
 def _program(problem: Problem) -> Callable[[int, np.ndarray, np.ndarray], dict[str, Array]]:
     """Returns draw(number of the first example, data, labels), computed by all devices."""
-    experiment, split = problem.run.experiment, sharding.batched(sharding.mesh())
+    split = sharding.batched(sharding.mesh())
     program = jax.jit(problem.estimate, compiler_options=compiler_options())
     key = keys.stream(problem.config.seed, Stream.EVALUATE)
 
     def draw(begin: int, data: np.ndarray, labels: np.ndarray) -> dict[str, Array]:
         rows = noise.row_keys(key, len(data), start=begin)
-        numbers = jnp.asarray(np.searchsorted(problem.classes, labels))
-        condition = {"condition": experiment.conditions(numbers)} if len(problem.classes) else {}
-        return program(problem.run.params, *jax.device_put((rows, jnp.asarray(data), condition), split))
+        given = jax.device_put((rows, jnp.asarray(data), problem.numbers(labels)), split)
+        return program(problem.run.params, *given)
 
     return draw
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.runs import opened, unseen
-from experiments.likelihood import measure, mixtures, report
+from experiments.likelihood import host, measure, mixtures, report
 from experiments.likelihood.config import Config
 from experiments.likelihood.measure import Problem
 from jaxscore import data, likelihood, samplers
@@ -54,6 +54,8 @@ def run(config: Config) -> dict[str, Any]:
         found = evaluated(problem, sets, stamp)
         workdir.write_json(config.workdir / "likelihood.json", found)
     console.say(f"\n{report.table(found['sets'])}\n")
+    if "host" in found:
+        console.say(f"{host.table(found['host'])}\n")
     for note in found["notes"]:
         console.say(note)
     for picture in sorted(config.workdir.glob("*.png")):
@@ -105,6 +107,9 @@ def evaluated(problem: Problem, sets: Sets, stamp: str) -> dict[str, Any]:
         unit, scale = "bits per dimension", -1 / (size * np.log(2))
     report.histogram({title: scale * each for title, each in values.items()}, unit, folder / "histogram.png")
     found = {"sets": table, "grey_values": problem.values, "notes": notes(problem, table, values)}
+    few = slice(problem.config.host)
+    if problem.config.host:
+        found["host"] = host.compared(problem, first[few], problem.numbers(next(iter(sets.values()))[1][few]))
     if first.ndim == 4:
         found["round_trip_rms"] = interpolated(problem, first, sets, folder / "interpolation.png")
     return found
@@ -130,26 +135,20 @@ def interpolated(problem: Problem, images: np.ndarray, sets: Sets, path: Path) -
     """Draws the arcs between pairs of images; returns the RMS error of decoding what was encoded, in 0..1."""
     config, experiment = problem.config, problem.run.experiment
     chosen = np.linspace(0, len(images) - 1, 2 * PAIRS).astype(int)
-    labels = next(iter(sets.values()))[1][chosen]
-    numbers = np.repeat(np.searchsorted(problem.classes, labels)[:PAIRS], STEPS)
+    of_pairs = problem.numbers(next(iter(sets.values()))[1][chosen])
     given = {"sigma_min": config.sigma_min, "sigma_max": config.sigma_max, "moments": problem.moments}
     given |= {"rtol": config.tolerance, "atol": config.tolerance}
 
-    def conditioned(params: Any, numbers: jax.Array) -> Any:
-        condition = {"condition": experiment.conditions(numbers)} if len(problem.classes) else {}
-        return partial(experiment.score, params, **condition)
-
     @partial(jax.jit, compiler_options=compiler_options())
-    def draw(params, x, of_pairs, of_arcs):
-        ends = likelihood.encode(conditioned(params, of_pairs), x, **given).x
+    def draw(params, x, of_pairs):
+        ends = likelihood.encode(problem.score(params, of_pairs), x, **given).x
         apart = lambda z: jnp.repeat(z, STEPS, axis=0)
         w = jnp.tile(jnp.linspace(0.0, 1.0, STEPS), PAIRS)
         z = likelihood.interpolate(apart(ends[:PAIRS]), apart(ends[PAIRS:]), w)
-        return likelihood.decode(conditioned(params, of_arcs), z, **given).x
+        return likelihood.decode(problem.score(params, apart(of_pairs[:PAIRS])), z, **given).x
 
     x = experiment.units.encode(jnp.asarray(images[chosen]))
-    of_pairs = jnp.asarray(np.searchsorted(problem.classes, labels))
-    found = np.asarray(experiment.units.decode(draw(problem.run.params, x, of_pairs, jnp.asarray(numbers))))
+    found = np.asarray(experiment.units.decode(draw(problem.run.params, x, of_pairs)))
     found = found.reshape(PAIRS, STEPS, *images.shape[1:])
     report.arcs(np.clip(found, 0, 1), path)
     return float(np.sqrt(np.mean((found[:, 0] - images[chosen[:PAIRS]]) ** 2)))

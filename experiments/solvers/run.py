@@ -151,6 +151,8 @@ def jobs(config: Config, problem: Problem) -> list[Job]:
     for n in sorted(set(config.evaluations)):
         for name, method in METHODS.items():
             steps = method.steps(n)
+            if steps < method.make(steps).order:
+                continue
             make = partial(problem.drawn, method.make(steps), problem.sigmas(steps))
             found.append(Job(name, n, 1 + (steps - 1) * method.cost, make, not method.noisy))
         for name, method in ON_FOUND_LEVELS.items() if n <= config.optimise else ():

@@ -29,6 +29,8 @@ class Sampler(NamedTuple):
 
     init: Callable[[Array], Memory]
     step: Callable[[Key, Array, Memory, ScoreFn, Array, Array], tuple[Array, Memory]]
+    order: int = 1
+    """Evaluations that a multistep solver combines; it needs as many levels."""
 
 
 def memoryless(move: Callable[[Key, Array, ScoreFn, Array, Array], Array]) -> Sampler:
@@ -59,9 +61,10 @@ def sample(
     The result has the type of x, or is float32 if x has integers. The steps are computed in float32, or in
     the type of x if that is wider.
 
-    Raises ValueError if the levels go up, or are not finite; if only the last may be zero and another is; and
-    when the score has another shape than x. Inside jit the values of traced levels are not known: if they are
-    wrong, all samples are NaN. Raises TypeError if the sampler is none.
+    Raises ValueError if the levels go up, or are not finite; if only the last may be zero and another is; if
+    they are fewer than a multistep solver's order; and when the score has another shape than x. Inside jit
+    the values of traced levels are not known: if they are wrong, all samples are NaN. Raises TypeError if the
+    sampler is none.
     """
     if not isinstance(sampler, Sampler):
         raise TypeError(f"the sampler is {sampler!r}; call its function, as in samplers.heun()")
@@ -69,6 +72,9 @@ def sample(
     narrow = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
     x = wide(x)
     sigmas = _checked(sigmas).astype(x.dtype)
+    if len(sigmas) - 1 < sampler.order:
+        few = f"{len(sigmas) - 1} levels are too few for a sampler of order {sampler.order}"
+        raise ValueError(f"{few}; give it a lower order, or more levels")
 
     def body(carry, inputs):
         x, memory = carry
@@ -183,7 +189,7 @@ def chain(*samplers: Sampler) -> Sampler:
             after.append(now)
         return x, tuple(after)
 
-    return Sampler(init, step)
+    return Sampler(init, step, max(sampler.order for sampler in samplers))
 
 
 def repeat(sampler: Sampler, times: int) -> Sampler:
@@ -203,7 +209,7 @@ def repeat(sampler: Sampler, times: int) -> Sampler:
 
         return jax.lax.fori_loop(0, times, body, (x, memory))
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)
 
 
 def churn(
@@ -243,7 +249,7 @@ def churn(
         inner = noise.fold_in(key, 1)
         return sampler.step(inner, x, memory, score, sigma * (1 + gamma), sigma_next)
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)
 
 
 def denoise_last() -> Sampler:

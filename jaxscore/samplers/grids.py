@@ -42,7 +42,7 @@ def optimised(
         learning_rate: of Adam.
         converged: how many levels Heun's method has.
 
-    Raises ValueError for levels that do not end in zero, and without steps.
+    Raises ValueError for levels that do not end in zero, without steps, and if no sample is finite.
 
     Source: the aim is that of Sabour et al. 2024, "Align your steps", who minimise a bound instead.
     """
@@ -73,7 +73,11 @@ def optimised(
 
     def search(gaps):
         start = (gaps, tx.init(gaps), jnp.asarray(jnp.inf, gaps.dtype), gaps)
-        return levels(jax.lax.scan(step, start, None, length=steps)[0][-1])
+        _, _, least, best = jax.lax.scan(step, start, None, length=steps)[0]
+        return levels(best), least
 
     gaps = jnp.log(sigmas[:-2] / sigmas[1:-1])
-    return jax.jit(search)(jnp.log(jnp.append(gaps, 0.01 * gaps.sum())))
+    found, least = jax.jit(search)(jnp.log(jnp.append(gaps, 0.01 * gaps.sum())))
+    if not jnp.isfinite(least):
+        raise ValueError("the samples are not finite along the levels that were given: check the score and x")
+    return found

@@ -94,7 +94,7 @@ def _multistep(
             there = there + end * jnp.sqrt(1 - (end / sigma) ** (2 * eta)) * z
         return jnp.where(moves, there, jnp.where(sigma_next > 0, x, denoised)), history
 
-    return Sampler(init, step)
+    return Sampler(init, step, order)
 
 
 def _reached(sigma: Scalar, sigma_next: Scalar, to_zero: bool = False) -> tuple[Array, Array]:
@@ -270,7 +270,7 @@ def unipc(order: int = 2, *, variant: str = "bh2") -> Sampler:
         there = end / sigma * x + combined(predictor, history, sigma, end, most=order)
         return jnp.where(moves, there, jnp.where(sigma_next > 0, x, denoised)), (history, x)
 
-    return Sampler(init, step)
+    return Sampler(init, step, order)
 
 
 def _require_order(order: int, most: int) -> None:

@@ -42,7 +42,7 @@ def ancestral(sampler: Sampler | None = None, *, eta: float = 1.0) -> Sampler:
         x, memory = sampler.step(noise.fold_in(key, 1), x, memory, score, sigma, down)
         return x + up * noise.normal(key, x.shape, x.dtype), memory
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)
 
 
 def _split(sigma: Scalar, sigma_next: Scalar, eta: float) -> tuple[Array, Array]:
@@ -173,4 +173,4 @@ def restart(
         reached = (sigma_next > 0) & (sigma_next <= sigma_min) & (sigma > sigma_min)
         return jax.lax.cond(reached, ways, lambda x: x, x), memory
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)

@@ -88,4 +88,4 @@ def per_level(sampler: Sampler) -> Sampler:
         del memory  # it belongs to the level before
         return sampler.step(key, x, sampler.init(x), score, sigma, sigma_next)
 
-    return Sampler(sampler.init, step)
+    return Sampler(sampler.init, step, sampler.order)

@@ -42,3 +42,10 @@ def test_levels_that_end_above_zero_are_refused():
     x = samplers.prior(jax.random.key(0), (10, 2), GIVEN[0])
     with pytest.raises(ValueError, match="sigmas must end in zero"):
         samplers.optimised(x, GIVEN[:-1], SCORE, samplers.deis())
+
+
+def test_samples_that_are_not_finite_are_refused():
+    broken = lambda x, sigma: jnp.full_like(x, jnp.nan)
+    sigmas = noise.levels(noise.karras(0.01, 10.0), 4)
+    with pytest.raises(ValueError, match="not finite along the levels that were given"):
+        samplers.optimised(jnp.ones((3, 2)), sigmas, broken, samplers.euler(), steps=2, converged=4)

@@ -176,3 +176,23 @@ def test_what_does_not_exist_is_refused(name):
     make, said = WRONG[name]
     with pytest.raises(ValueError, match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    "sampler", [samplers.dpm_solver_pp(3), samplers.unipc(3), samplers.deis(3), samplers.lms(4)]
+)
+def test_fewer_levels_than_the_order_are_refused(sampler):
+    """In every composition too; as many levels as the order are enough."""
+    score = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)
+    sigmas = noise.levels(noise.karras(0.1, 10.0), sampler.order - 1)
+    few = f"{sampler.order - 1} levels are too few for a sampler of order {sampler.order}; give it a lower"
+    for composed in (
+        sampler,
+        samplers.chain(samplers.euler(), sampler),
+        samplers.churn(1.0, sampler, steps=3),
+    ):
+        with pytest.raises(ValueError, match=few):
+            samplers.sample(jax.random.key(0), jnp.ones((2, 1)), sigmas, score, composed)
+    enough = noise.levels(noise.karras(0.1, 10.0), sampler.order)
+    x, _ = samplers.sample(jax.random.key(0), jnp.ones((2, 1)), enough, score, sampler)
+    assert jnp.isfinite(x).all()
