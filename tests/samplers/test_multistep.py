@@ -93,7 +93,7 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_constant_denoiser_is_reached_exactly(name, n):
     """Also with equal levels in the grid: nothing is NaN, in the gradient neither."""
@@ -151,7 +151,7 @@ def test_without_noise_the_stochastic_form_is_the_other():
 @pytest.mark.parametrize("name", SOLVERS)
 def test_levels_that_nearly_touch_do_no_harm(name, gap):
     """A polynomial through them would magnify rounding by the square of the step over the gap."""
-    even = jnp.array([1.0, 0.5, 0.1, 0.0])
+    even = jnp.array([1.0, 0.5, 0.25, 0.1, 0.0])
     crowded = jnp.concatenate([1 - gap * jnp.arange(4), even[1:]])
     ends = [oracle.run(SOLVERS[name], X, grid, GAUSSIAN).x for grid in (even, crowded)]
     np.testing.assert_allclose(*ends, atol=0.15)
