@@ -14,10 +14,10 @@ from pathlib import Path
 # ones end a process that asks for it.
 os.environ["NPROC"] = "32"
 os.environ["JAX_PLATFORMS"] = "cpu"
-OLDER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
 os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 "
-    + (OLDER if importlib.metadata.version("jaxlib").startswith("0.10.") else "")
+    + "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
+    * importlib.metadata.version("jaxlib").startswith("0.10.")
     + os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8"
 ).strip()

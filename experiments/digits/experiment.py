@@ -99,6 +99,8 @@ def load(config: Config) -> Digits:
         given = " ".join(config.conditions)
         require(found.condition.size > 0, "conditions", given, "the arrays are empty; name others")
     centred = found.centred(images)
+    left = n - len(held_out(n, config.held_out))
+    require(left > 0, "held-out", config.held_out, f"leaves none of {n} images for the training")
     sigma_data = float(centred.std())
     cells = config.grey_values + 1 if config.dequantise else None
     if sigma_data == 0:

@@ -70,7 +70,8 @@ def _cell(value: float, error: float | None, digits: int) -> str:
 def histogram(sets: dict[str, np.ndarray], unit: str, path: Path) -> None:
     """Draws a histogram of each set, with the same bins; those beyond the central 99.8 % are left out."""
     together = np.concatenate(list(sets.values()))
-    edges = np.linspace(*np.quantile(together, [0.001, 0.999]), 61)
+    low, high = np.quantile(together, [0.001, 0.999])
+    edges = np.linspace(low, max(high, low + 1e-3), 61)
     with plots.page(path, columns=1, size=7.0, height=4.0) as (axes,):
         for (title, values), color in zip(sets.items(), (plots.BLUE, plots.ORANGE), strict=False):
             axes.hist(values, edges, density=True, color=color, alpha=0.6, label=f"{title} ({len(values):,})")

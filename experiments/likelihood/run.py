@@ -47,6 +47,10 @@ def run(config: Config) -> dict[str, Any]:
             workdir.write_json(config.workdir / "likelihood.json", found)
         console.say(mixtures.table(found["mixtures"]))
         return found
+    before = workdir.read_json(config.workdir / "config.json")
+    changed = workdir.changes(before, description) if isinstance(before, dict) else []
+    what = f"holds results of other flags ({'; '.join(changed)}); name another folder"
+    require(not changed, "workdir", config.workdir, what)
     sets = chosen(config, with_run)
     problem = posed(config, with_run, sets)
     stamp = json.dumps({**description, "step": with_run.step}, sort_keys=True)

@@ -43,10 +43,12 @@ def cells(n: int | Array, sigma_min: float, sigma_max: float, *, rho: float = 7.
         sigma_max: largest level.
         rho: as in `noise.karras`.
 
-    Raises ValueError if n is known to be less than 2, and for a range that `noise.karras` refuses.
+    Raises ValueError if n is known to be no integer of at least 2, and for a range that `noise.karras`
+    refuses. If a traced n is less than 2, the levels are NaN.
     """
-    if not isinstance(n, jax.core.Tracer) and n < 2:
-        raise ValueError(f"n = {n} levels: at least 2 are needed")
+    if not isinstance(n, jax.core.Tracer) and (n < 2 or n != int(n)):
+        raise ValueError(f"n = {n} levels: an integer of at least 2 is needed")
+    n = jnp.where(jnp.asarray(n) < 2, jnp.nan, n)
     grid = noise.karras(sigma_min, sigma_max, rho=rho)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
 

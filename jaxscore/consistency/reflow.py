@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxscore import noise, samplers
+from jaxscore import samplers
 from jaxscore.types import Array, Key, ScoreFn, Sigma, alike, per_row, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
@@ -27,11 +27,8 @@ def pairs(
     The line x + sigma n goes from the end to the start. Arguments and errors are those of
     `samplers.generate`; the sampler should be deterministic.
     """
-    key = noise.typed(key)
-    shape = (len(key), *shape) if key.ndim else shape
-    keys = noise.row_keys(key, shape[0])
-    start = samplers.prior(noise.fold_in(keys, 0), shape, sigmas[0], moments)
-    x, _ = samplers.sample(noise.fold_in(keys, 1), start, sigmas, score, sampler)
+    x = samplers.generate(key, shape, sigmas, score, sampler, moments=moments)
+    start = samplers.start(key, shape, sigmas[0], moments)
     return x, (start - x) / sigmas[0]
 
 

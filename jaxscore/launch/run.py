@@ -216,18 +216,27 @@ def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.
     return changed
 
 
+FIXED = {
+    "sigma_data": "its weights are of another score with it",
+    "held_out": "it was trained on other images than it would say",
+}
+"""Flags that a trained run keeps, and why."""
+
+
 def _account(folder: Path, description, changed: list[str], state, trains: bool, steps: int):
     """Says what has changed since the earlier run; returns the description, with the steps on other data.
 
     Raises Refusal if the run was trained on other data, and has no steps left for these; or with another
-    sigma_data, which is a part of the score.
+    value of a flag in FIXED.
     """
     if changed:
         console.say(f"the configuration has changed: {'; '.join(changed)}")
     before = workdir.read_json(folder / "config.json")
-    if state is not None and (other := [change for change in changed if change.startswith("sigma_data:")]):
-        remedy = "its weights are of another score with it; give the value of its config.json"
-        raise Refusal(f"--sigma-data: {folder} was trained with another ({other[0]}); {remedy}")
+    for change in changed if state is not None else ():
+        name = change.split(":")[0]
+        if name in FIXED:
+            flag, remedy = name.replace("_", "-"), f"{FIXED[name]}; give the value of its config.json"
+            raise Refusal(f"--{flag}: {folder} was trained with another ({change}); {remedy}")
     until = before.get(workdir.OTHER_DATA, 0) if isinstance(before, dict) else 0
     if state is not None and any(change.startswith(workdir.DATA) for change in changed):
         until = int(state.step)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Num
 from jaxscore import noise
 from jaxscore.likelihood.flow import require_density
 from jaxscore.samplers.adaptive import require_range
-from jaxscore.samplers.prior import Moments, log_prior
+from jaxscore.samplers.prior import Moments, isotropic, log_prior
 from jaxscore.types import AnyArray, Array, Key, ScoreFn, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
@@ -101,11 +101,7 @@ class Gaussian(NamedTuple):
     @classmethod
     def of(cls, x: Batch, moments: Moments | None) -> "Gaussian":
         """Returns the Gaussian with the mean and the mean variance of the data; 0 and 1 without moments."""
-        if moments is None:
-            return cls(jnp.zeros((1, *x.shape[1:]), x.dtype), jnp.ones((), x.dtype))
-        if moments.mean.shape != x.shape[1:]:
-            raise ValueError(f"the moments are those of {moments.mean.shape}, and x has shape {x.shape}")
-        return cls(moments.mean[None].astype(x.dtype), jnp.mean(moments.variances).astype(x.dtype))
+        return cls(*isotropic(moments, x))
 
     def score(self, x: Batch, sigma: Float[Array, "b"]) -> Batch:
         """Returns its score at each noise level."""

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float, Num
 
 from jaxscore import noise
@@ -43,18 +42,21 @@ def dequantise(
 
     Args:
         key: one key, or an array of keys, one for each image.
-        images: bytes; or numbers in 0..1 that are k / (values - 1).
-        values: number of grey values.
+        images: integers k in 0..values - 1, such as bytes; or numbers in 0..1 that are k / (values - 1).
+        values: number of grey values that the images may have, m.
         draws: number of draws for each image.
         encode: encode(y) -> x, from 0..1 to the units of the score, each number by itself and linearly.
 
     Raises:
-        ValueError: for images that are no grey values, and for an `encode` that is not linear.
+        ValueError: for images that are no grey values, and for an `encode` that is not linear. Inside jit the
+            values are not known: the result is NaN where they are wrong.
 
     Source: Theis et al. 2016, section 3.1 (uniform); Burda et al. 2016 (several draws).
     """
     if draws < 1 or values < 2:
         raise ValueError(f"draws = {draws} must be at least 1, and values = {values} at least 2")
+    if images.size == 0:
+        raise ValueError(f"images has shape {images.shape}; at least one row and one number are needed")
     levels = jnp.repeat(jnp.asarray(_grey_values(images, values), jnp.float32), draws, axis=0)
     by_draw = jax.vmap(jax.random.fold_in, (None, 0))
     draw = jax.vmap(lambda key: jax.random.uniform(key, levels.shape[1:]))
@@ -66,9 +68,12 @@ def dequantise(
     x, (offset, slope) = encode(y), jax.jvp(encode, (zeros,), (ones,))
     if x.shape != y.shape:
         raise ValueError(f"encode returns shape {x.shape} for {y.shape}; they must be equal")
-    if not isinstance(x, jax.core.Tracer) and not np.allclose(x, offset + slope * y, rtol=1e-3, atol=1e-4):
+    linear = jnp.isclose(x, offset + slope * y, rtol=1e-3, atol=1e-4) & (slope != 0)
+    if not isinstance(x, jax.core.Tracer) and not linear.all():
         raise ValueError("encode is not linear, number by number: the volume of a cell is not known")
-    volume = jnp.sum(jnp.log(jnp.abs(slope) / values), axis=tuple(range(1, x.ndim)))
+    volume = jnp.sum(
+        jnp.where(linear, jnp.log(jnp.abs(slope) / values), jnp.nan), axis=tuple(range(1, x.ndim))
+    )
     return Dequantised(x, volume, draws)
 
 
@@ -104,13 +109,13 @@ def bits_per_dimension(density: LogDensity, dequantised: Dequantised | Any) -> B
 
 def _grey_values(images: AnyArray, values: int) -> AnyArray:
     """Returns k in 0..values - 1. Raises ValueError if the images are known to be something else."""
-    if not jnp.issubdtype(images.dtype, jnp.inexact):
-        levels = jnp.asarray(images, jnp.int32)  # bytes would wrap around when compared with 256
-    else:
-        levels = jnp.round(jnp.asarray(images) * (values - 1))
-        away = jnp.abs(images * (values - 1) - levels).max()
-        if not isinstance(away, jax.core.Tracer) and not away < 1e-2:
-            raise ValueError(f"images must be bytes, or k / {values - 1} in 0..1; `values` is their number")
-    if not isinstance(levels, jax.core.Tracer) and not (levels.min() >= 0 and levels.max() < values):
-        raise ValueError(f"images must have {values} grey values, not {levels.min():g}..{levels.max():g}")
-    return levels
+    whole = not jnp.issubdtype(images.dtype, jnp.inexact)
+    # Bytes would wrap around when compared with 256.
+    given = jnp.asarray(images, jnp.int32) if whole else jnp.asarray(images) * (values - 1)
+    levels = jnp.round(given)
+    fine = (jnp.abs(given - levels) < 1e-2) & (levels >= 0) & (levels < values)
+    if not isinstance(fine, jax.core.Tracer) and not fine.all():
+        need = f"integers in 0..{values - 1}, or k / {values - 1} in 0..1"
+        have = f"{float(jnp.min(images)):g}..{float(jnp.max(images)):g}"
+        raise ValueError(f"images with {values} grey values are {need}; these are {images.dtype} {have}")
+    return jnp.where(fine, levels, jnp.nan)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Num
 from jaxscore import noise
 from jaxscore.objectives.matching import trace
 from jaxscore.samplers.adaptive import Solution, require_range, solve
-from jaxscore.samplers.prior import Moments, from_normal, log_prior, to_normal
+from jaxscore.samplers.prior import Moments, from_normal, isotropic, log_prior, to_normal
 from jaxscore.types import AnyArray, Array, Key, ScoreFn, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
@@ -51,7 +51,8 @@ def log_density(
     a Gaussian with this variance does not have: both stay of order 1, and change little at large sigma.
 
     The solver is that of `samplers.adaptive`; every row has its own steps, so its result does not depend on
-    the others. Row i depends on (key, i) alone.
+    the others. Row i depends on (key, i) alone. Noise levels and tolerances are Python numbers, inside jit
+    too. Derivatives of the result are forward-mode only (jax.jvp, jax.jacfwd).
 
     Args:
         score: the score, with parameters and condition bound.
@@ -61,6 +62,7 @@ def log_density(
             that the score was trained at.
         sigma_max: level at which the density is that of `samplers.prior`.
         probes: number of probes, K; None for the exact trace, by D derivatives. With K >= D it is exact too.
+            One probe has no standard error: it is NaN.
         moments: of the data, for the density at sigma_max; see `samplers.prior`.
         rtol, atol: tolerances of u, and of log p in nats.
         max_steps: after which a row ends as NaN.
@@ -77,8 +79,9 @@ def log_density(
     if probes is not None and probes < 1:
         raise ValueError(f"probes = {probes} must be at least 1, or None for the exact trace")
     x, size = wide(x), math.prod(x.shape[1:])
+    keys = noise.row_keys(key, len(x))
     probes = None if probes is not None and probes >= size else probes
-    flow, vectors = _Flow.of(score, x, moments), None if probes is None else _probes(key, x, probes)
+    flow, vectors = _Flow.of(score, x, moments), None if probes is None else _probes(keys, x, probes)
 
     def field(state: tuple[Array, Array], sigma: Array) -> tuple[Array, Array]:
         u, slope = state[0], partial(flow.slope, sigma=sigma)
@@ -140,30 +143,44 @@ def decode(
     return _carried(score, from_normal(wide(z), sigma_max, moments), sigma_max, sigma_min, moments, given)
 
 
-def interpolate(first: Array, second: Array, fraction: float | Float[Array, "b"]) -> Batch:
-    """Returns latents on the arc from `first`, at fraction 0, to `second`, at fraction 1, row by row.
+def interpolate(first: Array, second: Array, fraction: float | Array) -> Array:
+    """Returns latents on the way from `first`, at fraction 0, to `second`, at fraction 1, row by row.
 
-        sin((1 - w) a) / sin(a) first + sin(w a) / sin(a) second,    a the angle between both
+        direction: along the great circle from z_1 / |z_1| to z_2 / |z_2|, by the fraction w of its length
+        |z|^2 = (1 - w) |z_1|^2 + w |z_2|^2
 
-    The straight line would leave the shell on which normals lie. Source: Shoemake 1985; White 2016.
+    The mean of |z|^2 stays that of N(0, I); the straight line would go through smaller |z|. Each argument has
+    a row for each latent, or one for all.
+
+    Source: Shoemake 1985 (directions); White 2016.
+
+    Raises ValueError if the latents have other shapes, or the numbers of rows do not fit.
     """
-    if first.shape != second.shape:
-        raise ValueError(f"latents of shapes {first.shape} and {second.shape} are no pairs")
-    flat = lambda z: wide(z).reshape(len(z), -1)
-    a, b = flat(first), flat(second)
-    length = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
-    angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=1) / length, -1, 1))
-    w = jnp.broadcast_to(jnp.asarray(fraction, a.dtype), angle.shape)
-    near = angle < 1e-3  # the limit of both quotients
-    share = lambda part: jnp.where(near, part, jnp.sin(part * angle) / jnp.sin(jnp.where(near, 1.0, angle)))
-    return (share(1 - w)[:, None] * a + share(w)[:, None] * b).reshape(first.shape)
+    w = jnp.atleast_1d(jnp.asarray(fraction, jnp.float32))
+    lengths = {len(first), len(second), len(w)} - {1}
+    if first.shape[1:] != second.shape[1:] or w.ndim > 1 or len(lengths) > 1:
+        shapes = f"{first.shape} and {second.shape}, with fractions {w.shape}"
+        raise ValueError(f"latents of shapes {shapes}, do not fit: give as many rows of each, or one")
+    n = max(lengths, default=1)
+    rows = lambda z: jnp.broadcast_to(wide(z).reshape(len(z), -1), (n, math.prod(z.shape[1:])))
+    size = lambda z: jnp.linalg.norm(z, axis=1, keepdims=True)
+    a, b, w = rows(first), rows(second), jnp.broadcast_to(w, (n,))[:, None]
+    unit = lambda z: z / jnp.maximum(size(z), 1e-20)
+    along, across = unit(a) + unit(b), unit(b) - unit(a)
+    turn = (w - 0.5) * 2 * jnp.arctan2(size(across), size(along))  # from the middle of both directions
+    direction = unit(jnp.cos(turn) * unit(along) + jnp.sin(turn) * unit(across))
+    direction = jnp.where(size(direction) < 0.5, unit(b), direction)  # half way between opposite latents
+    length = jnp.sqrt((1 - w) * size(a) ** 2 + w * size(b) ** 2)
+    return (length * direction).reshape(n, *first.shape[1:])
 
 
 # Helpers --------------------------------------------------------------------------------------
 
 
 def require_density(x: Array) -> None:
-    """Raises ValueError if x has integers."""
+    """Raises ValueError if x has integers, or no numbers at all."""
+    if x.size == 0:
+        raise ValueError(f"x has shape {x.shape}; at least one row and one number are needed")
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x has {x.dtype}, which has no density: add noise to grey values by dequantise")
 
@@ -178,13 +195,7 @@ class _Flow(NamedTuple):
     @classmethod
     def of(cls, score: ScoreFn, x: Array, moments: Moments | None) -> "_Flow":
         """Has the mean and the mean variance of the data; 0 and 1 without moments."""
-        if moments is None:
-            return cls(shaped(score), jnp.zeros((1, *x.shape[1:]), x.dtype), jnp.ones((), x.dtype))
-        if moments.mean.shape != x.shape[1:]:
-            raise ValueError(f"the moments are those of {moments.mean.shape}, and x has shape {x.shape}")
-        return cls(
-            shaped(score), moments.mean[None].astype(x.dtype), jnp.mean(moments.variances).astype(x.dtype)
-        )
+        return cls(shaped(score), *isotropic(moments, x))
 
     def scale(self, sigma: Array | float) -> Array:
         return jnp.sqrt(sigma**2 + self.variance)
@@ -201,8 +212,7 @@ class _Flow(NamedTuple):
         return -((right(sigma, u) / root) ** 2) * (root * self.score(self.mean + root * u, sigma) + u)
 
 
-def _probes(key: Key, x: Array, probes: int) -> Float[Array, "b k *event"]:
-    keys = noise.row_keys(key, len(x))
+def _probes(keys: Key, x: Array, probes: int) -> Float[Array, "b k *event"]:
     draw = lambda number: noise.rademacher(noise.fold_in(keys, number), x.shape).astype(x.dtype)
     return jnp.moveaxis(jax.vmap(draw)(jnp.arange(probes)), 0, 1)
 

@@ -35,10 +35,13 @@ def ddpm_betas(
         beta_start, beta_end: first and last beta; cosine does not use them.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, and unless steps >= 1 and 0 < beta_start <= beta_end < 1.
 
     Source: Ho et al. 2020; Rombach et al. 2022 (scaled_linear); Nichol & Dhariwal 2021 (cosine).
     """
+    if steps < 1 or not 0 < beta_start <= beta_end < 1:
+        need = "steps >= 1 and 0 < beta_start <= beta_end < 1"
+        raise ValueError(f"need {need}, not {steps}, {beta_start} and {beta_end}")
     a = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
     known = {
         "linear": np.linspace(beta_start, beta_end, steps),
@@ -73,12 +76,8 @@ def ddpm_betas_at(sigmas: ArrayLike) -> np.ndarray:
     With some of the levels of a longer process, these are the betas of its shorter copy (Nichol & Dhariwal
     2021, equation 19). Raises ValueError unless sigmas is [T], positive, finite and increasing.
     """
-    sigmas = np.asarray(sigmas, np.float64)
-    if sigmas.ndim != 1 or not len(sigmas) or not np.isfinite(sigmas).all():
-        raise ValueError(f"sigmas of shape {sigmas.shape} must be [T], and finite")
+    sigmas = _table(sigmas)
     before = np.append(0.0, sigmas[:-1])
-    if not (sigmas > before).all():
-        raise ValueError("sigmas must be positive, and must go up: they are those of t = 0, 1, ...")
     return (sigmas - before) * (sigmas + before) / (1 + sigmas**2)
 
 
@@ -86,7 +85,17 @@ def ddpm_step(sigma: Float[Array, "*n"], sigmas: ArrayLike) -> Float[Array, "*n"
     """Returns the step t at which the process has the noise level, with fractions between two steps.
 
     Linear in ln sigma between the levels sigmas[T] of `ddpm_levels`; 0 below the first level, and T - 1 above
-    the last. Networks of DDPM are given it as c_noise.
+    the last. Networks of DDPM are given it as c_noise. Raises ValueError as `ddpm_betas_at` does.
     """
-    table = jnp.asarray(np.log(np.asarray(sigmas, np.float64)), jnp.float32)
+    table = jnp.asarray(np.log(_table(sigmas)), jnp.float32)
     return jnp.interp(jnp.log(sigma), table, jnp.arange(len(table), dtype=jnp.float32))
+
+
+def _table(sigmas: ArrayLike) -> np.ndarray:
+    """Returns the levels of a table. Raises ValueError unless they are positive, finite and go up."""
+    sigmas = np.asarray(sigmas, np.float64)
+    if sigmas.ndim != 1 or not len(sigmas) or not np.isfinite(sigmas).all():
+        raise ValueError(f"sigmas of shape {sigmas.shape} must be [T], and finite")
+    if not (sigmas > np.append(0.0, sigmas[:-1])).all():
+        raise ValueError("sigmas must be positive, and must go up: they are those of t = 0, 1, ...")
+    return sigmas

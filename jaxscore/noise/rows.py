@@ -17,6 +17,8 @@ def typed(key: Key) -> Key:
     Keys of rbg give the threefry key that they contain, because numbers drawn by rbg for many rows at once
     are not those drawn row by row: a sample would depend on the batch.
     """
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"a key is needed, not {key!r}; make it with jax.random.key(seed)")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.dtype != jnp.uint32 or key.shape[-1:] not in ((2,), (4,)):
             made = "make it with jax.random.key(seed)"

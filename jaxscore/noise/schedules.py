@@ -95,8 +95,7 @@ def sub_vp_linear(*, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float
 
 def _linear_beta(beta_min: float, beta_max: float, t_min: float) -> Callable[[Array], Array]:
     """Returns B(t) as a function of u, t = t_min + u (1 - t_min)."""
-    if not 0 < beta_min <= beta_max < math.inf:
-        raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
+    _require_betas(beta_min, beta_max)
     if not 0 < t_min < 1:
         raise ValueError(f"t_min = {t_min} must lie between 0 and 1")
 
@@ -132,7 +131,13 @@ def sub_vp_time(
 
 def _time(total: Array, beta_min: float, beta_max: float) -> Array:
     """Returns t with B(t) = total."""
+    _require_betas(beta_min, beta_max)
     return 2 * total / (beta_min + jnp.sqrt(beta_min**2 + 2 * (beta_max - beta_min) * total))
+
+
+def _require_betas(beta_min: float, beta_max: float) -> None:
+    if not 0 < beta_min <= beta_max < math.inf:
+        raise ValueError(f"need 0 < beta_min <= beta_max, not {beta_min} and {beta_max}")
 
 
 def cosine(*, offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.999) -> Schedule:

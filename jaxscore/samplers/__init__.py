@@ -63,6 +63,7 @@ from jaxscore.samplers.ode import heun as heun
 from jaxscore.samplers.prior import Moments as Moments
 from jaxscore.samplers.prior import moments as moments
 from jaxscore.samplers.prior import prior as prior
+from jaxscore.samplers.prior import start as start
 from jaxscore.samplers.sde import ancestral as ancestral
 from jaxscore.samplers.sde import dpm_solver_pp_sde as dpm_solver_pp_sde
 from jaxscore.samplers.sde import euler_maruyama as euler_maruyama

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscore import noise
-from jaxscore.samplers.prior import Moments, prior
+from jaxscore.samplers.prior import Moments, start
 from jaxscore.types import Array, Key, ScoreFn, right, shaped, wide
 
 Batch = Float[Array, "b *event"]
@@ -132,10 +132,8 @@ def generate(
         moments: of the data, for a better start; see `prior`.
     """
     sigmas, key = _checked(sigmas, to_zero=True), noise.typed(key)
-    shape = (len(key), *shape) if key.ndim else shape
-    keys = noise.row_keys(key, shape[0])
-    x = prior(noise.fold_in(keys, 0), shape, sigmas[0], moments)
-    return sample(noise.fold_in(keys, 1), x, sigmas, score, sampler)[0]
+    x = start(key, shape, sigmas[0], moments)
+    return sample(noise.fold_in(noise.row_keys(key, len(x)), 1), x, sigmas, score, sampler)[0]
 
 
 def evaluations(sampler: Sampler, sigmas: int | Float[Array, "n_plus_1"]) -> int:

@@ -76,16 +76,22 @@ def prior(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Momen
     sigma = jnp.asarray(sigma)
     if sigma.ndim:
         raise ValueError(f"sigma has shape {sigma.shape}; the start has one noise level")
-    if not (moments is None or isinstance(moments, Moments)):
-        raise TypeError("moments must be those that samplers.moments(x) returns")
     z = noise.normal(key, shape, jnp.promote_types(sigma.dtype, jnp.float32))
     return from_normal(z, sigma, moments)
+
+
+def start(key: Key, shape: tuple[int, ...], sigma: float | Array, moments: Moments | None = None) -> Batch:
+    """Returns the points [b, *event] at level sigma at which `generate` starts with the same arguments."""
+    key = noise.typed(key)
+    shape = (len(key), *shape) if key.ndim else shape
+    return prior(noise.fold_in(noise.row_keys(key, shape[0]), 0), shape, sigma, moments)
 
 
 def from_normal(z: Batch, sigma: float | Array, moments: Moments | None = None) -> Batch:
     """Returns mean + (C + sigma^2 I)^(1/2) z, or sigma z without moments: what `prior` makes of normals."""
     if moments is None:
         return sigma * z
+    _check(moments, z.shape[1:])
     return moments.mean[None] + _scaled(z, jnp.sqrt(moments.variances + sigma**2), moments)
 
 
@@ -93,6 +99,7 @@ def to_normal(x: Batch, sigma: float | Array, moments: Moments | None = None) ->
     """Returns (C + sigma^2 I)^(-1/2) (x - mean), or x / sigma without moments: inverse of `from_normal`."""
     if moments is None:
         return x / sigma
+    _check(moments, x.shape[1:])
     return _scaled(x - moments.mean[None], 1 / jnp.sqrt(moments.variances + sigma**2), moments)
 
 
@@ -104,11 +111,23 @@ def log_prior(x: Batch, sigma: float | Array, moments: Moments | None = None) ->
     return -jnp.sum(z**2, axis=1) / 2 - jnp.sum(logs) / 2
 
 
+def isotropic(moments: Moments | None, x: Batch) -> tuple[Float[Array, "1 *event"], Float[Array, ""]]:
+    """Returns the mean and the mean variance of the data, in the type of x; 0 and 1 without moments."""
+    if moments is None:
+        return jnp.zeros((1, *x.shape[1:]), x.dtype), jnp.ones((), x.dtype)
+    _check(moments, x.shape[1:])
+    return moments.mean[None].astype(x.dtype), jnp.mean(moments.variances).astype(x.dtype)
+
+
+def _check(moments: Moments, event: tuple[int, ...]) -> None:
+    if not isinstance(moments, Moments):
+        raise TypeError("moments must be those that samplers.moments(x) returns")
+    if moments.mean.shape != event:
+        raise ValueError(f"the moments are those of {moments.mean.shape}, and an event has shape {event}")
+
+
 def _scaled(x: Batch, factors: Array, moments: Moments) -> Batch:
     """Returns x times the factors along the axes of the covariance."""
-    if moments.mean.shape != x.shape[1:]:
-        what = f"the moments are those of {moments.mean.shape}, and an event has shape {x.shape[1:]}"
-        raise ValueError(what)
     if moments.axes is None:
         return factors * x
     axes = moments.axes.astype(x.dtype)

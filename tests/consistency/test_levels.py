@@ -57,10 +57,17 @@ def test_cells_have_the_published_probabilities():
     [
         (lambda: consistency.curriculum(0, 0), "need steps >= 1"),
         (lambda: consistency.curriculum(0, 10, first=20, last=10), "first <= last, not 10, 20 and 10"),
-        (lambda: consistency.cells(1, 0.01, 20.0), "n = 1 levels: at least 2"),
+        (lambda: consistency.cells(1, 0.01, 20.0), "n = 1 levels: an integer of at least 2"),
         (lambda: consistency.cells(11, 20.0, 0.01), "sigma_min < sigma_max"),
     ],
 )
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numbers_of_levels_that_cannot_be_are_refused_or_nan():
+    with pytest.raises(ValueError, match=r"n = 2.5 levels: an integer"):
+        consistency.cells(jnp.asarray(2.5), 0.1, 10.0)
+    lower, upper = jax.jit(lambda n: consistency.cells(n, 0.1, 10.0)(jnp.ones(2)))(-3)
+    assert jnp.isnan(lower).all() & jnp.isnan(upper).all()

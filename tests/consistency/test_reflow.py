@@ -75,3 +75,10 @@ def test_one_step_of_the_new_flow_finds_both_modes():
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((8, 2)))
+
+
+def test_pairs_of_levels_that_do_not_end_in_zero_are_refused():
+    """The ends would have noise."""
+    score = lambda x, sigma: -x / (1 + sigma[:, None] ** 2)
+    with pytest.raises(ValueError, match="must end in zero"):
+        consistency.pairs(jax.random.key(0), (4, 2), jnp.array([10.0, 1.0, 0.01]), score, samplers.heun())

@@ -96,11 +96,16 @@ def test_inside_jit_it_is_the_same():
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"images": BYTES / np.float32(300)}, "images must be bytes, or k / 255 in 0..1"),
-        ({"images": BYTES, "values": 17}, "images must have 17 grey values, not 0..255"),
-        ({"images": np.full((2, 3), -1.0, np.float32)}, "images must have 256 grey values"),
-        ({"images": np.full((2, 3), np.nan, np.float32)}, "images must be bytes"),
+        (
+            {"images": BYTES / np.float32(300)},
+            "256 grey values are integers in 0..255, or k / 255 in 0..1",
+        ),
+        ({"images": BYTES, "values": 17}, "17 grey values are integers in 0..16, .* these are uint8 0..255"),
+        ({"images": np.full((2, 3), -1.0, np.float32)}, "these are float32 -1..-1"),
+        ({"images": np.full((2, 3), np.nan, np.float32)}, "these are float32 nan..nan"),
         ({"images": BYTES, "encode": jnp.square}, "encode is not linear"),
+        ({"images": BYTES, "encode": lambda y: 0 * y}, "encode is not linear"),
+        ({"images": BYTES[:0]}, "at least one row and one number are needed"),
         ({"images": BYTES, "encode": jnp.ravel}, "encode returns shape"),
         ({"images": BYTES, "draws": 0}, "draws = 0 must be at least 1"),
         ({"images": BYTES, "values": 1}, "values = 1 at least 2"),
@@ -117,3 +122,14 @@ def test_bits_of_what_was_not_dequantised_are_refused():
     found = likelihood.dequantise(jax.random.key(0), BYTES)
     with pytest.raises(ValueError, match="has not the rows of"):
         likelihood.bits_per_dimension(density([1.0]), found)
+
+
+def test_inside_jit_what_is_wrong_is_nan():
+    def dequantised(images, encode):
+        return likelihood.dequantise(jax.random.key(0), images, values=16, encode=encode)[:2]
+
+    jitted = jax.jit(dequantised, static_argnums=1)
+    x, _ = jitted(jnp.array([[200, 3]], jnp.uint8), lambda y: y)
+    np.testing.assert_array_equal(jnp.isnan(x), [[True, False]])
+    _, volume = jitted(jnp.array([[1, 3]], jnp.uint8), jnp.square)
+    assert jnp.isnan(volume).all()

@@ -181,5 +181,18 @@ def test_between_latents_lies_an_arc():
     np.testing.assert_allclose(jnp.linalg.norm(middle, axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(middle, unit(unit(first) + unit(second)), atol=1e-5)
     np.testing.assert_allclose(likelihood.interpolate(first, first, 0.3), first, rtol=1e-5)
-    with pytest.raises(ValueError, match="are no pairs"):
+    path = likelihood.interpolate(first[:1], second[:1], jnp.linspace(0, 1, 4))
+    np.testing.assert_allclose(path[jnp.array([0, 3])], jnp.stack([first[0], second[0]]), atol=1e-5)
+    with pytest.raises(ValueError, match=r"latents of shapes \(5, 8\) and \(2, 8\).* do not fit"):
         likelihood.interpolate(first, second[:2], 0.5)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 8])
+def test_between_normals_lie_latents_of_the_same_size(dimensions):
+    """In few dimensions too, where two normals may be opposite."""
+    pair = noise.normal(jax.random.key(2), (2, 20_000, dimensions))
+    middle = likelihood.interpolate(*pair, 0.5)
+    square = jnp.sum(middle**2, axis=1)
+    # The mean of |z|^2 of 20,000: its standard error is below sqrt(2 D / 20,000).
+    assert abs(float(square.mean()) - dimensions) < 4 * np.sqrt(2 * dimensions / 20_000)
+    assert float(square.max()) <= float(jnp.sum(pair**2, axis=2).max())
