@@ -21,7 +21,7 @@ class Config:
     experiment: str | None = None
     """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
     workdir: Path = Path("runs/likelihood")
-    """Folder for likelihood.json and the pictures; a killed run goes on there."""
+    """Folder for likelihood.json and the pictures, from which a killed run resumes."""
     against: str | None = None
     """Data set that the run was not trained on; by default the same images upside down."""
     examples: Count | None = None
@@ -41,7 +41,7 @@ class Config:
     tolerance: Positive = 1e-4
     """Tolerance of the solver, in nats and of x in units of its spread."""
     host: Annotated[int, Meta(ge=0)] = 0
-    """Number of examples that SciPy solves too, for the ratio of the times; 0 for none."""
+    """Number of examples whose log density is also computed by SciPy's solver, to compare the times."""
     seed: Seed = 0
     """Seed of all random numbers."""
 

@@ -103,6 +103,7 @@ def rows_of(
     """
     done, of = workdir.read_samples(path)
     done = done if of == stamp else {}
+    console.say(f"{title}: {len(data) - len(done.get('log_p', ())):,} examples to solve for")
     start = len(done["log_p"]) if done else 0
     step = sharding.mesh().size * -(-problem.config.batch // sharding.mesh().size)
     draw = _program(problem)

@@ -152,6 +152,7 @@ def interpolated(problem: Problem, images: np.ndarray, sets: Sets, path: Path) -
         return likelihood.decode(problem.score(params, apart(of_pairs[:PAIRS])), z, **given).x
 
     x = experiment.units.encode(jnp.asarray(images[chosen]))
+    console.say("the images between latents ...")
     found = np.asarray(experiment.units.decode(draw(problem.run.params, x, of_pairs)))
     found = found.reshape(PAIRS, STEPS, *images.shape[1:])
     report.arcs(np.clip(found, 0, 1), path)
