@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from experiments import digits
 from experiments.common import runs
 from jaxscore import launch
+from jaxscore.launch.flags import FlagError
 from jaxscore.launch.workdir import Refusal
 
 
@@ -39,6 +41,11 @@ def test_held_out_examples_are_not_in_the_batches(tmp_path):
     as_rows = lambda x: {row.tobytes() for row in np.asarray(x, np.float32)}
     assert len(trained_on) + len(found.examples) == 1797
     assert not as_rows(trained_on) & as_rows(found.examples)
+    other = dataclasses.replace(config, held_out=0.3)
+    with pytest.raises(Refusal, match=r"--held-out: .* was trained with another .held_out: 0.2 -> 0.3"):
+        launch.run(digits.build(other), tmp_path, mode="train")
+    with pytest.raises(FlagError, match=r"--held-out 0.9999: leaves none of 1797 images for the training"):
+        digits.build(dataclasses.replace(config, held_out=0.9999))
 
 
 def test_the_held_out_examples_are_always_the_same():

@@ -14,6 +14,7 @@ from experiments.likelihood import Config, measure
 from experiments.likelihood import run as module
 from jaxscore import launch, likelihood
 from jaxscore.launch import workdir
+from jaxscore.launch.flags import FlagError
 from tests.experiments.pictures import ink
 
 SMALL = {"examples": 20, "batch": 8, "probes": 2, "bound_draws": 2, "tolerance": 1e-2}
@@ -106,6 +107,13 @@ def test_results_of_other_flags_are_not_taken(measured):
     rows = measure.rows_of(problem, "set", x[:8], labels[:8], path, "mine")
     assert (rows["log_p"] != 0).all()
     assert found["sets"][0]["log_p"] != 0
+
+
+def test_results_of_other_flags_are_not_overwritten(measured):
+    config, found = measured
+    with pytest.raises(FlagError, match=r"--workdir .*: holds results of other flags \(seed: 0 -> 1\); name"):
+        module.run(dataclasses.replace(config, seed=1))
+    assert json.loads((config.workdir / "likelihood.json").read_text()) == found
 
 
 @pytest.mark.parametrize(
