@@ -4,20 +4,16 @@ There are eight simulated devices. Broadcasting between ranks and using a random
 Compiled programs are cached in `.cache/` for the next run.
 """
 
-import importlib.metadata
 import os
 from pathlib import Path
 
 # JAX reads these once, when its CPU client starts. Collectives hang unless there are more threads than
 # devices. Optimisation is off because small networks take longer to compile than to run: this takes a third
-# off the total time. Releases of jaxlib up to 0.10 also have an older code generator, which is quicker; later
-# ones end a process that asks for it.
+# off the total time.
 os.environ["NPROC"] = "32"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 "
-    + "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
-    * importlib.metadata.version("jaxlib").startswith("0.10.")
     + os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8"
 ).strip()

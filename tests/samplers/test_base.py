@@ -101,7 +101,8 @@ TO_ZERO = {
 @pytest.mark.parametrize("name", TO_ZERO)
 def test_the_step_to_zero_is_tweedies_denoising(name):
     x = mixtures.draw(jax.random.key(0), mixtures.ring(), 50, sigma=0.2)
-    end = oracle.run(TO_ZERO[name], x, [0.2, 0.0], RING).x
+    alone = TO_ZERO[name]._replace(order=1)  # a single step, which multistep solvers refuse otherwise
+    end = oracle.run(alone, x, [0.2, 0.0], RING).x
     np.testing.assert_allclose(end, score.denoise(RING, x, jnp.full(50, 0.2)), rtol=1e-5)
 
 
