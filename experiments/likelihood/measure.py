@@ -27,7 +27,7 @@ class Problem(NamedTuple):
     config: Config
     run: Run
     moments: samplers.Moments
-    """Of the training examples, in the units of the score."""
+    """Mean and covariance of the training examples, in the units of the score."""
     values: int | None
     """Number of grey values; None for data that have a density."""
     classes: np.ndarray

@@ -20,9 +20,9 @@ class Bound(NamedTuple):
     """An estimate of a lower bound of log p for each example."""
 
     value: Float[Array, "b"]
-    """In nats."""
+    """The lower bound, in nats."""
     standard_error: Float[Array, "b"]
-    """Of the value, from the differences between the draws; NaN for one draw."""
+    """Standard error of the value, from the differences between the draws; NaN for one draw."""
 
 
 def bound(
@@ -66,7 +66,7 @@ def bound(
     if draws < 1:
         raise ValueError(f"draws = {draws} must be at least 1")
     score, x = shaped(score), wide(x)
-    keys, gaussian = noise.row_keys(key, len(x)), Gaussian.of(x, moments)
+    keys, gaussian = noise.row_keys(key, len(x)), Gaussian(*isotropic(moments, x))
     span = math.log(sigma_max / sigma_min)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, dtype=x.dtype))
 
@@ -97,11 +97,6 @@ class Gaussian(NamedTuple):
 
     mean: Float[Array, "1 *event"]
     variance: Float[Array, ""]
-
-    @classmethod
-    def of(cls, x: Batch, moments: Moments | None) -> "Gaussian":
-        """Returns the Gaussian with the mean and the mean variance of the data; 0 and 1 without moments."""
-        return cls(*isotropic(moments, x))
 
     def score(self, x: Batch, sigma: Float[Array, "b"]) -> Batch:
         """Returns its score at each noise level."""

@@ -19,7 +19,7 @@ class Dequantised(NamedTuple):
     """Grey values with noise, and what makes a density of them a probability of grey values."""
 
     x: Float[Array, "b_draws *event"]
-    """In the units of the score; all draws of an example lie one after another."""
+    """Examples in the units of the score; all draws of an example lie one after another."""
     log_volume: Float[Array, "b_draws"]
     """Log volume of the cell of the grey values of each row, in the units of the score."""
     draws: int
@@ -82,7 +82,7 @@ class Bits(NamedTuple):
 
     value: Float[Array, "b"]
     standard_error: Float[Array, "b"]
-    """From that of the log density; not from the draws of u."""
+    """Standard error that the log density causes; the draws of u are not in it."""
 
 
 def bits_per_dimension(density: LogDensity, dequantised: Dequantised | Any) -> Bits:

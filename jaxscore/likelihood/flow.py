@@ -21,9 +21,9 @@ class LogDensity(NamedTuple):
     """An estimate of log p for each example."""
 
     value: Float[Array, "b"]
-    """In nats; NaN where the solver has not arrived within `max_steps`."""
+    """The log density, in nats; NaN where the solver has not arrived within `max_steps`."""
     standard_error: Float[Array, "b"]
-    """Of the value, from the differences between the probes: 0 for an exact trace, NaN for one probe."""
+    """Standard error of the value, from the differences between probes: 0 if exact, NaN for one probe."""
     evaluations: Int[Array, "b"]
     """How often the score was needed. Each time a derivative along each probe was needed too."""
 
@@ -81,7 +81,8 @@ def log_density(
     x, size = wide(x), math.prod(x.shape[1:])
     keys = noise.row_keys(key, len(x))
     probes = None if probes is not None and probes >= size else probes
-    flow, vectors = _Flow.of(score, x, moments), None if probes is None else _probes(keys, x, probes)
+    flow = _Flow(shaped(score), *isotropic(moments, x))
+    vectors = None if probes is None else _probes(keys, x, probes)
 
     def field(state: tuple[Array, Array], sigma: Array) -> tuple[Array, Array]:
         u, slope = state[0], partial(flow.slope, sigma=sigma)
@@ -160,7 +161,7 @@ def interpolate(first: Array, second: Array, fraction: float | Array) -> Array:
     lengths = {len(first), len(second), len(w)} - {1}
     if first.shape[1:] != second.shape[1:] or w.ndim > 1 or len(lengths) > 1:
         shapes = f"{first.shape} and {second.shape}, with fractions {w.shape}"
-        raise ValueError(f"latents of shapes {shapes}, do not fit: give as many rows of each, or one")
+        raise ValueError(f"latents of shapes {shapes} do not fit: give as many rows of each, or one")
     n = max(lengths, default=1)
     rows = lambda z: jnp.broadcast_to(wide(z).reshape(len(z), -1), (n, math.prod(z.shape[1:])))
     size = lambda z: jnp.linalg.norm(z, axis=1, keepdims=True)
@@ -192,11 +193,6 @@ class _Flow(NamedTuple):
     mean: Float[Array, "1 *event"]
     variance: Float[Array, ""]
 
-    @classmethod
-    def of(cls, score: ScoreFn, x: Array, moments: Moments | None) -> "_Flow":
-        """Has the mean and the mean variance of the data; 0 and 1 without moments."""
-        return cls(shaped(score), *isotropic(moments, x))
-
     def scale(self, sigma: Array | float) -> Array:
         return jnp.sqrt(sigma**2 + self.variance)
 
@@ -221,6 +217,6 @@ def _carried(
     score: ScoreFn, x: Array, start: float, end: float, moments: Moments | None, given: dict[str, Any]
 ) -> Solution:
     """Takes x along the probability flow from one level to the other, solved for u as in `log_density`."""
-    flow = _Flow.of(score, x, moments)
+    flow = _Flow(shaped(score), *isotropic(moments, x))
     found = solve(flow.slope, flow.u(x, start), start, end, **given)
     return Solution(flow.x(found.x, end), found.evaluations)

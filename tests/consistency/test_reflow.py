@@ -21,7 +21,7 @@ TWO = mixtures.isotropic([0.5, 0.5], [[1.0, 0.0], [-1.0, 0.0]], 0.1)
 def test_pairs_are_both_ends_of_the_flow():
     x, n = consistency.pairs(KEY(0), (500, 2), SIGMAS, gaussian, samplers.heun())
     start = x + 20.0 * n
-    # Of the flow of N(0, S0^2 I), by 24 steps of Heun's method.
+    # The pairs are those of the flow of N(0, S0^2 I), by 24 steps of Heun's method.
     np.testing.assert_allclose(x, start * S0 / np.sqrt(S0**2 + 20.0**2), rtol=2e-2)
     np.testing.assert_allclose(start.std(), 20.0, rtol=4 / np.sqrt(2000))
     ends = samplers.generate(KEY(0), (500, 2), SIGMAS, gaussian, samplers.heun())

@@ -44,7 +44,7 @@ def test_bytes_and_numbers_are_the_same_images():
 
 
 def test_the_probabilities_of_all_images_add_up_to_one():
-    """Of the uniform density on -1..1, in the units of the score: 4 values, so 2 bits for each pixel."""
+    """The density is uniform on -1..1, in the units of the score. Each pixel has 4 values, so 2 bits."""
     images = np.array([[0], [1], [2], [3]], np.uint8)
     encode = lambda y: 2 * y - 1
     found = likelihood.dequantise(jax.random.key(0), images, values=4, encode=encode)

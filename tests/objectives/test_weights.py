@@ -78,7 +78,7 @@ def test_every_prediction_has_the_same_optimum_on_a_gaussian(form):
     (make, weight), s0, sigma = FORMS[form], 0.6, jnp.array([0.05, 0.6, 5.0])
 
     def losses(c):
-        """Of 20,000 examples for each level, all with the same noise."""
+        """The mean loss of 20,000 examples at each level; c does not change the noise."""
         linear = make(lambda x, level: jnp.repeat(c, 20_000)[:, None] * x)
         x0 = s0 * noise.normal(jax.random.key(5), (60_000, 1))
         loss = objectives.noise_conditional(

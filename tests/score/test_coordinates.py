@@ -27,7 +27,7 @@ def test_sub_vp_of_a_gaussians_sub_vp_score_is_its_score():
     m, s0 = jnp.array([1.0, -2.0]), 0.7
 
     def sub_vp_score(x, sigma):
-        """Of x' = alpha x0 + (1 - alpha^2) n, with the alpha at which the noise-to-signal ratio is sigma."""
+        """The score of x' = alpha x0 + (1 - alpha^2) n, where alpha gives the noise-to-signal ratio sigma."""
         alpha = jnp.asarray(alphas, jnp.float32)[:, None]
         return -(x - alpha * m[None]) / (alpha**2 * s0**2 + (1 - alpha**2) ** 2)
 
