@@ -19,10 +19,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PI
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn edm solvers likelihood inpaint prepare ema trilemma plan \
+.PHONY: digits toy2d bench theorems cost calibrate ncsn edm distill solvers likelihood inpaint prepare ema trilemma plan \
   test fast lint newest version supported pins docs figures clean
 
-digits toy2d bench theorems cost calibrate ncsn edm solvers likelihood inpaint prepare ema trilemma: $(READY)-experiments
+digits toy2d bench theorems cost calibrate ncsn edm distill solvers likelihood inpaint prepare ema trilemma: \
+  $(READY)-experiments
 	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
 
 plan: $(READY)-plan
@@ -71,7 +72,9 @@ figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.calibrate --data fashion_mnist
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset digits
 	@$(ON) $(BIN)/python -m experiments.ncsn --preset fashion
-	@$(ON) $(BIN)/python -m experiments.solvers
+	@$(ON) $(BIN)/python -m experiments.distill
+	@$(ON) $(BIN)/python -m experiments.distill --method consistency --workdir runs/distill-consistency
+	@$(ON) $(BIN)/python -m experiments.solvers --students runs/distill runs/distill-consistency
 	@$(ON) $(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
 	@$(ON) $(BIN)/python -m experiments.edm --preset fashion
 	cp runs/edm-fashion/report/classes.png docs/pictures/edm_classes.png
@@ -80,6 +83,7 @@ figures: digits toy2d theorems cost $(READY)-plan
 	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/pictures/
 	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/pictures/
 	cp runs/solvers/solvers.png docs/pictures/
+	cp runs/distill/report/samples.png docs/pictures/distill.png
 	@$(ON) $(BIN)/python -m experiments.plan --preset digits --topology v5e --batch-size 16384 --sweep \
 	  --out runs/plan/plan.json
 	cp runs/ncsn-fashion/report/samples.png docs/pictures/fashion.png

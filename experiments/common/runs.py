@@ -11,19 +11,20 @@ from jaxscore.launch.evaluate import examples
 from jaxscore.launch.open_run import find
 
 
-def opened(folder: Path, module: str | None = None) -> Run:
+def opened(folder: Path, module: str | None = None, *, flag: str = "run") -> Run:
     """Returns the run in the folder of --run. Raises Refusal if there is none, or if it has no score.
 
     Args:
         folder: of the run.
         module: where the run's `build` and configuration are, if not in experiments.NAME.
+        flag: the flag that names the folder.
     """
     try:
         run = open_run(folder, *find(folder, module))
     except Refusal as error:
-        raise Refusal(f"--run {error}") from None
+        raise Refusal(f"--{flag} {error}") from None
     if run.experiment.score is None:
-        raise Refusal(f"--run {folder}: the experiment {run.experiment.name} has no score")
+        raise Refusal(f"--{flag} {folder}: the experiment {run.experiment.name} has no score")
     return run
 
 

@@ -31,7 +31,7 @@ class Config(students.Config):
     """Number of levels of Heun's method, by which the teacher makes the pairs."""
     copies: Count = 4
     """Number of noise levels at which a pair is used; a batch has batch / copies pairs."""
-    shift: Positive = 4.0
+    shift: Positive = 20.0
     """Shift of the noise levels of the second phase, as in `noise.flow`."""
 
     def __post_init__(self):

@@ -65,7 +65,8 @@ def recommendation(rows: Rows, converged: dict[str, Any]) -> str:
     if not good:
         return f"no sampler comes within {NEAR} times of the converged flow; give more --evaluations"
     best = min(good, key=lambda row: (row["evaluations"], row["frechet"]))
-    how = f"{best['sampler']}, {best['evaluations']:g} evaluations: {best['frechet']:.3g}"
+    n = best["evaluations"]
+    how = f"{best['sampler']}, {n:g} evaluation{'s' * (n != 1)}: {best['frechet']:.3g}"
     return f"fewest evaluations within {NEAR} times of the converged flow: {how}"
 
 

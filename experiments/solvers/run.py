@@ -3,6 +3,7 @@
     make digits
     python -m experiments.solvers
     python -m experiments.solvers --run runs/edm-fashion --workdir runs/solvers-fashion --samples 500
+    python -m experiments.distill && python -m experiments.solvers --students runs/distill
 
 All samplers start from the same noise. Each is compared with the data, by the Frechet distance in the
 features of a classifier, and with the end of the probability flow from the same noise: by the root mean
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import distill
 from experiments.common.features import Judge, epochs_for, judges
 from experiments.common.runs import opened
 from experiments.solvers import report
@@ -48,6 +50,8 @@ class Config:
     """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
     workdir: Path = Path("runs/solvers")
     """Folder for solvers.json and solvers.png."""
+    students: tuple[Path, ...] = ()
+    """Folders of experiments.distill whose teacher is --run; one step and two of each are measured too."""
     evaluations: tuple[Count, ...] = (4, 6, 8, 10, 16, 32, 64)
     """Numbers of evaluations of the score."""
     tolerances: tuple[Positive, ...] = (1e-2, 1e-3, 1e-4)
@@ -145,9 +149,25 @@ class Job(NamedTuple):
     """Whether it follows the probability flow."""
 
 
-def jobs(config: Config, problem: Problem) -> list[Job]:
-    """Returns all samplers, with each number of evaluations."""
+def students(config: Config, problem: Problem) -> list[Job]:
+    """Returns one step and two of each student. Raises FlagError if its teacher is not --run."""
     found = []
+    for folder in config.students:
+        run = opened(folder, flag="students")
+        own = run.experiment.config
+        taught = isinstance(own, distill.Config) and own.run.resolve() == config.run.resolve()
+        require(taught, "students", folder, f"is no student of {config.run} by experiments.distill")
+        same = own.sigma_max == config.sigma_max
+        require(same, "students", folder, f"starts at {own.sigma_max}; give it as the --sigma-max")
+        for sigmas in distill.grids(own).values():
+            n, make = len(sigmas) - 1, partial(problem._replace(run=run).drawn, distill.sampler(own), sigmas)
+            found.append(Job(f"distilled, {own.method}", n, n, make, n == 1 or own.method == "reflow"))
+    return found
+
+
+def jobs(config: Config, problem: Problem) -> list[Job]:
+    """Returns the students, and all samplers with each number of evaluations."""
+    found = students(config, problem)
     for n in sorted(set(config.evaluations)):
         for name, method in METHODS.items():
             steps = method.steps(n)

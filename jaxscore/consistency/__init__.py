@@ -33,6 +33,7 @@ An objective calls one function f at both ends of a cell, so both have the same 
 dropout is bound to f, the same dropout. sigma falls along the probability flow, from sigma_max to sigma_min.
 """
 
+from jaxscore.consistency.functions import from_score as from_score
 from jaxscore.consistency.functions import preconditioned as preconditioned
 from jaxscore.consistency.functions import renoise as renoise
 from jaxscore.consistency.levels import Cells as Cells

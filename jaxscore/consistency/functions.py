@@ -48,6 +48,24 @@ def preconditioned(net: NetFn, sigma_data: float, sigma_min: float = 0.002) -> P
     return function
 
 
+def from_score(score: ParametricScore, sigma_min: float = 0.002) -> ParametricScore:
+    """f(params, x, sigma, condition) = x + (sigma - sigma_min) sigma s(params, x, sigma, condition).
+
+    This is Euler's step of the probability flow from sigma to sigma_min, so any trained score is a first
+    guess of its own consistency function, whatever its network. At sigma_min the result is x.
+
+    Raises ValueError unless sigma_min is positive.
+    """
+    _require_positive(sigma_min=sigma_min)
+
+    def function(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
+        given = {} if condition is None else {"condition": condition}
+        step = lambda x, sigma: x + right((sigma - sigma_min) * sigma, x) * score(params, x, sigma, **given)
+        return shaped(step)(x, sigma)
+
+    return function
+
+
 def renoise(sigma_min: float = 0.002) -> samplers.Sampler:
     """x <- f(x, sigma) + sqrt(sigma_next^2 - sigma_min^2) z, with the score `from_denoiser(f)`.
 

@@ -41,6 +41,20 @@ def test_preconditioned_has_the_published_coefficients():
     np.testing.assert_allclose(consistency.preconditioned(network, 0.5)(2.0, X, SIGMA), expected, rtol=2e-5)
 
 
+def test_a_score_is_a_first_guess_of_its_function():
+    """Euler's step to the smallest level; x itself there; and the condition reaches the score."""
+    score = lambda params, x, sigma, condition=0.0: -params * jnp.sin(x) / (1 + sigma[:, None]) + condition
+    f = consistency.from_score(score, 0.1)
+    np.testing.assert_array_equal(f(2.0, X, 0.1), X)
+    step, _ = samplers.sample(
+        jax.random.key(0), X, jnp.array([3.0, 0.1]), functools.partial(score, 2.0), samplers.euler()
+    )
+    np.testing.assert_allclose(f(2.0, X, 3.0), step, rtol=1e-5)
+    np.testing.assert_allclose(f(0.0, X, 3.0, 1.0) - X, 2.9 * 3.0, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"sigma_min = 0\.0"):
+        consistency.from_score(score, 0.0)
+
+
 def test_it_is_the_denoiser_far_above_the_smallest_level():
     denoiser = denoise(functools.partial(denoiser_of(network, 0.5), 2.0), X, 5.0)
     ours = consistency.preconditioned(network, 0.5)(2.0, X, 5.0)

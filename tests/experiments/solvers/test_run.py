@@ -1,13 +1,15 @@
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
 
-from experiments import digits, solvers
+from experiments import digits, distill, solvers
 from experiments.solvers import run as module
 from experiments.solvers.methods import METHODS
 from jaxscore import launch
+from jaxscore.launch import FlagError
 from tests.experiments.pictures import ink
 
 SMALL = {"evaluations": (2, 5), "tolerances": (0.1,), "optimise": 5, "samples": 20}
@@ -60,6 +62,28 @@ def test_with_more_evaluations_the_flow_is_nearer(measured):
 
 def test_the_picture_is_drawn(measured):
     assert ink(measured[0].workdir / "solvers.png") > 0.02
+
+
+def test_students_are_measured_beside_the_samplers(trained, tmp_path):
+    folders = [tmp_path / method for method in ("reflow", "consistency")]
+    for folder in folders:
+        own = distill.Config(run=trained, workdir=folder, method=folder.name, steps=1, batch=8)
+        launch.run(distill.build(own), folder, mode="train")
+    config = solvers.Config(run=trained, workdir=tmp_path / "s", students=tuple(folders), **SMALL)
+    problem = module.posed(config)
+    jobs = module.students(config, problem)
+    shown = [(job.name, job.budget, job.follows) for job in jobs]
+    first = [("distilled, reflow", 1, True), ("distilled, reflow", 2, True)]
+    assert shown == [*first, ("distilled, consistency", 1, True), ("distilled, consistency", 2, False)]
+    for job in jobs:
+        found = problem.judged(job.make()(problem.start), follows=job.follows)
+        assert np.isfinite(found["frechet"])
+        assert ("same_class" in found) == job.follows
+    foreign = dataclasses.replace(config, students=(trained,))
+    with pytest.raises(FlagError, match=r"is no student of .*run by experiments\.distill"):
+        module.students(foreign, problem)
+    with pytest.raises(FlagError, match=r"starts at 40.0; give it as the --sigma-max"):
+        module.students(dataclasses.replace(config, sigma_max=30.0), problem)
 
 
 @pytest.mark.parametrize(
