@@ -90,8 +90,8 @@ def grey_values(data: np.ndarray) -> int | None:
 
 def rows_of(
     problem: Problem, title: str, data: np.ndarray, labels: np.ndarray, path: Path, stamp: str
-) -> dict[str, np.ndarray]:
-    """Returns the results of all examples, in order. Those in the file `path` are not computed again.
+) -> tuple[dict[str, np.ndarray], int]:
+    """Returns the results of all examples, in order, and how many of them were not in the file `path`.
 
     Args:
         problem: the run, and what is known of its data.
@@ -113,7 +113,7 @@ def rows_of(
         found = {name: np.asarray(rows)[: len(data[here])] for name, rows in found.items()}
         done = {name: np.concatenate([done[name], rows]) if done else rows for name, rows in found.items()}
         workdir.write_samples(path, done, stamp)
-    return done
+    return done, len(data) - start
 
 
 def _program(problem: Problem) -> Callable[[int, np.ndarray, np.ndarray], dict[str, Array]]:

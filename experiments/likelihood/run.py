@@ -100,9 +100,7 @@ def evaluated(problem: Problem, sets: Sets, stamp: str) -> dict[str, Any]:
     for number, (title, (x, labels)) in enumerate(sets.items()):
         begin, labels = time.perf_counter(), np.zeros(len(x), int) if labels is None else labels
         path = folder / f"rows-{number}.npz"
-        known = len(workdir.read_samples(path)[0].get("log_p", ()))
-        rows[title] = measure.rows_of(problem, title, x, labels, path, stamp)
-        new = len(x) - (known if known < len(x) else len(x))
+        rows[title], new = measure.rows_of(problem, title, x, labels, path, stamp)
         seconds = (time.perf_counter() - begin) / new if new else float("nan")
         table.append(report.summary(title, rows[title], size, problem.values is not None, seconds))
     values = {title: each["log_p"] for title, each in rows.items()}

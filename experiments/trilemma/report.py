@@ -11,6 +11,7 @@ A row describes a sampler of a family. Lists have a value for each training seed
 number of seeds whose training or samples became non-finite; the lists leave out these seeds.
 """
 
+import collections
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,21 +196,25 @@ def triangle(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def quality_by_evaluations(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draws the Fréchet distance and its interval over network evaluations, on logarithmic axes."""
-    shades = colours(rows)
+    """Draws the Fréchet distance and its interval over network evaluations, on logarithmic axes.
+
+    Each row has its number in the triangle. Rows with equally many evaluations stand side by side.
+    """
+    shades, beside = colours(rows), collections.Counter()
     for number, row in enumerate(rows, start=1):
         mean, reach = mean_and_reach(row["metrics"]["frechet"])
         reach = row["reaches"].get("frechet", reach)
         # An interval that reaches below zero cannot be drawn on a logarithmic axis.
         low = 0.0 if np.isnan(reach) else min(reach, 0.9 * mean)
         high = 0.0 if np.isnan(reach) else reach
-        where = (row["evaluations"], mean)
-        axes.errorbar(*where, yerr=[[low], [high]], fmt="o", color=shades[row["family"]], capsize=3)
-        title = f"{row['family']}, {row['sampler']}"
-        axes.annotate(title, where, AROUND[number % 2], textcoords="offset points", fontsize=7)
-    axes.margins(x=0.2)
+        where = (row["evaluations"] * 1.09 ** beside[row["evaluations"]], mean)
+        beside[row["evaluations"]] += 1
+        style = {"fmt": "o", "markersize": 4, "color": shades[row["family"]], "capsize": 2}
+        axes.errorbar(*where, yerr=[[low], [high]], **style)
+        axes.annotate(str(number), where, (3, 4), textcoords="offset points", fontsize=8)
+    axes.margins(x=0.1)
     axes.set(xscale="log", yscale="log", xlabel="network evaluations for a sample", ylabel="Fréchet distance")
-    axes.set_title("quality against evaluations", fontsize=10)
+    axes.set_title("quality against evaluations; numbers as in the triangle", fontsize=10)
 
 
 def colours(rows: Sequence[Row]) -> dict[str, str]:
@@ -218,7 +223,10 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
     return {family: next(shades) for family in dict.fromkeys(row["family"] for row in rows)}
 
 
-SHADES = ("#1f5fa8", "#e0822f", "#3c8d40", "#b5323c", "#7d53a8", "#8a6a4f", "#d46aa5", "#4aa3a0")
+SHADES = (
+    *("#1f5fa8", "#e0822f", "#3c8d40", "#b5323c", "#7d53a8", "#8a6a4f", "#d46aa5", "#4aa3a0"),
+    *("#a8a02f", "#555555", "#e05fd0"),
+)
 
 
 # Files ------------------------------------------------------------------------------------------

@@ -27,10 +27,10 @@ from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import Count, Positive, check, require
 from jaxscore.launch.metrics_log import NonFinite
 
-FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan")
+FAMILIES = ("gan", "vae", "flow", "ddpm", "ncsn", "edm", "ddgan", "distilled", "reflow")
 """Families that are compared by default: modules of experiments/families."""
 
-KNOWN = (*FAMILIES, "consistency", "distilled", "reflow", "vanilla_gan", "vanilla_ddgan")
+KNOWN = (*FAMILIES, "consistency", "vanilla_gan", "vanilla_ddgan")
 """All families."""
 
 SAMPLES = {"25gaussians": 2500, "stacked_digits": 10_000, "digits": 1797}

@@ -104,8 +104,12 @@ def test_results_of_other_flags_are_not_taken(measured):
     x, labels = sets["held-out examples"]
     path = config.workdir.with_name("other.npz")
     workdir.write_samples(path, {"log_p": np.zeros(20)}, stamp)
-    rows = measure.rows_of(problem, "set", x[:8], labels[:8], path, "mine")
+    rows, solved = measure.rows_of(problem, "set", x[:8], labels[:8], path, "mine")
     assert (rows["log_p"] != 0).all()
+    assert solved == 8
+    again, solved = measure.rows_of(problem, "set", x[:8], labels[:8], path, "mine")
+    np.testing.assert_array_equal(again["log_p"], rows["log_p"])
+    assert solved == 0
     assert found["sets"][0]["log_p"] != 0
 
 
