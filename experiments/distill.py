@@ -7,18 +7,20 @@
 The run's parameters are the teacher, and the start of the student. By `reflow` (Liu et al. 2023) the student
 learns the straight lines between noise and the samples that the teacher makes of it. By `consistency` (Song
 et al. 2023) it learns to go to the end of the teacher's probability flow at once. The student's folder is a
-run like any other; it needs the teacher's folder, whose data and units it shares.
+run like any other; it needs the teacher's folder, whose data and units it shares. It learns the score as it
+is, without guidance.
 """
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from experiments.common.runs import opened
 from jaxscore import consistency, launch, noise, objectives, samplers
@@ -55,7 +57,7 @@ class Config(BaseConfig):
     """reflow: number of noise levels at which a sample is used; a batch has batch / copies of them."""
     shift: Positive = 20.0
     """reflow: shift of the noise levels of the training, as in `noise.flow`, in standard deviations of x."""
-    cells: Levels = 40
+    cells: Annotated[int, Meta(ge=2, le=consistency.MOST)] = 40
     """consistency: number of noise levels; the student learns to agree at neighbouring ones."""
     sigma_min: Positive = 0.02
     """Smallest noise level, in the units of the score."""
@@ -69,7 +71,11 @@ class Config(BaseConfig):
         require_sigmas(self.sigma_min, self.sigma_max)
         inside = self.sigma_min < self.sigma_middle < self.sigma_max
         require(inside, "sigma_middle", self.sigma_middle, "must lie between --sigma-min and --sigma-max")
-        require(self.batch % self.copies == 0, "copies", self.copies, f"must divide --batch {self.batch}")
+        part = self.batch // self.microbatches
+        divides = self.method != "reflow" or part % self.copies == 0
+        require(divides, "copies", self.copies, f"must divide --batch / --microbatches, which is {part}")
+        itself = self.run.resolve() == self.workdir.resolve()
+        require(not itself, "run", self.run, "is the --workdir; name another folder for the student")
 
 
 def build(config: Config) -> Experiment:
@@ -108,6 +114,7 @@ def build(config: Config) -> Experiment:
         samplers={name: partial(draw, sigmas) for name, sigmas in grids(config).items()},
         score=student,
         units=teacher.units,
+        description=teacher.description if config.method == "reflow" else None,
         conditions=teacher.conditions,
         compiler_options=teacher.compiler_options,
     )
@@ -128,6 +135,9 @@ def straight(config: Config, score: ParametricScore, moments: samplers.Moments, 
     """Returns the losses of reflow. The teacher makes samples for the first batch / copies conditions."""
     sigmas = noise.levels(noise.karras(config.sigma_min, config.sigma_max), config.levels)
     shift = config.shift * sigma_data
+    fits = 1e-3 < shift / config.sigma_max < 900
+    remedy = f"times the standard deviation of x is {shift:.3g}, too far from --sigma-max {config.sigma_max}"
+    require(fits, "shift", config.shift, remedy)
     training = noise.flow(shift=shift, t_max=config.sigma_max / (config.sigma_max + shift))
     weight = objectives.edm(sigma_data)
 

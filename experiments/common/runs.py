@@ -22,7 +22,10 @@ def opened(folder: Path, module: str | None = None, *, flag: str = "run") -> Run
     try:
         run = open_run(folder, *find(folder, module))
     except Refusal as error:
-        raise Refusal(f"--{flag} {error}") from None
+        text = str(error)  # a student's names the flag of its teacher already
+        raise Refusal(
+            f"--{flag} {folder}: its {text}" if text.startswith("--") else f"--{flag} {text}"
+        ) from None
     if run.experiment.score is None:
         raise Refusal(f"--{flag} {folder}: the experiment {run.experiment.name} has no score")
     return run

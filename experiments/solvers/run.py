@@ -84,6 +84,8 @@ class Problem(NamedTuple):
     """sigmas(n) -> the levels of n steps."""
     flow: np.ndarray
     """x at the end of the probability flow."""
+    students: dict[str, Run]
+    """The students by the names of their rows."""
     judge: Judge
     reference: np.ndarray
     """Features of the data."""
@@ -119,8 +121,8 @@ class Problem(NamedTuple):
 
 
 def posed(config: Config) -> Problem:
-    """Returns the problem. Raises Refusal if --run has no score."""
-    run = opened(config.run, config.experiment)
+    """Returns the problem. Raises Refusal if --run has no score, and what `students` raises."""
+    run, others = opened(config.run, config.experiment), students(config)
     data = examples(run.experiment, 10_000)
     source = run.experiment.data
     labels = np.zeros(len(data), np.int32) if source is None else np.asarray(source.labels)
@@ -131,7 +133,7 @@ def posed(config: Config) -> Problem:
     start = samplers.prior(rows, (config.samples, *data.shape[1:]), config.sigma_max, moments)
     schedule = noise.karras(config.sigma_min, config.sigma_max)
     sigmas = lambda n: noise.levels(schedule, n) if n > 1 else jnp.array([config.sigma_max, 0.0])
-    problem = Problem(run, start, sigmas, np.zeros(0), found[0], found[0][0](data))
+    problem = Problem(run, start, sigmas, np.zeros(0), others, found[0], found[0][0](data))
     flow = problem.drawn(samplers.heun(), sigmas(CONVERGED))(start)
     return problem._replace(flow=np.asarray(flow))
 
@@ -149,9 +151,9 @@ class Job(NamedTuple):
     """Whether it follows the probability flow."""
 
 
-def students(config: Config, problem: Problem) -> list[Job]:
-    """Returns one step and two of each student. Raises FlagError if its teacher is not --run."""
-    found = []
+def students(config: Config) -> dict[str, Run]:
+    """Returns the runs in --students. Raises FlagError unless --run is the teacher of each."""
+    found: dict[str, Run] = {}
     for folder in config.students:
         run = opened(folder, flag="students")
         own = run.experiment.config
@@ -159,15 +161,26 @@ def students(config: Config, problem: Problem) -> list[Job]:
         require(taught, "students", folder, f"is no student of {config.run} by experiments.distill")
         same = own.sigma_max == config.sigma_max
         require(same, "students", folder, f"starts at {own.sigma_max}; give it as the --sigma-max")
-        for sigmas in distill.grids(own).values():
-            n, make = len(sigmas) - 1, partial(problem._replace(run=run).drawn, distill.sampler(own), sigmas)
-            found.append(Job(f"distilled, {own.method}", n, n, make, n == 1 or own.method == "reflow"))
+        name = f"distilled, {own.method}"
+        require(name not in found, "students", folder, f"is a second one by {own.method}; give one of each")
+        found[name] = run
+    return found
+
+
+def steps_of(problem: Problem) -> list[Job]:
+    """Returns one step and two of each student. Those by consistency add noise between two steps."""
+    found = []
+    for name, run in problem.students.items():
+        config, draw = run.experiment.config, problem._replace(run=run).drawn
+        for sigmas in distill.grids(config).values():
+            n, make = len(sigmas) - 1, partial(draw, distill.sampler(config), sigmas)
+            found.append(Job(name, n, n, make, n == 1 or config.method == "reflow"))
     return found
 
 
 def jobs(config: Config, problem: Problem) -> list[Job]:
     """Returns the students, and all samplers with each number of evaluations."""
-    found = students(config, problem)
+    found = steps_of(problem)
     for n in sorted(set(config.evaluations)):
         for name, method in METHODS.items():
             steps = method.steps(n)

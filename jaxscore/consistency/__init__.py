@@ -36,6 +36,7 @@ dropout is bound to f, the same dropout. sigma falls along the probability flow,
 from jaxscore.consistency.functions import from_score as from_score
 from jaxscore.consistency.functions import preconditioned as preconditioned
 from jaxscore.consistency.functions import renoise as renoise
+from jaxscore.consistency.levels import MOST as MOST
 from jaxscore.consistency.levels import Cells as Cells
 from jaxscore.consistency.levels import cells as cells
 from jaxscore.consistency.levels import curriculum as curriculum

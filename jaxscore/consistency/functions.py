@@ -1,5 +1,8 @@
 """Consistency functions: from a network to one, and from one to samples."""
 
+import functools
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -60,7 +63,8 @@ def from_score(score: ParametricScore, sigma_min: float = 0.002) -> ParametricSc
 
     def function(params: Params, x: Batch, sigma: Sigma, condition: Condition = None) -> Batch:
         given = {} if condition is None else {"condition": condition}
-        step = lambda x, sigma: x + right((sigma - sigma_min) * sigma, x) * score(params, x, sigma, **given)
+        own = shaped(functools.partial(score, params, **given))
+        step = lambda x, sigma: x + right((sigma - sigma_min) * sigma, x) * own(x, sigma)
         return shaped(step)(x, sigma)
 
     return function
@@ -86,5 +90,5 @@ def renoise(sigma_min: float = 0.002) -> samplers.Sampler:
 
 def _require_positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} = {value} must be positive")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} = {value} must be positive and finite")

@@ -10,6 +10,9 @@ from jaxtyping import Float
 from jaxscore import noise
 from jaxscore.types import Array
 
+MOST = 1_000_000
+"""Most levels of a grid; float32 does not tell more of them apart."""
+
 Levels = Float[Array, "b"]
 Cells = Callable[[Array], tuple[Array, Array]]
 """cells(sigma[b]) -> (lower[b], upper[b]), the levels of a grid on both sides of sigma."""
@@ -20,14 +23,16 @@ def curriculum(step: int | Array, steps: int, *, first: int = 10, last: int = 12
 
         N(k) = min(first 2^floor(k / K'), last) + 1,    K' = floor(K / (log2 floor(last / first) + 1))
 
-    It is computed for a traced step too. Raises ValueError unless steps >= 1 and 1 <= first <= last.
+    It is computed for a traced step too. Raises ValueError unless steps >= 1 and
+    1 <= first <= last <= MOST.
 
     Source: Song & Dhariwal 2024, "Improved techniques for training consistency models", section 3.4.
     """
-    if steps < 1 or not 1 <= first <= last:
-        raise ValueError(f"need steps >= 1 and 1 <= first <= last, not {steps}, {first} and {last}")
+    if not (steps >= 1 and 1 <= first <= last <= MOST):
+        text = f"need steps >= 1 and 1 <= first <= last <= {MOST:,}"
+        raise ValueError(f"{text}, not {steps}, {first} and {last}")
     interval = max(math.floor(steps / (math.log2(last // first) + 1)), 1)
-    doublings = jnp.minimum(jnp.asarray(step) // interval, math.ceil(math.log2(last / first)))
+    doublings = jnp.minimum(jnp.maximum(jnp.asarray(step), 0) // interval, math.ceil(math.log2(last / first)))
     return jnp.minimum(first * 2**doublings, last) + 1
 
 
@@ -43,12 +48,13 @@ def cells(n: int | Array, sigma_min: float, sigma_max: float, *, rho: float = 7.
         sigma_max: largest level.
         rho: as in `noise.karras`.
 
-    Raises ValueError if n is known to be no integer of at least 2, and for a range that `noise.karras`
-    refuses. If a traced n is less than 2, the levels are NaN.
+    Raises ValueError if n is known to be no integer from 2 to MOST, and for a range that `noise.karras`
+    refuses. If a traced n is none, the levels are NaN.
     """
-    if not isinstance(n, jax.core.Tracer) and (n < 2 or n != int(n)):
-        raise ValueError(f"n = {n} levels: an integer of at least 2 is needed")
-    n = jnp.where(jnp.asarray(n) < 2, jnp.nan, n)
+    if not isinstance(n, jax.core.Tracer) and (jnp.ndim(n) or not 2 <= n <= MOST or n != int(n)):
+        raise ValueError(f"n = {n} levels: an integer from 2 to {MOST:,} is needed")
+    n = jnp.asarray(n)
+    n = jnp.where((n < 2) | (n > MOST) | (n != jnp.floor(n)), jnp.nan, n)
     grid = noise.karras(sigma_min, sigma_max, rho=rho)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
 

@@ -103,8 +103,9 @@ def continuous(
     Source: Lu & Song 2024, "Simplifying, stabilizing and scaling continuous-time consistency models",
     algorithm 1 with t = arctan(sigma / sigma_data), without its adaptive weight.
     """
-    if not (sigma_data > 0 and constant > 0):
-        raise ValueError(f"sigma_data = {sigma_data} and constant = {constant} must be positive")
+    if not (0 < sigma_data < math.inf and 0 < constant < math.inf):
+        text = "must be positive and finite"
+        raise ValueError(f"sigma_data = {sigma_data} and constant = {constant} {text}")
 
     def objective(f: ScoreFn, key: Key, x: Batch, sigma: Sigma) -> Loss:
         f, x = shaped(f, "consistency function"), wide(x)

@@ -149,7 +149,8 @@ def compare(experiment: Experiment, samples: dict[str, np.ndarray]) -> dict[str,
     found = {name: compared(x) for name, x in samples.items() if fits(x)}
     components = features(reference[:1]).shape[1]
     about = {"reference_n": len(reference), "features": f"{components} principal components"}
-    return {"settings": about, "samplers": found, "notes": left_out(COLUMNS, found)}
+    note = f"features: {about['features']}; distances in other features cannot be compared with these"
+    return {"settings": about, "samplers": found, "notes": [note, *left_out(COLUMNS, found)]}
 
 
 def left_out(titles: dict[str, str], rows: dict[str, dict[str, Any]]) -> list[str]:

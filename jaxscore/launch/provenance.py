@@ -13,6 +13,14 @@ from jaxscore.launch import workdir
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.workdir import DATA, VERSION
 
+FIXED = {
+    "sigma_data": "its weights are of another score with it",
+    "held_out": "it was trained on other images than it would say",
+    "run": "it was taught by that run",
+    "method": "it has learnt by that method",
+}
+"""Flags that a trained run keeps, and why."""
+
 
 def describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Returns what config.json stores: name and flags, the fingerprint of the data, and the version.

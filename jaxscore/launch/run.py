@@ -216,13 +216,6 @@ def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.
     return changed
 
 
-FIXED = {
-    "sigma_data": "its weights are of another score with it",
-    "held_out": "it was trained on other images than it would say",
-}
-"""Flags that a trained run keeps, and why."""
-
-
 def _account(folder: Path, description, changed: list[str], state, trains: bool, steps: int):
     """Says what has changed since the earlier run; returns the description, with the steps on other data.
 
@@ -234,8 +227,11 @@ def _account(folder: Path, description, changed: list[str], state, trains: bool,
     before = workdir.read_json(folder / "config.json")
     for change in changed if state is not None else ():
         name = change.split(":")[0]
-        if name in FIXED:
-            flag, remedy = name.replace("_", "-"), f"{FIXED[name]}; give the value of its config.json"
+        if name in provenance.FIXED:
+            flag, remedy = (
+                name.replace("_", "-"),
+                f"{provenance.FIXED[name]}; give the value of its config.json",
+            )
             raise Refusal(f"--{flag}: {folder} was trained with another ({change}); {remedy}")
     until = before.get(workdir.OTHER_DATA, 0) if isinstance(before, dict) else 0
     if state is not None and any(change.startswith(workdir.DATA) for change in changed):

@@ -53,6 +53,8 @@ def test_a_score_is_a_first_guess_of_its_function():
     np.testing.assert_allclose(f(0.0, X, 3.0, 1.0) - X, 2.9 * 3.0, rtol=1e-4)
     with pytest.raises(ValueError, match=r"sigma_min = 0\.0"):
         consistency.from_score(score, 0.0)
+    with pytest.raises(ValueError, match="the score has shape"):  # it would be broadcast
+        consistency.from_score(lambda params, x, sigma: x[:, :1])(0.0, X, 3.0)
 
 
 def test_it_is_the_denoiser_far_above_the_smallest_level():

@@ -56,8 +56,10 @@ def test_cells_have_the_published_probabilities():
     ("call", "message"),
     [
         (lambda: consistency.curriculum(0, 0), "need steps >= 1"),
-        (lambda: consistency.curriculum(0, 10, first=20, last=10), "first <= last, not 10, 20 and 10"),
-        (lambda: consistency.cells(1, 0.01, 20.0), "n = 1 levels: an integer of at least 2"),
+        (lambda: consistency.curriculum(0, 10, first=20, last=10), "not 10, 20 and 10"),
+        (lambda: consistency.cells(1, 0.01, 20.0), "n = 1 levels: an integer from 2 to 1,000,000 is"),
+        (lambda: consistency.cells(10**8, 0.01, 20.0), "n = 100000000 levels"),
+        (lambda: consistency.curriculum(0, 10, last=2**31), "last <= 1,000,000, not 10"),
         (lambda: consistency.cells(11, 20.0, 0.01), "sigma_min < sigma_max"),
     ],
 )

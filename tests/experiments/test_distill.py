@@ -1,6 +1,8 @@
 """Students of a trained run: what they start from, that they are runs, and what is refused."""
 
+import dataclasses
 import json
+import shutil
 from functools import partial
 
 import jax
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 
 from experiments import digits, distill
+from experiments.common.runs import opened
 from jaxscore import launch, noise, samplers
+from jaxscore.launch import FlagError
 from jaxscore.updates import Context
-from tests.launch.tiny import assert_identical
+from tests.launch.tiny import assert_identical, snapshot
 
 SMALL = {"steps": 2, "samples": 8, "batch": 8}
 
@@ -77,12 +81,44 @@ def test_the_teacher_has_no_gradient_and_stays(teacher, method):
     assert_identical(extra["untrained"]["teacher"], params["teacher"])
 
 
+@pytest.mark.parametrize("changed", [{"method": "consistency"}, {"run": "OTHER"}])
+def test_a_student_keeps_its_teacher_and_its_method(teacher, changed, tmp_path):
+    own = dataclasses.replace(config(teacher, mode="train"), workdir=tmp_path / "student")
+    launch.run(distill.build(own), own.workdir, mode="train")
+    if "run" in changed:
+        changed = {"run": tmp_path / "other"}
+        shutil.copytree(teacher, changed["run"])
+    before = snapshot(own.workdir)
+    other = dataclasses.replace(own, steps=3, **changed)
+    with pytest.raises(launch.Refusal, match=r"^--(method|run): .* was trained with another"):
+        launch.run(distill.build(other), own.workdir, mode="train")
+    assert snapshot(own.workdir) == before
+
+
+def test_a_shift_that_no_level_fits_is_refused(teacher):
+    for shift in (1e30, 1e-9):
+        with pytest.raises(FlagError, match=r"^--shift .*: times the standard deviation of x is"):
+            distill.build(config(teacher, shift=shift))
+
+
+def test_a_students_missing_teacher_is_named(teacher, tmp_path):
+    own = dataclasses.replace(config(teacher, mode="train"), workdir=tmp_path / "s", run=tmp_path / "t")
+    shutil.copytree(teacher, own.run)
+    launch.run(distill.build(own), own.workdir, mode="train")
+    shutil.rmtree(own.run)
+    with pytest.raises(launch.Refusal, match=r"^--run \S+/s: its --run \S+/t: holds no run"):
+        opened(own.workdir)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--run nowhere", "--run nowhere: holds no run of an experiment"),
         ("--sigma-middle 50", "--sigma-middle 50.0: must lie between --sigma-min and --sigma-max"),
-        ("--copies 3", "--copies 3: must divide --batch 256"),
+        ("--copies 3", "--copies 3: must divide --batch / --microbatches, which is 256"),
+        ("--microbatches 64 --copies 8", "--copies 8: must divide --batch / --microbatches, which is 4"),
+        ("--run runs/distill", "--run runs/distill: is the --workdir; name another folder for the student"),
+        ("--cells 3000000000", "--cells 3000000000"),
         ("--levels 1", "--levels 1"),
     ],
 )

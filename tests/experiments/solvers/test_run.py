@@ -71,7 +71,7 @@ def test_students_are_measured_beside_the_samplers(trained, tmp_path):
         launch.run(distill.build(own), folder, mode="train")
     config = solvers.Config(run=trained, workdir=tmp_path / "s", students=tuple(folders), **SMALL)
     problem = module.posed(config)
-    jobs = module.students(config, problem)
+    jobs = module.steps_of(problem)
     shown = [(job.name, job.budget, job.follows) for job in jobs]
     first = [("distilled, reflow", 1, True), ("distilled, reflow", 2, True)]
     assert shown == [*first, ("distilled, consistency", 1, True), ("distilled, consistency", 2, False)]
@@ -81,9 +81,11 @@ def test_students_are_measured_beside_the_samplers(trained, tmp_path):
         assert ("same_class" in found) == job.follows
     foreign = dataclasses.replace(config, students=(trained,))
     with pytest.raises(FlagError, match=r"is no student of .*run by experiments\.distill"):
-        module.students(foreign, problem)
+        module.students(foreign)
+    with pytest.raises(FlagError, match="is a second one by reflow; give one of each"):
+        module.students(dataclasses.replace(config, students=(folders[0], folders[0])))
     with pytest.raises(FlagError, match=r"starts at 40.0; give it as the --sigma-max"):
-        module.students(dataclasses.replace(config, sigma_max=30.0), problem)
+        module.students(dataclasses.replace(config, sigma_max=30.0))
 
 
 @pytest.mark.parametrize(
