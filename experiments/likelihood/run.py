@@ -122,6 +122,8 @@ def notes(problem: Problem, table: list[dict[str, Any]], values: dict[str, np.nd
     found, grey = [], problem.values
     text = "images are no grey values: log p is a density, in the units of the data"
     found.append(f"{grey} grey values, dequantised with {problem.config.draws} draws" if grey else text)
+    if grey and not getattr(problem.run.experiment.config, "dequantise", False):
+        found.append("the run was not trained on dequantised images, so it has too many bits: --dequantise")
     if len(values) == 2:
         inside, outside = values.values()
         first, second = values

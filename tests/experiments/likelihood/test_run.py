@@ -46,6 +46,17 @@ def test_every_set_has_a_row_and_every_example_is_counted(measured):
         assert each["seconds"] > 0
 
 
+def test_a_run_on_images_that_were_not_dequantised_is_told_so(measured):
+    config, found = measured
+    run = module.opened(config.run)
+    problem = module.posed(config, run, module.chosen(config, run))
+    said = "the run was not trained on dequantised images"
+    assert not any(said in note for note in found["notes"])
+    plain = dataclasses.replace(run.experiment.config, dequantise=False)
+    other = problem._replace(run=run._replace(experiment=run.experiment._replace(config=plain)))
+    assert said in "\n".join(module.notes(other, found["sets"], {}))
+
+
 def test_the_untrained_network_has_the_density_of_a_gaussian(measured):
     """Two steps leave the score of N(mean, sigma_data^2 I), whose bits per dimension are known."""
     config, found = measured
