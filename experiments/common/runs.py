@@ -22,10 +22,9 @@ def opened(folder: Path, module: str | None = None, *, flag: str = "run") -> Run
     try:
         run = open_run(folder, *find(folder, module))
     except Refusal as error:
-        text = str(error)  # a student's names the flag of its teacher already
-        raise Refusal(
-            f"--{flag} {folder}: its {text}" if text.startswith("--") else f"--{flag} {text}"
-        ) from None
+        of_teacher = str(error).startswith("--")  # a student's error names a flag already
+        where = f"{folder}: its " if of_teacher else ""
+        raise Refusal(f"--{flag} {where}{error}") from None
     if run.experiment.score is None:
         raise Refusal(f"--{flag} {folder}: the experiment {run.experiment.name} has no score")
     return run

@@ -224,8 +224,8 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
 
 
 SHADES = (
-    *("#1f5fa8", "#e0822f", "#3c8d40", "#b5323c", "#7d53a8", "#8a6a4f", "#d46aa5", "#4aa3a0"),
-    *("#a8a02f", "#555555", "#e05fd0"),
+    *("#1f5fa8", "#e0822f", "#3c8d40", "#b5323c", "#7d53a8", "#8a6a4f"),
+    *("#d46aa5", "#4aa3a0", "#a8a02f", "#555555", "#e05fd0"),
 )
 
 

@@ -23,7 +23,7 @@ def curriculum(step: int | Array, steps: int, *, first: int = 10, last: int = 12
 
         N(k) = min(first 2^floor(k / K'), last) + 1,    K' = floor(K / (log2 floor(last / first) + 1))
 
-    It is computed for a traced step too. Raises ValueError unless steps >= 1 and
+    It is computed for a traced step too; a step below 0 counts as 0. Raises ValueError unless steps >= 1 and
     1 <= first <= last <= MOST.
 
     Source: Song & Dhariwal 2024, "Improved techniques for training consistency models", section 3.4.
@@ -49,7 +49,7 @@ def cells(n: int | Array, sigma_min: float, sigma_max: float, *, rho: float = 7.
         rho: as in `noise.karras`.
 
     Raises ValueError if n is known to be no integer from 2 to MOST, and for a range that `noise.karras`
-    refuses. If a traced n is none, the levels are NaN.
+    refuses. If a traced n is no such integer, the levels are NaN.
     """
     if not isinstance(n, jax.core.Tracer) and (jnp.ndim(n) or not 2 <= n <= MOST or n != int(n)):
         raise ValueError(f"n = {n} levels: an integer from 2 to {MOST:,} is needed")

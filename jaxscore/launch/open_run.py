@@ -88,7 +88,7 @@ def find(folder: Path, module: str | None = None) -> tuple[Callable[[Any], Exper
     Refusal if there is no such module, or if it does not define both.
     """
     name, _ = _stored(folder)
-    remedy = "set PYTHONPATH to its folder" if module else "name its module"
+    remedy = "set PYTHONPATH to its folder" if module else "name its module with --experiment or --module"
     module = module or f"experiments.{name}"
     try:
         found = importlib.import_module(module)

@@ -228,10 +228,8 @@ def _account(folder: Path, description, changed: list[str], state, trains: bool,
     for change in changed if state is not None else ():
         name = change.split(":")[0]
         if name in provenance.FIXED:
-            flag, remedy = (
-                name.replace("_", "-"),
-                f"{provenance.FIXED[name]}; give the value of its config.json",
-            )
+            flag = name.replace("_", "-")
+            remedy = f"{provenance.FIXED[name]}; give the value of its config.json"
             raise Refusal(f"--{flag}: {folder} was trained with another ({change}); {remedy}")
     until = before.get(workdir.OTHER_DATA, 0) if isinstance(before, dict) else 0
     if state is not None and any(change.startswith(workdir.DATA) for change in changed):
