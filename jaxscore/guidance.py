@@ -14,10 +14,13 @@ examples. Sampling then extrapolates from the second score to the first (Ho & Sa
 -4.0
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from jaxscore import noise
+from jaxscore.score import from_log_density
 from jaxscore.types import Array, Condition, Key, ScoreFn, per_row, right, shaped
 
 
@@ -86,5 +89,28 @@ def classifier_free(
         weight = right(per_row(weight, x, "scale"), x)
         added = lambda: jnp.where(right(inside, x), weight * (s - unconditional(x, sigma)), 0.0)
         return s + jax.lax.cond(inside.any(), added, lambda: jnp.zeros_like(s))
+
+    return shaped(guided)
+
+
+def by(
+    score: ScoreFn, log_likelihood: Callable[[Array, Array], Array], scale: float | Array = 1.0
+) -> ScoreFn:
+    """s + scale grad_x log p(y | x, sigma): the score guided by a log likelihood of x at level sigma.
+
+    log_likelihood(x[b, ...], sigma[b]) -> [b] may lack a constant of the level. With the true likelihood of y
+    given the noisy x, and scale 1, the result is the score of the posterior. A classifier that was trained on
+    noisy x gives the log probability of a class. Larger scales then give more typical examples of the class,
+    but no draws from a density (Dhariwal & Nichol 2021, section 4).
+
+    Raises ValueError if the log likelihood has not one number for each row.
+
+    Source: Song et al. 2021, equation 14; Dhariwal & Nichol 2021, algorithm 1.
+    """
+    score, likelihood = shaped(score), from_log_density(log_likelihood)
+
+    def guided(x: Array, sigma: Array) -> Array:
+        weight = right(per_row(scale, x, "scale"), x)
+        return score(x, sigma) + weight * likelihood(x, sigma)
 
     return shaped(guided)

@@ -22,12 +22,16 @@ from jaxscore.types import Array, Key, Sigma, per_row
 
 
 class Mixture(NamedTuple):
-    """sum_k weights[k] N(means[k], axes[k] diag(variances[k]) axes[k]'), in d dimensions."""
+    """sum_k weights[k] N(means[k], axes[k] diag(variances[k]) axes[k]'), in d dimensions.
+
+    All components may have the axes of one matrix, [1, d, d], or those of the coordinates, None. Both are
+    much cheaper in many dimensions.
+    """
 
     weights: Float[Array, "k"]
     means: Float[Array, "k d"]
     variances: Float[Array, "k d"]
-    axes: Float[Array, "k d d"]
+    axes: Float[Array, "#k d d"] | None = None
 
 
 def isotropic(weights, means, std) -> Mixture:
@@ -44,8 +48,7 @@ def isotropic(weights, means, std) -> Mixture:
         raise ValueError(f"weights {weights} and std {std} must be positive")
     k, d = means.shape
     variances = jnp.broadcast_to(std[:, None] ** 2, (k, d))
-    axes = jnp.broadcast_to(jnp.eye(d)[None], (k, d, d))
-    return Mixture(weights / weights.sum(), means, variances, axes)
+    return Mixture(weights / weights.sum(), means, variances)
 
 
 def _components(weights, means) -> tuple[Float[Array, "k"], Float[Array, "k d"]]:
@@ -107,8 +110,10 @@ def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float
 def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b d"]:
     """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), with responsibilities r_k."""
     offsets, variances = _whitened(mixture, x, sigma)
-    pull = jnp.einsum("kij,bkj->bki", mixture.axes, -offsets / variances)
-    return jnp.einsum("bk,bki->bi", responsibilities(mixture, x, sigma), pull)
+    pull = responsibilities(mixture, x, sigma)[..., None] * -offsets / variances
+    if mixture.axes is None or len(mixture.axes) == 1:  # the sum first: one rotation, not k
+        pull = pull.sum(axis=1, keepdims=True)
+    return _turned(mixture, pull, back=True).sum(axis=1)
 
 
 def responsibilities(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b k"]:
@@ -122,17 +127,27 @@ def draw(key: Key, mixture: Mixture, n: int, *, sigma: float | Array = 0.0) -> F
     pick = lambda key: jax.random.categorical(key, jnp.log(mixture.weights))
     k = jax.vmap(pick)(noise.fold_in(keys, 0))
     spread = jnp.sqrt(mixture.variances[k] + sigma**2)
-    z = noise.normal(noise.fold_in(keys, 1), spread.shape)
-    return mixture.means[k] + jnp.einsum("bij,bj->bi", mixture.axes[k], spread * z)
+    offsets = spread * noise.normal(noise.fold_in(keys, 1), spread.shape)
+    if mixture.axes is not None and len(mixture.axes) > 1:
+        return mixture.means[k] + jnp.einsum("bij,bj->bi", mixture.axes[k], offsets)
+    return mixture.means[k] + _turned(mixture, offsets[:, None], back=True)[:, 0]
 
 
 def moments(mixture: Mixture, *, sigma: float | Array = 0.0) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
     """Mean and covariance of p_sigma."""
     mean = mixture.weights @ mixture.means
-    within = jnp.einsum("k,kij,kj,klj->il", mixture.weights, mixture.axes, mixture.variances, mixture.axes)
+    within = jnp.einsum("k,kil->il", mixture.weights, covariances(mixture))
     offsets = mixture.means - mean[None]
     between = jnp.einsum("k,ki,kj->ij", mixture.weights, offsets, offsets)
     return mean, within + between + sigma**2 * jnp.eye(len(mean))
+
+
+def covariances(mixture: Mixture) -> Float[Array, "k d d"]:
+    """The covariances axes[k] diag(variances[k]) axes[k]' of the components."""
+    k, d = mixture.means.shape
+    axes = jnp.eye(d)[None] if mixture.axes is None else mixture.axes
+    axes = jnp.broadcast_to(axes, (k, d, d))
+    return jnp.einsum("kij,kj,klj->kil", axes, mixture.variances, axes)
 
 
 def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
@@ -149,9 +164,21 @@ def _whitened(mixture: Mixture, x: Array, sigma: Sigma) -> tuple[Array, Array]:
     if x.ndim != 2 or x.shape[1] != dimension:
         raise ValueError(f"x has shape {x.shape}; points of this mixture are [b, {dimension}]")
     sigma = per_row(sigma, x)
-    offsets = x[:, None, :] - mixture.means[None]
-    offsets = jnp.einsum("kij,bki->bkj", mixture.axes, offsets)
+    points, means = x[:, None, :], mixture.means[None]
+    if mixture.axes is not None and len(mixture.axes) == 1:  # of x and the means, not of all b k offsets
+        offsets = _turned(mixture, points) - _turned(mixture, means)
+    else:
+        offsets = _turned(mixture, points - means)
     return offsets, mixture.variances[None] + sigma[:, None, None] ** 2
+
+
+def _turned(mixture: Mixture, v: Array, *, back: bool = False) -> Array:
+    """Components of v[b, k, d] along the axes, axes[k]' v; or `back` from these components to v."""
+    if mixture.axes is None:
+        return v
+    if len(mixture.axes) == 1:
+        return v @ (mixture.axes[0].T if back else mixture.axes[0])
+    return jnp.einsum("kij,bkj->bki" if back else "kij,bki->bkj", mixture.axes, v)
 
 
 def _log_joint(mixture: Mixture, x: Array, sigma: Sigma) -> Float[Array, "b k"]:

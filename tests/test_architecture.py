@@ -118,7 +118,7 @@ ARROWS = {
         "noise": "types",
         "score": "types",
         "objectives": "types noise",
-        "guidance": "types noise",
+        "guidance": "types noise score",
         "diagnostics": "types noise",
         "mixtures": "types noise",
         "ema": "types",
@@ -130,7 +130,7 @@ ARROWS = {
         "plan": "",
         "sharding": "",
         "samplers": "types noise",
-        "inverse": "types noise samplers",
+        "inverse": "types noise mixtures sharding samplers",
         "likelihood": "types noise objectives samplers",
         "consistency": "types noise samplers",
         "adversarial": "types noise samplers",
@@ -175,6 +175,8 @@ FLOORS = {
         < fingerprints formats.folder formats.idx formats.records stream < formats.tfds < load""",
     "jaxscore.importers": """description ncsn pickles weights < edm inception safetensors score_sde
         < diffusers < families""",
+    "jaxscore.inverse": """operators.linear < operators.images operators.transforms measured
+        < exact guided particles replacement""",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
         < config < experiment < programs provenance < export train sample < fid < evaluate open_run
         < rehearsal < run""",

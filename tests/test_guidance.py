@@ -217,3 +217,36 @@ def test_a_trained_networks_guided_score_is_its_closed_form(trained, sigma, scal
     guided = [jax.jit(guidance.classifier_free(*each, scale)) for each in (learned, exact)]
     found, expected = (each(x, sigma) for each in guided)
     assert float(((found - expected) ** 2).sum() / (expected**2).sum()) < error
+
+
+# By a log likelihood ------------------------------------------------------------------------------
+
+
+def log_posterior(x, sigma):
+    """log p(label 0 | x, sigma) for the two classes, by Bayes' rule."""
+    v = STD**2 + sigma**2
+    logits = -jnp.sum((x[:, None] - MEANS[None]) ** 2, axis=2) / (2 * v[:, None])
+    return jax.nn.log_softmax(logits, axis=1)[:, 0]
+
+
+def test_the_true_likelihood_guides_to_the_conditional_score():
+    x, sigma = jax.random.normal(key(), (20, 2)), jnp.linspace(0.2, 5.0, 20)
+    guided = guidance.by(unconditional, log_posterior)
+    expected = conditional(x, sigma, jnp.zeros(20, int))
+    np.testing.assert_allclose(guided(x, sigma), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_scale_of_a_likelihood_may_differ_by_row():
+    x, sigma = jax.random.normal(key(), (4, 2)), jnp.ones(4)
+    scaled = guidance.by(unconditional, log_posterior, jnp.array([0.0, 1.0, 2.0, 5.0]))(x, sigma)
+    once = guidance.by(unconditional, log_posterior)(x, sigma)
+    expected = unconditional(x, sigma) + jnp.array([[0.0], [1.0], [2.0], [5.0]]) * (
+        once - unconditional(x, sigma)
+    )
+    np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_likelihood_has_one_number_for_each_row():
+    guided = guidance.by(unconditional, lambda x, sigma: x)
+    with pytest.raises(ValueError, match="not one number for each of 4 rows"):
+        guided(jnp.ones((4, 2)), jnp.ones(4))

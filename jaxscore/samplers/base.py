@@ -71,7 +71,7 @@ def sample(
     keys, score = noise.row_keys(key, x.shape[0]), shaped(score)
     narrow = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
     x = wide(x)
-    sigmas = _checked(sigmas).astype(x.dtype)
+    sigmas = checked(sigmas).astype(x.dtype)
     if len(sigmas) - 1 < sampler.order:
         few = f"{len(sigmas) - 1} levels are too few for a sampler of order {sampler.order}"
         raise ValueError(f"{few}; give it a lower order, or more levels")
@@ -87,7 +87,7 @@ def sample(
     return x.astype(narrow), collected
 
 
-def _checked(sigmas: Array, *, to_zero: bool = False) -> Array:
+def checked(sigmas: Array, *, to_zero: bool = False) -> Array:
     """Returns the levels. Raises ValueError for a wrong shape, and for wrong values that are known."""
     if callable(sigmas):
         raise ValueError("sigmas is a schedule; the levels are noise.levels(schedule, n)")
@@ -131,7 +131,7 @@ def generate(
         sampler: any sampler of `jaxscore.samplers`.
         moments: of the data, for a better start; see `prior`.
     """
-    sigmas, key = _checked(sigmas, to_zero=True), noise.typed(key)
+    sigmas, key = checked(sigmas, to_zero=True), noise.typed(key)
     x = start(key, shape, sigmas[0], moments)
     return sample(noise.fold_in(noise.row_keys(key, len(x)), 1), x, sigmas, score, sampler)[0]
 

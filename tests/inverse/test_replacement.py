@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxscore import inverse, mixtures, noise, samplers
+from jaxscore.inverse import operators
 from tests.draws import assert_gaussian
 from tests.samplers import oracle
 
@@ -15,6 +16,7 @@ GAUSSIAN = mixtures.correlated([1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]])
 MASK = jnp.array([True, False])
 N = 2000
 SIGMAS = noise.levels(noise.geometric(0.1, 5.0), 40)
+mixtures_score = functools.partial(mixtures.score, GAUSSIAN)
 LANGEVIN = samplers.langevin(lambda sigma: 0.3 * sigma**2)
 
 
@@ -85,3 +87,59 @@ def test_sample_i_depends_on_its_own_key_alone():
 
     keys = noise.row_keys(jax.random.key(0), 8)
     np.testing.assert_allclose(run(keys)[5:], run(keys[5:]), rtol=1e-5, atol=1e-6)
+
+
+# Projection and repetition ------------------------------------------------------------------------
+
+
+def test_projection_onto_known_values_is_replacement():
+    mask, known = jnp.array([True, False]), jnp.array([0.7, 99.0])
+    x, key = jax.random.normal(jax.random.key(0), (5, 2)), jax.random.key(1)
+    operator = operators.mask(np.asarray(mask))
+    one, _ = oracle.step(inverse.replacement(LANGEVIN, known, mask), key, x, 0.5, mixtures_score)
+    other, _ = oracle.step(inverse.projection(LANGEVIN, operator, known[:1]), key, x, 0.5, mixtures_score)
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_projection_makes_the_measured_part_noisy():
+    seen = []
+
+    @samplers.memoryless
+    def spy(key, x, score, sigma, sigma_next):
+        seen.append(np.asarray(x))
+        return x
+
+    a = np.array([[0.6, 0.8]])  # of norm 1, so that its noise has the level's standard deviation
+    sampler = inverse.projection(spy, operators.matrix(a), jnp.array([2.0]))
+    x = jnp.full((5000, 2), -1.0)
+    oracle.step(sampler, jax.random.key(0), x, 0.5, None)
+    assert_gaussian(seen[0] @ a.T, 2.0, 0.5**2)
+    np.testing.assert_allclose(seen[0] @ [[0.8], [-0.6]], np.full((5000, 1), -0.2), atol=1e-5)
+    half = inverse.projection(spy, operators.matrix(a), jnp.array([2.0]), weight=0.5)
+    oracle.step(half, jax.random.key(0), x, 0.5, None)
+    np.testing.assert_allclose(seen[1], (seen[0] + np.asarray(x)) / 2, atol=1e-5)
+    with pytest.raises(ValueError, match=r"weight = 1\.5"):
+        inverse.projection(spy, operators.matrix(a), jnp.array([2.0]), weight=1.5)
+
+
+def test_repetition_brings_the_free_value_to_its_distribution():
+    """RePaint: the more often each step is taken, the better the free values fit the known ones."""
+    truth, sigmas = 0.8 * 1.5, noise.levels(noise.geometric(0.05, 5.0), 15)
+    known = jnp.array([1.5, 0.0])
+
+    def mean(times):
+        sampler = inverse.resampled(inverse.replacement(samplers.ancestral(), known, MASK), times)
+        draw = lambda: samplers.generate(jax.random.key(0), (N, 2), sigmas, mixtures_score, sampler)
+        return float(jax.jit(draw)()[:, 1].mean())
+
+    once, often = mean(1), mean(10)
+    assert abs(often - truth) < 0.08, often  # 4 standard errors of N draws are 0.05
+    assert abs(once - truth) > 2 * abs(often - truth), (once, often)
+
+
+def test_repeated_steps_count_their_evaluations():
+    sampler = inverse.resampled(samplers.ancestral(), 3)
+    # Each of the 3 steps above 0 is taken 3 times, the last one once.
+    assert samplers.evaluations(sampler, 4) == 10
+    with pytest.raises(ValueError, match="times = 0"):
+        inverse.resampled(samplers.ancestral(), 0)
