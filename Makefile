@@ -105,6 +105,7 @@ $(READY)-experiments: requirements.txt setup.cfg
 
 $(READY)-%: $(READY)-experiments
 	$(INSTALL) --editable ".[$*]"
+	$(if $(filter test,$*),$(INSTALL) --no-deps sbibm)
 	@touch $@
 
 clean:

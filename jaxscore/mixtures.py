@@ -24,13 +24,13 @@ from jaxscore.types import Array, Key, Sigma, per_row
 class Mixture(NamedTuple):
     """sum_k weights[k] N(means[k], axes[k] diag(variances[k]) axes[k]'), in d dimensions.
 
-    All components may have the axes of one matrix, [1, d, d], or those of the coordinates, None. Both are
-    much cheaper in many dimensions.
+    All components may have the axes of one matrix, [1, d, d], or those of the coordinates, None. A component
+    has one variance for all axes if variances are [k, 1]. All of these are much cheaper in many dimensions.
     """
 
     weights: Float[Array, "k"]
     means: Float[Array, "k d"]
-    variances: Float[Array, "k d"]
+    variances: Float[Array, "k #d"]
     axes: Float[Array, "#k d d"] | None = None
 
 
@@ -46,9 +46,7 @@ def isotropic(weights, means, std) -> Mixture:
     std = jnp.broadcast_to(jnp.asarray(std, float), weights.shape)
     if weights.min() <= 0 or std.min() <= 0:
         raise ValueError(f"weights {weights} and std {std} must be positive")
-    k, d = means.shape
-    variances = jnp.broadcast_to(std[:, None] ** 2, (k, d))
-    return Mixture(weights / weights.sum(), means, variances)
+    return Mixture(weights / weights.sum(), means, std[:, None] ** 2)
 
 
 def _components(weights, means) -> tuple[Float[Array, "k"], Float[Array, "k d"]]:
@@ -110,7 +108,10 @@ def log_density(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float
 def score(mixture: Mixture, x: Float[Array, "b d"], sigma: Sigma) -> Float[Array, "b d"]:
     """grad_x log p_sigma(x) = sum_k r_k(x) (C_k + sigma^2 I)^-1 (m_k - x), with responsibilities r_k."""
     offsets, variances = _whitened(mixture, x, sigma)
-    pull = responsibilities(mixture, x, sigma)[..., None] * -offsets / variances
+    r = responsibilities(mixture, x, sigma)[..., None] / variances
+    if mixture.axes is None and variances.shape[2] == 1:
+        return r[..., 0] @ mixture.means - r.sum(axis=1) * x
+    pull = -r * offsets
     if mixture.axes is None or len(mixture.axes) == 1:  # the sum first: one rotation, not k
         pull = pull.sum(axis=1, keepdims=True)
     return _turned(mixture, pull, back=True).sum(axis=1)
@@ -126,7 +127,7 @@ def draw(key: Key, mixture: Mixture, n: int, *, sigma: float | Array = 0.0) -> F
     keys = noise.row_keys(key, n)
     pick = lambda key: jax.random.categorical(key, jnp.log(mixture.weights))
     k = jax.vmap(pick)(noise.fold_in(keys, 0))
-    spread = jnp.sqrt(mixture.variances[k] + sigma**2)
+    spread = jnp.broadcast_to(jnp.sqrt(mixture.variances[k] + sigma**2), mixture.means[k].shape)
     offsets = spread * noise.normal(noise.fold_in(keys, 1), spread.shape)
     if mixture.axes is not None and len(mixture.axes) > 1:
         return mixture.means[k] + jnp.einsum("bij,bj->bi", mixture.axes[k], offsets)
@@ -146,8 +147,8 @@ def covariances(mixture: Mixture) -> Float[Array, "k d d"]:
     """The covariances axes[k] diag(variances[k]) axes[k]' of the components."""
     k, d = mixture.means.shape
     axes = jnp.eye(d)[None] if mixture.axes is None else mixture.axes
-    axes = jnp.broadcast_to(axes, (k, d, d))
-    return jnp.einsum("kij,kj,klj->kil", axes, mixture.variances, axes)
+    axes, variances = jnp.broadcast_to(axes, (k, d, d)), jnp.broadcast_to(mixture.variances, (k, d))
+    return jnp.einsum("kij,kj,klj->kil", axes, variances, axes)
 
 
 def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
@@ -159,7 +160,7 @@ def mode_weights(mixture: Mixture, x: Float[Array, "b d"]) -> Float[Array, "k"]:
 
 
 def _whitened(mixture: Mixture, x: Array, sigma: Sigma) -> tuple[Array, Array]:
-    """Offsets from every mean along the axes of every component, and the variances along them: [b, k, d]."""
+    """Offsets from every mean along the axes of every component, [b, k, d], and the variances along them."""
     dimension = mixture.means.shape[1]
     if x.ndim != 2 or x.shape[1] != dimension:
         raise ValueError(f"x has shape {x.shape}; points of this mixture are [b, {dimension}]")
@@ -184,5 +185,6 @@ def _turned(mixture: Mixture, v: Array, *, back: bool = False) -> Array:
 def _log_joint(mixture: Mixture, x: Array, sigma: Sigma) -> Float[Array, "b k"]:
     """log weights[k] + log N(x; m_k, C_k + sigma^2 I)."""
     offsets, variances = _whitened(mixture, x, sigma)
-    log_normal = -0.5 * jnp.sum(offsets**2 / variances + jnp.log(2 * jnp.pi * variances), axis=2)
+    logs = jnp.sum(jnp.broadcast_to(jnp.log(2 * jnp.pi * variances), offsets.shape), axis=2)
+    log_normal = -0.5 * (jnp.sum(offsets**2 / variances, axis=2) + logs)
     return jnp.log(mixture.weights)[None] + log_normal

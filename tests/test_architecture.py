@@ -151,11 +151,13 @@ ARROWS = {
         "trilemma": "families",
         "bench": "common digits edm ncsn plan",
         "plan": "common",
+        "posterior": "",
         "calibrate": "",
         "distill": "common",
         "ema": "",
         "inpaint": "common",
         "likelihood": "common",
+        "sbi": "",
         "solvers": "common distill",
         "prepare": "",
         "import_weights": "ncsn",
@@ -181,8 +183,8 @@ FLOORS = {
         < config < experiment < programs provenance < export train sample < fid < evaluate open_run
         < rehearsal < run""",
     "jaxscore.likelihood": "flow < bound dequantise",
-    "jaxscore.metrics": """bootstrap device_neighbours distances features kernels modes < inception neighbours
-        < copies coverage < compare""",
+    "jaxscore.metrics": """bootstrap calibration device_neighbours distances features kernels modes two_sample
+        < inception neighbours < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.noise": "ddpm rows schedules",
@@ -203,6 +205,8 @@ FLOORS = {
     "experiments.likelihood": "config mixtures report < measure < host < run",
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
+    "experiments.posterior": "problems report < methods < run",
+    "experiments.sbi": "coordinates priors < tasks < references",
     "experiments.solvers": "methods report < run",
     "experiments.theorems": "models < rows < run",
     "experiments.trilemma": "report < run",

@@ -61,7 +61,7 @@ def posterior(
 def _distinct(mixture: Mixture) -> np.ndarray:
     """Returns the covariances of the components, [k, d, d], or [1, d, d] if all are equal."""
     d = mixture.means.shape[1]
-    variances = np.asarray(mixture.variances, np.float64)
+    variances = np.broadcast_to(np.asarray(mixture.variances, np.float64), mixture.means.shape)
     axes = np.eye(d)[None] if mixture.axes is None else np.asarray(mixture.axes, np.float64)
     alike = len(axes) == 1 and (variances == variances[:1]).all()
     variances = variances[:1] if alike else variances

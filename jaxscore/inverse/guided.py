@@ -15,7 +15,7 @@ from jaxscore.types import Array, ScoreFn, right, shaped
 
 
 def pigdm(
-    score: ScoreFn, operator: Operator, y: Measurement, *, noise: float | Array, sigma_data: float
+    score: ScoreFn, operator: Operator, y: Measurement, *, noise: float | Array, sigma_data: float | Array
 ) -> ScoreFn:
     """s + (dD/dx)' A' (r^2 A A' + noise^2 I)^-1 (y - A D): pseudoinverse-guided diffusion.
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from jaxscore.inverse.operators.linear import Operator, require_adjoint, solve
@@ -28,21 +29,22 @@ def require(operator: Operator, noise: float | Array, what: str) -> None:
     """Raises ValueError if the operator is not linear, or if the noise is negative or too small for it."""
     require_adjoint(operator, what)
     require_noise(noise)
-    if _known(noise) and noise == 0 and operator.solve is None:
+    if value(noise) == 0 and operator.solve is None:
         remedy = "give a small noise, or an operator with a `solve` that allows c = 0"
         raise ValueError(f"noise = 0, and the operator is solved by conjugate gradients: {remedy}")
 
 
 def require_noise(noise: float | Array) -> None:
     """Raises ValueError unless noise, if it is known, is one number >= 0."""
-    if jnp.ndim(noise) or (_known(noise) and not 0 <= noise < jnp.inf):
+    if jnp.ndim(noise) or (value(noise) is not None and not 0 <= value(noise) < np.inf):
         raise ValueError(
             f"noise = {noise} must be one number >= 0, the standard deviation of the measurement"
         )
 
 
-def _known(value: float | Array) -> bool:
-    return not isinstance(value, jax.core.Tracer)
+def value(noise: float | Array) -> float | None:
+    """Returns the noise as a number, or None if it is traced."""
+    return None if isinstance(noise, jax.core.Tracer) else float(np.asarray(noise))
 
 
 class Denoised(NamedTuple):
@@ -61,7 +63,7 @@ def denoised(score: ScoreFn, x: Array, sigma: Array) -> Denoised:
     return Denoised(s, x + variance * s, lambda v: v + back(variance * v)[0])
 
 
-def spread(sigma: Sigma, sigma_data: float) -> Array:
+def spread(sigma: Sigma, sigma_data: float | Array) -> Array:
     """r^2 = sigma^2 sigma_data^2 / (sigma^2 + sigma_data^2), the variance of x0 given x if x0 is Gaussian."""
     return sigma**2 / (1 + (sigma / sigma_data) ** 2)
 

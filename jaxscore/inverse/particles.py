@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from jaxscore import noise as noises
 from jaxscore import sharding
-from jaxscore.inverse.measured import Measurement, denoised, require_noise, rows, spread, whitened
+from jaxscore.inverse.measured import Measurement, denoised, require_noise, rows, spread, value, whitened
 from jaxscore.inverse.operators.linear import Operator
 from jaxscore.samplers.base import checked
 from jaxscore.samplers.prior import Moments, prior
@@ -37,7 +37,7 @@ def twisted(
     sigmas: Float[Array, "n_plus_1"],
     particles: int,
     event: tuple[int, ...] | None = None,
-    sigma_data: float = 1.0,
+    sigma_data: float | Array = 1.0,
     moments: Moments | None = None,
     mesh: Mesh | None = None,
 ) -> Particles:
@@ -66,7 +66,7 @@ def twisted(
         sigmas: the levels sigma_1 > ... > sigma_n > 0, as `noise.levels` makes them.
         particles: their number.
         event: shape of an example; by default the one that the operator's adjoint makes of y.
-        sigma_data: standard deviation of the data, by coordinate; that of one mode if they are far apart.
+        sigma_data: standard deviation of the data, by coordinate.
         moments: of the data, for a better start; see `samplers.prior`.
         mesh: splits the particles over its devices (`sharding.mesh()`); inside jit.
 
@@ -108,7 +108,7 @@ def twisted(
 
 def _require(noise: float | Array, particles: int, devices: int) -> None:
     require_noise(noise)
-    if not isinstance(noise, jax.core.Tracer) and noise == 0:
+    if value(noise) == 0:
         raise ValueError("noise = 0: no particle agrees with y exactly; give the noise of the measurement")
     if particles < 1 or particles % devices:
         raise ValueError(f"particles = {particles} must be divisible by {devices}, the number of devices")

@@ -16,6 +16,13 @@ from jaxscore.metrics.bootstrap import half_samples as half_samples
 from jaxscore.metrics.bootstrap import interval as interval
 from jaxscore.metrics.bootstrap import over_blocks as over_blocks
 from jaxscore.metrics.bootstrap import over_seeds as over_seeds
+from jaxscore.metrics.calibration import Coverage as Coverage
+from jaxscore.metrics.calibration import Uniformity as Uniformity
+from jaxscore.metrics.calibration import coverage_at as coverage_at
+from jaxscore.metrics.calibration import density_ranks as density_ranks
+from jaxscore.metrics.calibration import sbc_ranks as sbc_ranks
+from jaxscore.metrics.calibration import tarp_ranks as tarp_ranks
+from jaxscore.metrics.calibration import uniformity as uniformity
 from jaxscore.metrics.compare import FEW as FEW
 from jaxscore.metrics.compare import compare as compare
 from jaxscore.metrics.compare import fingerprint as fingerprint
@@ -41,3 +48,5 @@ from jaxscore.metrics.modes import modes_found as modes_found
 from jaxscore.metrics.modes import stacked as stacked
 from jaxscore.metrics.neighbours import balls as balls
 from jaxscore.metrics.neighbours import nearest as nearest
+from jaxscore.metrics.two_sample import C2ST as C2ST
+from jaxscore.metrics.two_sample import c2st as c2st

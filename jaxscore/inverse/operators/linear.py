@@ -93,17 +93,15 @@ def require_adjoint(operator: Operator, what: str) -> None:
 def matrix(a: Float[AnyArray, "m d"], event: tuple[int, ...] | None = None) -> Operator:
     """Returns the operator of a matrix: y = a x, x flattened if an event of d numbers is no vector.
 
-    `solve` takes the singular values of a. Raises ValueError if the event has not d numbers.
+    `solve` takes the eigenvalues of a a'. Raises ValueError if the event has not d numbers.
     """
     m, d = a.shape
     event = (d,) if event is None else tuple(event)
     if math.prod(event) != d:
         raise ValueError(f"the matrix has shape {(m, d)}; an event of shape {event} needs {math.prod(event)}")
-    left, singular, _ = np.linalg.svd(np.asarray(a, np.float64), full_matrices=False)
-    if m > d:  # directions that no x can reach
-        left, _ = np.linalg.qr(left, mode="complete")
-    eigenvalues = np.zeros(m)
-    eigenvalues[: len(singular)] = singular**2
+    if not isinstance(a, jax.core.Tracer):
+        a = np.asarray(a, np.float64)
+    eigenvalues, left = (jnp if isinstance(a, jax.core.Tracer) else np).linalg.eigh(a @ a.T)
     a, left, eigenvalues = (jnp.asarray(each, jnp.float32) for each in (a, left, eigenvalues))
 
     def solve(c: Array, y: Array) -> Array:

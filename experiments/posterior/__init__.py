@@ -1,0 +1,1 @@
+"""How wrong approximate posteriors are, measured on mixtures whose posterior is exact."""
