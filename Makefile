@@ -19,12 +19,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PI
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn edm distill solvers likelihood inpaint prepare ema trilemma plan \
+.PHONY: digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier likelihood posterior restore prepare ema trilemma sbi plan \
   test fast lint newest version supported pins docs figures clean
 
-digits toy2d bench theorems cost calibrate ncsn edm distill solvers likelihood inpaint prepare ema trilemma: \
+digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier likelihood posterior restore prepare ema trilemma: \
   $(READY)-experiments
 	@$(ON) $(BIN)/python -m experiments.$@ $(ARGS)
+
+# The published posteriors come with the tests' environment.
+sbi: $(READY)-test
+	@$(ON) $(BIN)/python -m experiments.sbi $(ARGS)
 
 plan: $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.plan $(ARGS)
@@ -75,13 +79,27 @@ figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.distill
 	@$(ON) $(BIN)/python -m experiments.distill --method consistency --workdir runs/distill-consistency
 	@$(ON) $(BIN)/python -m experiments.solvers --students runs/distill runs/distill-consistency
-	@$(ON) $(BIN)/python -m experiments.inpaint --run runs/ncsn-fashion
+	@$(ON) $(BIN)/python -m experiments.classifier
+	cp runs/classifier/report/classes.png docs/pictures/classifier.png
+	@$(ON) $(BIN)/python -m experiments.posterior
+	cp runs/posterior/posterior.png docs/pictures/
+	cp runs/posterior/modes.png docs/pictures/posterior_modes.png
+	@$(ON) $(BIN)/python -m experiments.edm --preset fashion --workdir runs/fashion --no-conditional --p-uncond 0 \
+	  --sampling.scale 1
+	@$(ON) $(BIN)/python -m experiments.restore --run runs/fashion
+	cp runs/restore/restore.png docs/pictures/
+	@$(ON) $(BIN)/python -m experiments.restore --run runs/fashion --problem inpaint --images 16 --workdir runs/inpaint
+	cp runs/inpaint/restore.png docs/pictures/inpaint.png
 	@$(ON) $(BIN)/python -m experiments.edm --preset fashion
+	for task in two_moons slcp; do \
+	  $(MAKE) sbi ARGS="--task $$task" && \
+	  cp runs/sbi-$$task/report/posterior.png docs/pictures/sbi_$$task.png && \
+	  cp runs/sbi-$$task/report/calibration.png docs/pictures/sbi_$${task}_calibration.png || exit 1; done
 	cp runs/edm-fashion/report/classes.png docs/pictures/edm_classes.png
 	cp runs/edm-fashion/report/guidance.png docs/pictures/edm_guidance.png
 	cp runs/digits/report/samples.png runs/digits/report/trajectory.png runs/digits/report/nearest.png docs/pictures/
 	cp runs/toy2d/report/story.png runs/theorems/theorems.png runs/cost/cost.png docs/pictures/
-	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png runs/inpaint/inpaint.png docs/pictures/
+	cp runs/calibrate/calibrate.png runs/ncsn-digits/ablation.png docs/pictures/
 	cp runs/solvers/solvers.png docs/pictures/
 	cp runs/distill/report/samples.png docs/pictures/distill.png
 	@$(ON) $(BIN)/python -m experiments.plan --preset digits --topology v5e --batch-size 16384 --sweep \

@@ -152,10 +152,11 @@ ARROWS = {
         "bench": "common digits edm ncsn plan",
         "plan": "common",
         "posterior": "",
+        "restore": "common",
         "calibrate": "",
+        "classifier": "common",
         "distill": "common",
         "ema": "",
-        "inpaint": "common",
         "likelihood": "common",
         "sbi": "",
         "solvers": "common distill",
@@ -180,11 +181,12 @@ FLOORS = {
     "jaxscore.inverse": """operators.linear < operators.images operators.transforms measured
         < exact guided particles replacement""",
     "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
-        < config < experiment < programs provenance < export train sample < fid < evaluate open_run
+        < config < experiment < programs provenance validation < export train sample < fid
+        < evaluate open_run
         < rehearsal < run""",
     "jaxscore.likelihood": "flow < bound dequantise",
-    "jaxscore.metrics": """bootstrap calibration device_neighbours distances features kernels modes two_sample
-        < inception neighbours < copies coverage < compare""",
+    "jaxscore.metrics": """bootstrap calibration device_neighbours distances features images kernels modes
+        two_sample < inception neighbours < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.noise": "ddpm rows schedules",
@@ -206,7 +208,9 @@ FLOORS = {
     "experiments.ncsn": "ablation config report < experiment",
     "experiments.plan": "programs recipes < report < run",
     "experiments.posterior": "problems report < methods < run",
-    "experiments.sbi": "coordinates priors < tasks < references",
+    "experiments.restore": "config judge < methods report < run",
+    "experiments.sbi": """config coordinates network priors < posterior tasks < references simulations
+        < judging < report < experiment < opened""",
     "experiments.solvers": "methods report < run",
     "experiments.theorems": "models < rows < run",
     "experiments.trilemma": "report < run",

@@ -97,9 +97,16 @@ METHODS = {
     "DiffPIR": by_score(
         lambda problem: inverse.diffpir(*_given(problem), noise=problem.noise), samplers.ancestral()
     ),
+    "DiffPIR, weight 7": by_score(
+        lambda problem: inverse.diffpir(*_given(problem), noise=problem.noise, weight=7.0),
+        samplers.ancestral(),
+    ),
     "DDNM": by_score(lambda problem: inverse.ddnm(*_given(problem)), samplers.ancestral()),
     "decoupled annealing": by_sampler(
-        lambda problem: inverse.decoupled(*_given(problem)[1:], noise=problem.noise), lambda n: 5 * n
+        lambda problem: inverse.decoupled(
+            *_given(problem)[1:], noise=problem.noise, sigma_data=problem.sigma_data
+        ),
+        lambda n: n,
     ),
     "projection": by_sampler(
         lambda problem: inverse.projection(samplers.ancestral(), *_given(problem)[1:]), lambda n: n

@@ -68,9 +68,11 @@ def picture(cells: Cells, path: Path) -> None:
                 if "PiGDM" in found:
                     each.axhline(found["PiGDM"][0], color=color, linewidth=0.8, linestyle="--")
             each.set(xscale="log", xlabel="particles", title=f"{kind} measured", ylim=(0, None))
-            each.xaxis.set_major_formatter("{x:g}")
+            each.set_xticks(numbers, map(str, numbers))
+            each.minorticks_off()
         axes[0].set_ylabel("sliced Wasserstein distance")
-        axes[0].legend(fontsize=8, title="dashed: PiGDM; dotted: exact draws", title_fontsize=8)
+        if axes[0].get_legend_handles_labels()[0]:
+            axes[0].legend(fontsize=8, title="dashed: PiGDM; dotted: exact draws", title_fontsize=8)
 
 
 def modes(shown: dict[str, np.ndarray], means: np.ndarray, path: Path) -> None:

@@ -42,7 +42,7 @@ class Config:
     """Dimensions of x; even numbers."""
     measurements: tuple[Count, ...] = (1, 2, 4)
     """Numbers that are measured."""
-    problems: Count = 20
+    problems: Levels = 20
     """Random problems of each kind."""
     draws: Count = 512
     """Draws of each method for each problem."""
@@ -55,12 +55,14 @@ class Config:
 
     def __post_init__(self):
         check(self)
+        for name in ("dimensions", "measurements"):
+            require(getattr(self, name), name, "", "needs at least one number")
         for d in self.dimensions:
             require(d % 2 == 0, "dimensions", d, "must be even")
             most = max(self.measurements)
             require(most <= d, "measurements", most, f"must be at most --dimensions {d}")
         for name in self.methods:
-            require(name in METHODS, "methods", repr(name), f"must be among {', '.join(METHODS)}")
+            require(name in METHODS, "methods", repr(name), f"must be among {', '.join(map(repr, METHODS))}")
         require(self.draws >= 16, "draws", self.draws, "must be at least 16, one for each run of particles")
 
     @property

@@ -14,6 +14,7 @@ names the file, moves the damaged checkpoint aside, and uses the newest intact o
 from jaxscore.checkpoint.integrity import CheckpointError as CheckpointError
 from jaxscore.checkpoint.integrity import steps as steps
 from jaxscore.checkpoint.restoring import about as about
+from jaxscore.checkpoint.restoring import best_good as best_good
 from jaxscore.checkpoint.restoring import newest_good as newest_good
 from jaxscore.checkpoint.restoring import restore as restore
 from jaxscore.checkpoint.restoring import restore_latest as restore_latest

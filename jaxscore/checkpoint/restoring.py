@@ -73,6 +73,18 @@ def newest_good(checkpoints: Checkpoints, *, tell: Tell | None = None) -> int | 
     return step
 
 
+def best_good(checkpoints: Checkpoints) -> int | None:
+    """Step with the lowest metric among the intact steps, the newest of equals; None if there is none.
+
+    Steps that were saved without a metric do not count. In a run of several processes only the first process
+    calls this function.
+    """
+    directory = checkpoints.directory
+    rated = [(integrity.metric(directory, step), -step) for step in integrity.steps(directory)]
+    ordered = sorted(pair for pair in rated if pair[0] is not None)
+    return next((-step for _, step in ordered if integrity.flaw(directory, -step) is None), None)
+
+
 def set_aside(checkpoints: Checkpoints, damaged: dict[int, str], tell: Tell) -> None:
     """Moves damaged steps aside, tells why for each, and has Orbax read the directory again."""
     directory = checkpoints.directory

@@ -11,7 +11,7 @@ posterior:
     replacement(sampler, ...)       a sampler; known values are replaced before each step
     projection(sampler, A, y)       the same for any linear measurement
     resampled(sampler, times)       each step several times, with the noise put back in between
-    twisted(key, score, A, y, ...)  particles; exact as their number grows
+    twisted(key, score, A, y, ...)  particles; exact as particles and levels grow
     exact.posterior(mixture, A, y)  the truth, for a Gaussian mixture
     guidance.by(score, log_likelihood)      any log likelihood, in jaxscore.guidance
 

@@ -1,12 +1,10 @@
 """The exact posterior of a Gaussian mixture given a linear measurement: another mixture."""
 
-import math
-
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscore.inverse.measured import Measurement, require_noise
-from jaxscore.inverse.operators.linear import Operator, require_adjoint
+from jaxscore.inverse.measured import Measurement, event_of, require_noise
+from jaxscore.inverse.operators.linear import Operator, check, dense, require_adjoint
 from jaxscore.mixtures import Mixture
 
 
@@ -31,16 +29,21 @@ def posterior(
         operator: a linear one.
         y: one measurement [*measurement].
         noise: its standard deviation; with 0, A C_k A' must have full rank.
-        event: shape of d numbers that the operator takes; [d] by default.
+        event: shape of an example, of d numbers; by default the one that the adjoint makes of y.
 
-    Raises ValueError if the operator is not linear, if y has not the shape of A x, or if noise < 0.
+    Raises ValueError if the operator is not linear, if y has not the shape of A x or is not finite, or if the
+    noise is below 0 or too small.
 
     Source: Bishop 2006, equations 2.113 to 2.117, for each component.
     """
     require_adjoint(operator, "the exact posterior")
     require_noise(noise)
+    if not np.isfinite(y).all():
+        raise ValueError("the measurement y has numbers that are not finite")
     d = mixture.means.shape[1]
-    a = dense(operator, (d,) if event is None else event)
+    event = event_of(operator, y) if event is None else event
+    check(operator, event)
+    a = dense(operator, event)
     y, n = np.asarray(y, np.float64).reshape(-1), len(a)
     if a.shape[1] != d or y.size != n:
         given = f"the mixture has {d} dimensions, and y has {y.size} numbers"
@@ -48,6 +51,8 @@ def posterior(
     means, priors = np.asarray(mixture.means, np.float64), _distinct(mixture)
     ac = a @ priors
     s = ac @ a.T + noise**2 * np.eye(n)
+    if (np.linalg.cond(s) > 1e14).any():
+        raise ValueError(f"noise = {noise} is too small: A C A' + noise^2 I has no inverse")
     gains, residuals = np.linalg.solve(s, ac).mT, y - means @ a.T
     logs = -0.5 * np.einsum("ki,ki->k", residuals, np.linalg.solve(s, residuals[..., None])[..., 0])
     logs = logs - 0.5 * np.linalg.slogdet(s)[1] + np.log(np.asarray(mixture.weights, np.float64))
@@ -66,9 +71,3 @@ def _distinct(mixture: Mixture) -> np.ndarray:
     alike = len(axes) == 1 and (variances == variances[:1]).all()
     variances = variances[:1] if alike else variances
     return (axes * variances[:, None]) @ axes.mT
-
-
-def dense(operator: Operator, event: tuple[int, ...]) -> np.ndarray:
-    """Returns the matrix of a linear operator, [m, d], in float64: one column for each number of an event."""
-    identity = jnp.eye(math.prod(event)).reshape(-1, *event)
-    return np.asarray(operator.apply(identity), np.float64).reshape(len(identity), -1).T

@@ -4,6 +4,8 @@ All start from the denoised mean D = x + sigma^2 s(x, sigma) and its residual y 
 the distribution of x0 given x is not the one that they assume.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -29,10 +31,11 @@ def pigdm(
         operator: a linear one.
         y: the measurement, [*measurement] or [b, *measurement].
         noise: its standard deviation.
-        sigma_data: standard deviation of the data, by coordinate.
+        sigma_data: standard deviation of the data, one number for all coordinates.
 
     Raises ValueError if the operator is not linear, if noise < 0, if noise = 0 and the operator has no
-    `solve`, and from the score if y has not the shape of A x.
+    `solve`, unless sigma_data > 0, and from the score if y has not the shape of A x. Inside jit, traced
+    numbers are not checked.
 
     Source: Song et al. 2023, "Pseudoinverse-guided diffusion models", equations 7 and 8.
     """
@@ -66,7 +69,7 @@ def ddnm(score: ScoreFn, operator: Operator, y: Measurement) -> ScoreFn:
 
 
 def diffpir(
-    score: ScoreFn, operator: Operator, y: Measurement, *, noise: float | Array, weight: float = 7.0
+    score: ScoreFn, operator: Operator, y: Measurement, *, noise: float | Array, weight: float = 1.0
 ) -> ScoreFn:
     """s + A' (A A' + c I)^-1 (y - A D) / sigma^2, c = weight noise^2 / sigma^2: a proximal step from D.
 
@@ -78,13 +81,15 @@ def diffpir(
         operator: a linear one.
         y: the measurement, [*measurement] or [b, *measurement].
         noise: its standard deviation.
-        weight: lambda of the paper; larger values trust the prior more.
+        weight: lambda of the paper, which takes 1 to 25; larger values trust the prior more.
 
-    Raises ValueError as `pigdm` does.
+    Raises ValueError unless weight > 0, and as `pigdm` does.
 
     Source: Zhu et al. 2023, equations 12 and 13.
     """
     require(operator, noise, "diffpir")
+    if not 0 < weight < math.inf:
+        raise ValueError(f"weight = {weight} must be positive")
     return _proximal(score, operator, y, lambda sigma: weight * (noise / sigma) ** 2)
 
 
@@ -117,12 +122,14 @@ def dps(sampler: Sampler, operator: Operator, y: Measurement, *, scale: float = 
         sampler: takes the steps of the prior; `ancestral()` in the paper.
         operator: any operator.
         y: the measurement, [*measurement] or [b, *measurement].
-        scale: zeta' of the paper's appendix, as its code uses it: 0.3 to 1 for images in -1..1.
+        scale: step size of the paper's code, which takes 0.3 to 1 for images in -1..1.
 
-    Raises ValueError from the step, if y has not the shape of A x.
+    Raises ValueError unless scale > 0, and from the step if y has not the shape of A x.
 
     Source: Chung et al. 2023, algorithm 1.
     """
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale = {scale} must be positive")
 
     def step(key, x, memory, score, sigma, sigma_next):
         def distance(x: Array) -> Array:
@@ -140,20 +147,24 @@ def dps(sampler: Sampler, operator: Operator, y: Measurement, *, scale: float = 
     return Sampler(sampler.init, step, sampler.order)
 
 
-def decoupled(operator: Operator, y: Measurement, *, noise: float | Array, steps: int = 5) -> Sampler:
+def decoupled(
+    operator: Operator, y: Measurement, *, noise: float | Array, sigma_data: float | Array, steps: int = 1
+) -> Sampler:
     """Returns the sampler of decoupled annealing: x0 from x, x0 given y, and x at sigma_next anew.
 
         u <- the end of the probability flow from x, by `steps` steps of Euler's method
-        x0 ~ N(x0; u, sigma^2 I) N(y; A x0, noise^2 I), normalised;    x <- x0 + sigma_next z
+        x0 ~ N(x0; u, r^2 I) N(y; A x0, noise^2 I), normalised;    x <- x0 + sigma_next z
 
-    The paper draws x0 by Langevin dynamics. Here the draw is exact, which needs a linear operator:
-    x0 = v + A' (A A' + (noise / sigma)^2 I)^-1 (y + noise e - A v) with v ~ N(u, sigma^2 I), e ~ N(0, I).
-    It is a sampler and no score: x at sigma_next does not continue x at sigma.
+    r^2 is that of `pigdm`; the paper has sigma^2. One step of Euler's method makes u the denoised mean; the
+    paper takes about five. It draws x0 by Langevin dynamics. Here the draw is exact, so the operator must be
+    linear: x0 = v + A' (A A' + (noise / r)^2 I)^-1 (y + noise e - A v), v ~ N(u, r^2 I), e ~ N(0, I).
+    The method is a sampler and no score: x at sigma_next does not continue x at sigma.
 
     Args:
         operator: a linear one.
         y: the measurement, [*measurement] or [b, *measurement].
         noise: its standard deviation.
+        sigma_data: standard deviation of the data, one number for all coordinates.
         steps: evaluations of the score for u, on levels of Karras et al. 2022 down to sigma / 100.
 
     Raises ValueError if steps < 1, and as `pigdm` does.
@@ -169,10 +180,11 @@ def decoupled(operator: Operator, y: Measurement, *, noise: float | Array, steps
         u = x
         for first, second in zip(fractions[:-1] * sigma, fractions[1:] * sigma, strict=True):
             u = u + first * (first - second) * score(u, jnp.full(len(u), first, u.dtype))
-        v = u + sigma * noises.normal(noises.fold_in(key, 0), x.shape, x.dtype)
+        variance = spread(sigma, sigma_data)
+        v = u + jnp.sqrt(variance) * noises.normal(noises.fold_in(key, 0), x.shape, x.dtype)
         predicted = operator.apply(v)
         drawn = rows(y, predicted) + noise * noises.normal(noises.fold_in(key, 1), predicted.shape, x.dtype)
-        v = v + operator.adjoint(solve(operator, (noise / sigma) ** 2, drawn - predicted))
+        v = v + operator.adjoint(solve(operator, noise**2 / variance, drawn - predicted))
         return v + sigma_next * noises.normal(noises.fold_in(key, 2), x.shape, x.dtype), memory
 
     return Sampler(lambda x: (), step)

@@ -1,4 +1,4 @@
-"""The twisted diffusion sampler: weighted particles, exact as their number grows."""
+"""The twisted diffusion sampler: weighted particles, exact as particles and levels grow."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,16 @@ from jaxtyping import Bool, Float
 
 from jaxscore import noise as noises
 from jaxscore import sharding
-from jaxscore.inverse.measured import Measurement, denoised, require_noise, rows, spread, value, whitened
+from jaxscore.inverse.measured import (
+    Measurement,
+    denoised,
+    event_of,
+    require_noise,
+    rows,
+    spread,
+    value,
+    whitened,
+)
 from jaxscore.inverse.operators.linear import Operator
 from jaxscore.samplers.base import checked
 from jaxscore.samplers.prior import Moments, prior
@@ -43,16 +52,14 @@ def twisted(
 ) -> Particles:
     """Draws from the posterior given y, by sequential Monte Carlo: the twisted diffusion sampler.
 
-        prior step    p(x' | x) = N(x + (sigma^2 - sigma'^2) s, v I),    h = (sigma^2 - sigma'^2) / sigma^2
-                      v = h sigma'^2 + h^2 r^2,    r^2 = sigma^2 sigma_data^2 / (sigma^2 + sigma_data^2)
+        prior step    p(x' | x), the step of `samplers.ancestral`
         twist         g(x, sigma) = N(y; A D(x, sigma), r^2 A A' + noise^2 I), in place of p(y | x)
         proposal      q(x' | x), the prior step with s + grad log g in place of s
         weight        p(x' | x) g(x', sigma') / (q(x' | x) g(x, sigma))
 
-    At sigma = 0 the twist is the likelihood itself. So the weighted particles converge to the posterior of
-    the prior that the steps draw from, as their number grows, whatever the twist; a better twist needs fewer.
-    That prior is the data's up to an error of the steps, which more levels reduce. Its variance v is that of
-    x' given x if x0 given x has the variance r^2; `ancestral` has r = 0, whose error is larger.
+    r^2 is that of `pigdm`. At sigma = 0 the twist is the likelihood itself. As the number of particles grows,
+    they converge to the posterior of the prior that the steps draw from, whatever the twist; a better twist
+    needs fewer. That prior is the data's up to an error of the steps, which more levels reduce.
 
     Particles are resampled (systematically) when the effective sample size falls below half of their number.
     All particles belong together: for independent draws, map this function over keys.
@@ -66,17 +73,17 @@ def twisted(
         sigmas: the levels sigma_1 > ... > sigma_n > 0, as `noise.levels` makes them.
         particles: their number.
         event: shape of an example; by default the one that the operator's adjoint makes of y.
-        sigma_data: standard deviation of the data, by coordinate.
+        sigma_data: standard deviation of the data, one number for all coordinates.
         moments: of the data, for a better start; see `samplers.prior`.
         mesh: splits the particles over its devices (`sharding.mesh()`); inside jit.
 
     Raises ValueError if noise <= 0, if y has not the shape of A x, if the devices of the mesh do not divide
     the particles, if the operator is not linear and there is no event, and as `samplers.generate` does.
 
-    Source: Wu et al. 2023, algorithm 1; the variance of the step is that of Bao et al. 2022, theorem 1.
+    Source: Wu et al. 2023, algorithm 1.
     """
     _require(noise, particles, 1 if mesh is None else mesh.size)
-    event = _event(operator, y) if event is None else event
+    event = event_of(operator, y) if event is None else event
     place = lambda x: x if mesh is None else jax.lax.with_sharding_constraint(x, sharding.batched(mesh))
     sigmas, score = checked(sigmas, to_zero=True), shaped(score)
     twist = lambda x, sigma: _twist(score, operator, y, noise, sigma_data, x, sigma)
@@ -90,19 +97,18 @@ def twisted(
         x, at = jax.tree.map(lambda a: place(jnp.where(low, a[ancestors], a)), (x, at))
         log_weights = jnp.where(low, 0.0, log_weights)
         z = noises.normal(noises.fold_in(key, 2 * number + 2), x.shape, x.dtype)
-        x, log_ratio = _move(x, at, z, sigma, sigma_next, spread(sigma, sigma_data))
+        x, log_ratio = _move(x, at, z, sigma, sigma_next)
         after = twist(x, sigma_next)
         log_weights = log_weights + log_ratio + after.log_g - at.log_g
         return (place(x), after, log_weights), (ess, low)
 
     steps = (jnp.arange(len(sigmas) - 2), sigmas[:-2], sigmas[1:-1])
     (x, at, log_weights), (ess, resampled) = jax.lax.scan(body, (x, first, first.log_g), steps)
-    z = noises.normal(noises.fold_in(key, 2 * len(sigmas)), x.shape, x.dtype)
-    x, log_ratio = _move(x, at, z, sigmas[-2], sigmas[-1], spread(sigmas[-2], sigma_data))
+    x = x + sigmas[-2] ** 2 * at.score  # the step to sigma = 0 has no noise
     residual = _residual(operator, y, x) / noise
-    log_ratio = log_ratio - jnp.sum(residual.reshape(particles, -1) ** 2, axis=1) / 2 - at.log_g
-    key = noises.fold_in(key, 2 * len(sigmas) + 1)
-    last, _, ancestors = _ancestors(key, log_weights + log_ratio)
+    log_likelihood = -jnp.sum(residual.reshape(particles, -1) ** 2, axis=1) / 2
+    key = noises.fold_in(key, 2 * len(sigmas))
+    last, _, ancestors = _ancestors(key, log_weights + log_likelihood - at.log_g)
     return Particles(place(x[ancestors]), jnp.append(ess, last), jnp.append(resampled, True))
 
 
@@ -111,13 +117,8 @@ def _require(noise: float | Array, particles: int, devices: int) -> None:
     if value(noise) == 0:
         raise ValueError("noise = 0: no particle agrees with y exactly; give the noise of the measurement")
     if particles < 1 or particles % devices:
-        raise ValueError(f"particles = {particles} must be divisible by {devices}, the number of devices")
-
-
-def _event(operator: Operator, y: Measurement) -> tuple[int, ...]:
-    if operator.adjoint is None:
-        raise ValueError("the operator is not linear, so it does not say what an example is: give event=")
-    return jax.eval_shape(operator.adjoint, jnp.asarray(y)[None]).shape[1:]
+        need = f"at least 1, and divisible by {devices}, the number of devices"
+        raise ValueError(f"particles = {particles} must be {need}")
 
 
 def _residual(operator: Operator, y: Measurement, x: Array) -> Array:
@@ -144,13 +145,10 @@ def _twist(score, operator, y, noise, sigma_data, x, sigma) -> _Twist:
     return _Twist(at.score, log_g, at.pull(back(-white)[0]))
 
 
-def _move(
-    x: Array, at: _Twist, z: Array, sigma: Array, sigma_next: Array, variance: Array
-) -> tuple[Array, Array]:
+def _move(x: Array, at: _Twist, z: Array, sigma: Array, sigma_next: Array) -> tuple[Array, Array]:
     """Returns x' after the guided step, and log p(x' | x) - log q(x' | x)."""
     removed = sigma**2 - sigma_next**2
-    fraction = removed / sigma**2
-    std = jnp.sqrt(fraction * sigma_next**2 + fraction**2 * variance)
+    std = sigma_next * jnp.sqrt(removed) / sigma
     added = removed * at.gradient
     # x' = m + added + std z, m the mean of p: |x' - m|^2 - |std z|^2 = |added|^2 + 2 std <added, z>.
     ratio = -(added**2 / 2 + std * added * z) / std**2

@@ -72,7 +72,8 @@ class Config:
     keep: Count = 2
     """Number of newest checkpoints that are kept."""
     keep_best: Annotated[int, Meta(ge=0)] = 0
-    """Number of further checkpoints that are kept: those with the lowest mean loss since the one before."""
+    """Number of further checkpoints that are kept: those with the lowest mean loss since the one before, or
+    with the lowest validation loss, if the experiment measures one."""
     keep_every: Count | None = None
     """Checkpoints whose step is a multiple of this number are kept forever."""
     snapshot_every: Count | None = None

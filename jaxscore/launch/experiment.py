@@ -69,6 +69,12 @@ class Experiment(NamedTuple):
     """The units of the score's x."""
     description: Any = None
     """The `importers.Description` of the network, so that anybody can load the exported weights."""
+    validate: Callable[[Params], Array] | None = None
+    """validate(params) -> the loss of held-out examples, measured before each checkpoint; see `validation`.
+
+    The params are what samplers get. Samples are drawn from the checkpoint with the lowest loss among those
+    that are kept, so the Config sets `keep_best` to 1 or more.
+    """
     conditions: Callable[[Array], Condition] | None = None
     """conditions(numbers[b]) -> the conditions of the samples with these numbers; see `balanced`."""
     evaluate: Callable[[Params, dict[str, np.ndarray]], dict[str, Any]] | None = None

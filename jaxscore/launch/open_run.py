@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxscore import checkpoint, sharding
-from jaxscore.launch import programs, workdir
+from jaxscore.launch import programs, validation, workdir
 from jaxscore.launch.config import Config, restored
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.flags import FlagError
@@ -21,7 +21,7 @@ from jaxscore.types import Array, Condition, Params
 
 
 class Run(NamedTuple):
-    """A trained run: its experiment, its averaged parameters, and the step of its newest checkpoint."""
+    """A trained run: its experiment, its averaged parameters, and the step of their checkpoint."""
 
     experiment: Experiment
     params: Params
@@ -47,7 +47,8 @@ def open_run(
         folder: the --workdir of the run.
         build: build(config) -> Experiment, as `main` is given it.
         kind: the class of the configuration.
-        step: the number of the checkpoint; by default the newest that is intact.
+        step: the number of the checkpoint; by default the newest that is intact, or the one with the lowest
+            validation loss if the experiment has `validate`.
     """
     folder = Path(folder)
     experiment = described(folder, build, kind)
@@ -57,6 +58,7 @@ def open_run(
         abstract = programs.abstract_state(experiment, sharding.mesh())
         if step is None:
             state = checkpoint.restore_latest(checkpoints, abstract)
+            state = None if state is None else validation.best(experiment, checkpoints, abstract, state)
         else:
             kept = sorted(checkpoint.steps(folder / "checkpoints"))
             if step not in kept:

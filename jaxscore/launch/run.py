@@ -41,6 +41,7 @@ from jaxscore.launch import (
     rehearsal,
     sample,
     train,
+    validation,
     workdir,
 )
 from jaxscore.launch.config import Config
@@ -195,9 +196,10 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
             workdir.write_json(folder / "config.json", description)
         if "train" in modes:
             state = train.train(experiment, folder, state, mesh, checkpoints, signals, description, rehearse)
-        stamp = workdir.stamp(description, int(state.step))
         if mode == "train":
             return {}
+        state = validation.best(experiment, checkpoints, abstract, state)
+        stamp = workdir.stamp(description, int(state.step))
         params = programs.sampled(experiment, state.ema, mesh)
         if "sample" in modes:
             sample.sample(experiment, folder, params, mesh, stamp, signals)

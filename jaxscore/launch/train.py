@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from jaxscore import checkpoint, keys, sharding, trainer
 from jaxscore.keys import Stream
-from jaxscore.launch import console, metrics_log, programs
+from jaxscore.launch import console, metrics_log, programs, validation
+from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
@@ -88,10 +89,7 @@ def train(
     start = int(state.step)
     if start == config.steps:
         return state
-    if start:
-        console.say(f"going on from step {start}")
-    events = folder / "tensorboard" if config.tensorboard else None
-    book = Logbook(folder / "metrics.jsonl", start, events=events, writes=jax.process_index() == 0)
+    book = _logbook(folder, config, start)
     batches, step = Batches(experiment, mesh, start), programs.make_step(experiment, mesh)
     key, saver = keys.stream(config.seed, Stream.TRAIN), Saver(experiment, folder, checkpoints, start, about)
     try:
@@ -103,10 +101,12 @@ def train(
                         rehearse(state.ema, [*book.rows, _row(book.averages(), number, 1.0, batches.waited)])
                 display.advance(number)
                 last = (stop := signals.stop()) or number == config.steps
-                if number % config.log_every == 0 or last:
-                    _log(book, display, batches, number)
-                if number % config.save_every == 0 or last:
-                    saver.save(state, book)
+                saves = number % config.save_every == 0 or last
+                held_out = saver.validation(state) if saves else {}
+                if number % config.log_every == 0 or last or held_out:
+                    _log(book, display, batches, number, held_out)
+                if saves:
+                    saver.save(state, book, **held_out)
                 saver.snapshot(state, number, last=number == config.steps)
                 if stop and number < config.steps:
                     checkpoint.wait_until_saved(checkpoints)
@@ -120,6 +120,13 @@ def train(
     return state
 
 
+def _logbook(folder: Path, config: Config, start: int) -> Logbook:
+    if start:
+        console.say(f"going on from step {start}")
+    events = folder / "tensorboard" if config.tensorboard else None
+    return Logbook(folder / "metrics.jsonl", start, events=events, writes=jax.process_index() == 0)
+
+
 def _with_checkpoint(error: NonFinite, checkpoints) -> NonFinite:
     checkpoint.wait_until_saved(checkpoints)
     newest = checkpoint.newest_step(checkpoints)
@@ -130,10 +137,16 @@ def _with_checkpoint(error: NonFinite, checkpoints) -> NonFinite:
     return NonFinite(f"{error}; newest good checkpoint: {good}; {remedy}")
 
 
-def _log(book: Logbook, display: console.TrainingDisplay, batches: Batches, number: int) -> None:
+def _log(
+    book: Logbook,
+    display: console.TrainingDisplay,
+    batches: Batches,
+    number: int,
+    held_out: dict[str, float],
+) -> None:
     row = book.close_interval()
     speed = display.update(number, float("nan") if row["loss"] is None else row["loss"], batches.waited)
-    book.write(_row(row, number, speed, batches.waited))
+    book.write(_row(row, number, speed, batches.waited) | held_out)
     batches.waited = 0.0
 
 
@@ -145,20 +158,31 @@ def _row(averages: dict[str, Any], number: int, speed: float, waited: float) -> 
 
 
 class Saver:
-    """Saves checkpoints of finite states, and snapshots of the averages if the run keeps snapshots."""
+    """Saves checkpoints of finite states, and snapshots of the averages if the run keeps snapshots.
+
+    It also measures the validation loss, which is the metric of a checkpoint.
+    """
 
     def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int, about: dict[str, Any]):
         self.checkpoints, self.every, self.about = checkpoints, experiment.config.snapshot_every, about
-        self.stack = contextlib.ExitStack()
+        self.stack, self.validate = contextlib.ExitStack(), validation.program(experiment)
         if self.every:
             self.snapshots = self.stack.enter_context(checkpoint.snapshots(folder / "snapshots"))
             checkpoint.forget_after(self.snapshots, start)
 
-    def save(self, state: trainer.TrainState, book: Logbook) -> None:
-        """Saves a checkpoint. Raises NonFinite if the state is not finite, and CheckpointError."""
+    def validation(self, state: trainer.TrainState) -> dict[str, float]:
+        """Returns the validation loss by its name, if the experiment measures one. Raises NonFinite."""
+        return validation.measured(self.validate, state)
+
+    def save(self, state: trainer.TrainState, book: Logbook, *, validation: float | None = None) -> None:
+        """Saves a checkpoint, whose metric is the validation loss if there is one, or else the training loss.
+
+        Raises NonFinite if the state is not finite, and CheckpointError.
+        """
         loss = book.loss_since_save()
         metrics_log.require_finite(state)
-        checkpoint.save(self.checkpoints, state, metric=loss, about=self.about)
+        metric = loss if validation is None else validation
+        checkpoint.save(self.checkpoints, state, metric=metric, about=self.about)
 
     def snapshot(self, state: trainer.TrainState, number: int, *, last: bool) -> None:
         """Saves the averages at every `snapshot_every`-th step and after the last step, if the flag is given.

@@ -39,6 +39,8 @@ from jaxscore.metrics.distances import frechet_of_gaussians as frechet_of_gaussi
 from jaxscore.metrics.distances import sliced_wasserstein as sliced_wasserstein
 from jaxscore.metrics.features import mapped as mapped
 from jaxscore.metrics.features import principal_components as principal_components
+from jaxscore.metrics.images import psnr as psnr
+from jaxscore.metrics.images import ssim as ssim
 from jaxscore.metrics.kernels import kid as kid
 from jaxscore.metrics.kernels import median_distance as median_distance
 from jaxscore.metrics.kernels import mmd as mmd

@@ -180,3 +180,18 @@ def test_an_unreadable_state_of_right_checksums_is_named(copy, capfd):
         with pytest.raises(CheckpointError, match=r"checkpoints/3 cannot be read"):
             checkpoint.about(checkpoints, 3)
     assert capfd.readouterr().err == ""
+
+
+# The best -------------------------------------------------------------------------------------------
+
+
+def test_the_best_intact_step_has_the_lowest_metric(folder):
+    """A damaged step does not count, and neither does one without a metric; of equals the newest counts."""
+    with checkpoint.manager(folder, keep=5) as checkpoints:
+        assert checkpoint.best_good(checkpoints) is None
+        for step, metric in ((1, 2.0), (2, 1.0), (3, 1.0), (4, None), (5, 3.0)):
+            checkpoint.save(checkpoints, make_state(step, scale=step), metric=metric, wait=True)
+        assert checkpoint.best_good(checkpoints) == 3
+        for step, following in ((3, 2), (2, 1), (1, 5), (5, None)):
+            flip(array_file(folder / str(step)))
+            assert checkpoint.best_good(checkpoints) == following

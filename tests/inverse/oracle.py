@@ -20,6 +20,7 @@ Y = jnp.array([0.4, 0.3])
 NOISE = 0.4
 POSTERIOR = inverse.exact.posterior(PRIOR, OPERATOR, Y, noise=NOISE)
 LEVELS = noise.levels(noise.karras(0.01, 20.0), 60)
+"""60 steps of first order make a distribution narrower by a tenth, 200 by a few percent."""
 
 GAUSSIAN = mixtures.isotropic([1.0], [[0.5, -1.0, 0.0]], 0.7)
 """A prior for which PiGDM with sigma_data = 0.7 is exact."""

@@ -42,11 +42,11 @@ def test_sampling_with_its_score_draws_from_it():
     oracle.assert_posterior(jax.jit(draw)(), bias=0.02)  # of 60 steps from N(0, 20^2 I)
 
 
-def test_an_image_operator_has_an_event():
+def test_the_event_of_an_image_operator_is_found():
     prior = mixtures.isotropic([1.0], [np.zeros(16)], 1.0)
     operator = operators.downsample(2)
     y = jnp.ones((2, 2, 1))
-    found = inverse.exact.posterior(prior, operator, y, noise=0.1, event=(4, 4, 1))
+    found = inverse.exact.posterior(prior, operator, y, noise=0.1)
     # y is the mean of four values from N(0, 1): the mean of x is y / (1 + 4 noise^2).
     np.testing.assert_allclose(mixtures.moments(found)[0], 1 / 1.04, rtol=1e-4)
 
@@ -66,8 +66,10 @@ def test_without_noise_the_measured_part_has_no_spread():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="y has 3 numbers"):
+    with pytest.raises(ValueError, match=r"y has shape \(3,\); that is no measurement of this operator"):
         inverse.exact.posterior(oracle.PRIOR, oracle.OPERATOR, jnp.ones(3), noise=0.1)
+    with pytest.raises(ValueError, match=r"A is a matrix of shape \(4, 16\); the mixture has 3 dimensions"):
+        inverse.exact.posterior(oracle.PRIOR, operators.downsample(2), jnp.ones((2, 2, 1)), noise=0.1)
     with pytest.raises(ValueError, match=r"noise = -0\.1"):
         inverse.exact.posterior(oracle.PRIOR, oracle.OPERATOR, oracle.Y, noise=-0.1)
     with pytest.raises(ValueError, match="the exact posterior needs a linear one"):

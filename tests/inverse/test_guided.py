@@ -91,14 +91,15 @@ def test_dps_finds_solutions_of_operators_that_are_not_linear():
 
 
 def test_decoupled_draws_x0_from_its_conditional_distribution():
-    """For data N(0, s^2 I), Euler's two steps to u are known, and so is x0 given u and y."""
+    """For data N(0, s^2 I), u is the denoised mean, and x0 given u and y is known."""
     prior = mixtures.isotropic([1.0], [[0.0, 0.0, 0.0]], 0.7)
     score = functools.partial(mixtures.score, prior)
     x = jnp.broadcast_to(jnp.array([[1.0, -2.0, 0.5]]), (4000, 3))
-    sampler = inverse.decoupled(oracle.OPERATOR, oracle.Y, noise=0.3, steps=1)
+    sampler = inverse.decoupled(oracle.OPERATOR, oracle.Y, noise=0.3, sigma_data=0.7)
     found, _ = step(sampler, jax.random.key(3), x, 1.5, score, 0.0)
+    r = 0.7 * 1.5 / (0.49 + 2.25) ** 0.5
     u = np.array([[1.0, -2.0, 0.5]]) * 0.49 / (0.49 + 2.25)  # one step of Euler to 0 is the denoised mean
-    truth = exact.posterior(mixtures.isotropic([1.0], u, 1.5), oracle.OPERATOR, oracle.Y, noise=0.3)
+    truth = exact.posterior(mixtures.isotropic([1.0], u, r), oracle.OPERATOR, oracle.Y, noise=0.3)
     oracle.assert_posterior(found, truth=truth)
     later, _ = step(sampler, jax.random.key(3), x, 1.5, score, 0.8)
     mean, covariance = mixtures.moments(truth, sigma=0.8)
@@ -107,4 +108,4 @@ def test_decoupled_draws_x0_from_its_conditional_distribution():
 
 def test_decoupled_needs_a_step():
     with pytest.raises(ValueError, match="steps = 0"):
-        inverse.decoupled(oracle.OPERATOR, oracle.Y, noise=0.1, steps=0)
+        inverse.decoupled(oracle.OPERATOR, oracle.Y, noise=0.1, sigma_data=1.0, steps=0)

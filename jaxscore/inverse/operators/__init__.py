@@ -10,6 +10,9 @@
     phase_retrieval()                  magnitudes of Fourier coefficients; not linear
     linear(function, event)            any linear function; its adjoint is derived
 
+Operators without a `solve` of their own are solved by conjugate gradients. `factored` gives a small one an
+exact `solve`, and allows measurements without noise.
+
 All functions map batches, and any event shape that makes sense will do:
 
 >>> import jax.numpy as jnp
@@ -27,6 +30,8 @@ from jaxscore.inverse.operators.images import mask as mask
 from jaxscore.inverse.operators.linear import Operator as Operator
 from jaxscore.inverse.operators.linear import check as check
 from jaxscore.inverse.operators.linear import compose as compose
+from jaxscore.inverse.operators.linear import dense as dense
+from jaxscore.inverse.operators.linear import factored as factored
 from jaxscore.inverse.operators.linear import linear as linear
 from jaxscore.inverse.operators.linear import matrix as matrix
 from jaxscore.inverse.operators.linear import pseudo_inverse as pseudo_inverse

@@ -35,6 +35,8 @@ def mask(known: AnyArray) -> Operator:
         return x.reshape(len(x), -1)[:, places]
 
     def adjoint(y: Array) -> Array:
+        if y.shape[1:] != (len(places),):
+            raise ValueError(f"y has shape {y.shape}, and the mask measures {len(places)} values")
         return jnp.zeros((len(y), known.size), y.dtype).at[:, places].set(y).reshape(len(y), *known.shape)
 
     return Operator(apply, adjoint, lambda c, y: y / (1 + right(c, y)))
@@ -74,8 +76,10 @@ def blur(kernel: Float[AnyArray, "..."]) -> Operator:
     k the length of an axis: the middle of an odd kernel, right of the middle of an even one. The sum of the
     kernel is not changed.
 
-    Raises ValueError if the kernel is longer than an event, or has other axes.
+    Raises ValueError if the kernel is complex, longer than an event, or has other axes.
     """
+    if np.iscomplexobj(kernel):
+        raise ValueError("the kernel is complex; it must be real")
     kernel = np.asarray(kernel, np.float32)
 
     def transfer(x: Array) -> Array:
@@ -90,7 +94,8 @@ def blur(kernel: Float[AnyArray, "..."]) -> Operator:
 
     def filtered(x: Array, factor) -> Array:
         axes = tuple(range(1, x.ndim - 1))
-        return jnp.fft.ifftn(factor(jnp.fft.fftn(x, axes=axes)), axes=axes).real.astype(x.dtype)
+        found = jnp.fft.ifftn(factor(jnp.fft.fftn(x, axes=axes)), axes=axes).real
+        return found.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else found.dtype)
 
     def solve(c: Array, y: Array) -> Array:
         return filtered(y, lambda z: divided(z, jnp.abs(transfer(y)) ** 2, c))
@@ -105,10 +110,10 @@ def blur(kernel: Float[AnyArray, "..."]) -> Operator:
 def gaussian_kernel(std: float, axes: int = 2) -> Float[np.ndarray, "..."]:
     """Returns a Gaussian kernel for `blur` with `std` in pixels, cut off at 3 std; its sum is 1.
 
-    Raises ValueError unless std > 0.
+    Raises ValueError unless std > 0 and axes >= 1.
     """
-    if not 0 < std < math.inf:
-        raise ValueError(f"std = {std} must be positive")
+    if not 0 < std < math.inf or axes < 1:
+        raise ValueError(f"std = {std} must be positive, and axes = {axes} at least 1")
     reach = math.ceil(3 * std)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
     kernel = line / line.sum()
@@ -126,6 +131,9 @@ def grey(weights: Sequence[float] = (0.299, 0.587, 0.114)) -> Operator:
             raise ValueError(f"an event has shape {x.shape[1:]}; there are {len(w)} weights of channels")
         return (x @ w)[..., None]
 
-    return Operator(
-        apply, lambda y: y * jnp.expand_dims(w, range(y.ndim - 1)), lambda c, y: y / (w @ w + right(c, y))
-    )
+    def adjoint(y: Array) -> Array:
+        if y.shape[-1:] != (1,):
+            raise ValueError(f"y has shape {y.shape}; a grey image has one channel")
+        return y * jnp.expand_dims(w, range(y.ndim - 1))
+
+    return Operator(apply, adjoint, lambda c, y: y / (w @ w + right(c, y)))

@@ -1,0 +1,5 @@
+"""python -m experiments.sbi"""
+
+from experiments.sbi.experiment import main
+
+main()

@@ -1,0 +1,71 @@
+"""Simulations of a task: those that the network learns from, and those that it is judged by."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.sbi import tasks
+from experiments.sbi.coordinates import Coordinates, bounded, chain, standardised
+from experiments.sbi.tasks import Task
+from jaxscore import noise
+from jaxscore.data import DataError
+from jaxscore.types import Key
+
+BLOCK = 10_000
+"""Number of simulations that are made at a time."""
+
+
+class Simulations(NamedTuple):
+    """Pairs of parameters and data; simulations with values that are not finite have been dropped."""
+
+    theta: np.ndarray
+    """Parameters [n, d], from the prior."""
+    y: np.ndarray
+    """Data [n, m], simulated from them."""
+    dropped: int
+    """Number of simulations that were dropped."""
+
+
+def simulated(key: Key, task: Task, n: int) -> Simulations:
+    """Returns the finite ones of n simulations of the task; simulation i depends on (key, i) alone.
+
+    Raises DataError if fewer than two simulations are finite.
+    """
+    draw = jax.jit(partial(tasks.joint, task=task), static_argnames="n")
+    blocks = range(0, n, BLOCK)
+    keys = (noise.row_keys(key, min(BLOCK, n - start), start=start) for start in blocks)
+    parts = [draw(rows, n=len(rows)) for rows in keys]
+    theta, y = (np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(2))
+    fine = np.isfinite(theta).all(axis=1) & np.isfinite(y).all(axis=1)
+    if fine.sum() < 2:
+        raise DataError(f"{fine.sum()} of {n} simulations of {task.name} are finite; nothing can be learnt")
+    return Simulations(theta[fine], y[fine], int(n - fine.sum()))
+
+
+def split(found: Simulations, held_out: int) -> tuple[Simulations, Simulations]:
+    """Returns the simulations for training, and the last `held_out` ones for the validation loss.
+
+    Raises DataError if either part has fewer than two simulations.
+    """
+    n = len(found.theta) - held_out
+    if min(n, held_out) < 2:
+        raise DataError(f"{len(found.theta)} finite simulations: {held_out} of them cannot be held out")
+    return Simulations(found.theta[:n], found.y[:n], found.dropped), Simulations(
+        found.theta[n:], found.y[n:], 0
+    )
+
+
+def parameters(task: Task, theta: np.ndarray) -> Coordinates:
+    """Returns the coordinates z of parameters, in which theta has mean 0 and standard deviation 1.
+
+    A uniform prior first goes from its box to the whole space, where it is N(0, I).
+    """
+    box = [] if task.bounds is None else [bounded(*task.bounds)]
+    return chain(*box, standardised(np.asarray(chain(*box).encode(theta))))
+
+
+def data(y: np.ndarray) -> Coordinates:
+    """Returns the coordinates of data, in which y has mean 0 and standard deviation 1."""
+    return standardised(y)
