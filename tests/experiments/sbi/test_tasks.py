@@ -46,7 +46,7 @@ def test_row_i_depends_on_the_key_and_i_alone(name):
     task = TASKS[name]
     few, many = joint(key(), task, 5), joint(key(), task, 200)
     for a, b in zip(few, many, strict=True):
-        np.testing.assert_allclose(a, b[:5], rtol=1e-6)
+        np.testing.assert_allclose(a, b[:5], rtol=1e-5, atol=1e-5)
     again = task.simulate(key(1), jnp.tile(many[0][:1], (50, 1)))
     assert len(np.unique(again, axis=0)) == 50
 
