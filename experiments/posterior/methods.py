@@ -13,7 +13,7 @@ from jaxscore.score import denoise
 from jaxscore.types import Array, Key, ScoreFn
 
 SCALE = 0.3
-"""Of the step of DPS."""
+"""Length of the step of DPS; it was not tuned."""
 
 FEWEST_RUNS = 16
 """Independent runs of particles, at least, so that their mean is known."""

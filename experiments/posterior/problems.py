@@ -1,8 +1,7 @@
 """Priors, measurements and exact posteriors: one number, and the mixtures of Cardoso et al. 2024."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,7 +24,7 @@ class Problem(NamedTuple):
     posterior: Mixture
     sigmas: Array
     moments: samplers.Moments
-    """Of the prior: samples start as they do without a measurement."""
+    """Moments of the prior; samples start as they do without a measurement."""
 
     def score(self) -> ScoreFn:
         """Returns the exact score of the prior."""
@@ -92,8 +91,3 @@ def mixture(dimensions: int, measurements: int, seed: int, levels: int) -> Probl
     y = matrix @ x + std * rng.standard_normal(measurements)
     sigmas = noise.levels(noise.karras(0.01, 100.0 * dimensions**0.5), levels)
     return _posed(prior, matrix, y, std, sigmas)
-
-
-def stacked(problems: list[Problem]) -> Any:
-    """Returns the problems as one, with a first axis for the problem."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)

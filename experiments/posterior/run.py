@@ -29,7 +29,7 @@ from jaxscore.launch.compiler import compiler_options
 from jaxscore.launch.flags import Count, Levels, Seed, check, require
 
 ONE_NUMBER_LEVELS, ONE_NUMBER_DRAWS = 200, 10_000
-"""Of the smallest problem, which is cheap."""
+"""Levels and draws for the smallest problem, which is cheap."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ class Problem(NamedTuple):
     noise: float
     """Standard deviation of the noise, in the units of the score."""
     moments: Moments
-    """Of the training images, in the units of the score."""
+    """Moments of the training images, in the units of the score."""
     sigma_data: float
     """Standard deviation of the images, by coordinate."""
     sigmas: Array

@@ -10,7 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxscore import noise as noises
-from jaxscore.inverse.measured import Batch, Measurement, denoised, require, rows, spread, whitened
+from jaxscore.inverse.measured import (
+    Batch,
+    Measurement,
+    denoised,
+    require,
+    residual_of,
+    rows,
+    spread,
+    whitened,
+)
 from jaxscore.inverse.operators.linear import Operator, solve
 from jaxscore.samplers.base import Sampler
 from jaxscore.types import Array, ScoreFn, right, shaped
@@ -44,8 +53,7 @@ def pigdm(
 
     def posterior(x: Batch, sigma: Array) -> Batch:
         at = denoised(score, x, sigma)
-        predicted = operator.apply(at.mean)
-        residual = rows(y, predicted) - predicted
+        residual = residual_of(operator, y, at.mean)
         pulled = at.pull(operator.adjoint(whitened(operator, spread(sigma, sigma_data), noise, residual)))
         return at.score + pulled
 
@@ -99,8 +107,7 @@ def _proximal(score: ScoreFn, operator: Operator, y: Measurement, ridge) -> Scor
 
     def posterior(x: Batch, sigma: Array) -> Batch:
         s, variance = score(x, sigma), right(sigma, x) ** 2
-        predicted = operator.apply(x + variance * s)
-        residual = rows(y, predicted) - predicted
+        residual = residual_of(operator, y, x + variance * s)
         return s + operator.adjoint(solve(operator, ridge(sigma), residual)) / variance
 
     return shaped(posterior)
@@ -134,8 +141,7 @@ def dps(sampler: Sampler, operator: Operator, y: Measurement, *, scale: float = 
     def step(key, x, memory, score, sigma, sigma_next):
         def distance(x: Array) -> Array:
             levels = jnp.full(len(x), sigma, x.dtype)
-            predicted = operator.apply(x + sigma**2 * score(x, levels))
-            residual = rows(y, predicted) - predicted
+            residual = residual_of(operator, y, x + sigma**2 * score(x, levels))
             squared = jnp.sum(residual.reshape(len(x), -1) ** 2, axis=1)
             return jnp.sum(jnp.sqrt(squared + 1e-12))  # smooth where nothing is left
 

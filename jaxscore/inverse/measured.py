@@ -27,6 +27,12 @@ def rows(y: Measurement, predicted: Array) -> Array:
     return y if y.ndim == predicted.ndim else y[None]
 
 
+def residual_of(operator: Operator, y: Measurement, x: Array) -> Array:
+    """Returns y - A x for each row of x. Raises ValueError if y has not the shape of A x."""
+    predicted = operator.apply(x)
+    return rows(y, predicted) - predicted
+
+
 def event_of(operator: Operator, y: Measurement) -> tuple[int, ...]:
     """Returns the shape of an example, which is what the adjoint makes of y[*measurement].
 

@@ -14,7 +14,7 @@ from jaxscore.inverse.measured import (
     denoised,
     event_of,
     require_noise,
-    rows,
+    residual_of,
     spread,
     value,
     whitened,
@@ -105,7 +105,7 @@ def twisted(
     steps = (jnp.arange(len(sigmas) - 2), sigmas[:-2], sigmas[1:-1])
     (x, at, log_weights), (ess, resampled) = jax.lax.scan(body, (x, first, first.log_g), steps)
     x = x + sigmas[-2] ** 2 * at.score  # the step to sigma = 0 has no noise
-    residual = _residual(operator, y, x) / noise
+    residual = residual_of(operator, y, x) / noise
     log_likelihood = -jnp.sum(residual.reshape(particles, -1) ** 2, axis=1) / 2
     key = noises.fold_in(key, 2 * len(sigmas))
     last, _, ancestors = _ancestors(key, log_weights + log_likelihood - at.log_g)
@@ -121,11 +121,6 @@ def _require(noise: float | Array, particles: int, devices: int) -> None:
         raise ValueError(f"particles = {particles} must be {need}")
 
 
-def _residual(operator: Operator, y: Measurement, x: Array) -> Array:
-    predicted = operator.apply(x)
-    return rows(y, predicted) - predicted
-
-
 class _Twist(NamedTuple):
     score: Array
     log_g: Array
@@ -136,7 +131,7 @@ def _twist(score, operator, y, noise, sigma_data, x, sigma) -> _Twist:
     """Returns the score of the prior, log g up to a constant of the level, and its gradient."""
     at = denoised(score, x, jnp.full(len(x), sigma, x.dtype))
     variance = spread(sigma, sigma_data)
-    residual, back = jax.vjp(lambda x: _residual(operator, y, x), at.mean)
+    residual, back = jax.vjp(lambda x: residual_of(operator, y, x), at.mean)
     if operator.adjoint is None:
         white = residual / (variance + noise**2)
     else:

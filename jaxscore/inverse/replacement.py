@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from jaxscore import noise
-from jaxscore.inverse.measured import Measurement, require, rows
+from jaxscore.inverse.measured import Measurement, require, residual_of
 from jaxscore.inverse.operators.linear import Operator, pseudo_inverse
 from jaxscore.samplers.base import Sampler
 from jaxscore.types import Array
@@ -81,8 +81,7 @@ def projection(sampler: Sampler, operator: Operator, y: Measurement, *, weight: 
 
     def step(key, x, memory, score, sigma, sigma_next):
         z = noise.normal(noise.fold_in(key, 0), x.shape, x.dtype)
-        away = operator.apply(x - sigma * z)
-        x = x + weight * pseudo_inverse(operator, rows(y, away) - away)
+        x = x + weight * pseudo_inverse(operator, residual_of(operator, y, x - sigma * z))
         return sampler.step(noise.fold_in(key, 1), x, memory, score, sigma, sigma_next)
 
     return Sampler(sampler.init, step, sampler.order)

@@ -161,7 +161,7 @@ def test_ranks_of_exact_posteriors_are_exactly_uniform(draws):
     for name in ("sbc", "tarp", "density"):
         ranks = np.concatenate([each[name] for each in sets])
         found = metrics.uniformity(ranks)
-        # Of 12 p-values, the smallest is below 0.001 once in 80 seeds; the seed is fixed.
+        # The smallest of 12 p-values is below 0.001 once in 80 seeds; the seed is fixed.
         assert np.min(found.p_values) > 0.001, name
         assert ranks.min() >= 0
         assert ranks.max() <= 1

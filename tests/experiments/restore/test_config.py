@@ -21,7 +21,7 @@ def test_a_half_is_known(event):
     for mask in masks.values():
         assert (mask.shape, mask.dtype) == (event, bool)
         assert np.all(mask == mask[..., :1])  # of all channels
-    # Of an odd side the middle belongs to the right, and to the bottom.
+    # The middle of an odd side belongs to the right, and to the bottom.
     np.testing.assert_array_equal(masks["left"][:, : w // 2], True)
     np.testing.assert_array_equal(masks["left"][:, w // 2 :], False)
     np.testing.assert_array_equal(masks["top"][: h // 2], True)
