@@ -4,12 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 
 from experiments.common.langevin import Langevin
+from jaxscore import keys
 from jaxscore.inverse import operators
 from jaxscore.inverse.operators import Operator
+from jaxscore.keys import Stream
 from jaxscore.launch.flags import Count, Levels, NonNegative, Positive, Seed, check, require
 
 METHODS = (
@@ -151,5 +152,5 @@ def operator(config: Config, event: tuple[int, ...]) -> Operator:
         return operators.radon(np.arange(config.angles) * 180.0 / config.angles, event)
     if config.problem == "projection":
         count = max(1, round(config.fraction * h * w * c))
-        return operators.random_projection(jax.random.key(config.seed), count, event)
+        return operators.random_projection(keys.stream(config.seed, Stream.DATA), count, event)
     return operators.phase_retrieval()
