@@ -78,9 +78,11 @@ def load(config: Config) -> Problem:
 def build(config: Config) -> Experiment:
     """Returns the experiment that the flags describe.
 
-    Raises Refusal if the published observations are not installed, and data.DataError.
+    Sampling and evaluation raise Refusal if the published observations are not installed; `launch.run` tries
+    both before it trains.
+
+    Raises data.DataError if too few simulations are finite.
     """
-    observations = np.stack([reference(config.task, number).observation for number in NUMBERS])
     problem, network = load(config), network_of(config)
     score, posterior = score_of(network, problem), posterior_of(config, problem)
     judge, training = Judge(config, posterior), problem.training
@@ -95,11 +97,17 @@ def build(config: Config) -> Experiment:
         samplers={"posterior": posterior.draw},
         score=score,
         units=Units(problem.parameters.encode, problem.parameters.decode),
-        conditions=lambda numbers: jnp.asarray(observations)[numbers % len(observations)],
+        conditions=partial(conditions, config.task),
         evaluate=partial(evaluate, config, problem, judge),
         table=report.table,
         report=partial(draw_report, config, judge),
     )
+
+
+def conditions(task: str, numbers: Array) -> Array:
+    """Returns the observations [n, m] of samples of these numbers: all ten of the task, in turn."""
+    observations = np.stack([reference(task, number).observation for number in NUMBERS])
+    return jnp.asarray(observations)[numbers % len(observations)]
 
 
 # The model ----------------------------------------------------------------------------------------
@@ -134,9 +142,11 @@ def losses(config: Config, score: ScoreFn, problem: Problem, key, theta: Array) 
 
 def loss(config: Config, network: Network, problem: Problem, params: Params, context, batch):
     """Denoising score matching of the parameters, given the data of each simulation."""
-    key, key_dropout = jax.random.split(context.key)
+    key, key_dropout, key_order = jax.random.split(context.key, 3)
+    points = TASKS[config.task].points if config.reorder else 1
+    y = simulations.reordered(key_order, batch["y"], points)
     score = score_of(network, problem, train=True, rngs={"dropout": key_dropout})
-    given = partial(score, params, condition=batch["y"])
+    given = partial(score, params, condition=y)
     value, sigma = losses(config, given, problem, key, batch["x"])
     return value.mean(), {"by_sigma": diagnostics.by_sigma(value, sigma, BIN_EDGES)}
 

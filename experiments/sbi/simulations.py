@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from experiments.sbi import tasks
 from experiments.sbi.coordinates import Coordinates, bounded, chain, standardised
 from experiments.sbi.tasks import Task
 from jaxscore import noise
 from jaxscore.data import DataError
-from jaxscore.types import Key
+from jaxscore.types import Array, Key
 
 BLOCK = 10_000
 """Number of simulations that are made at a time."""
@@ -55,6 +56,18 @@ def split(found: Simulations, held_out: int) -> tuple[Simulations, Simulations]:
     return Simulations(found.theta[:n], found.y[:n], found.dropped), Simulations(
         found.theta[n:], found.y[n:], 0
     )
+
+
+def reordered(key: Key, y: Float[Array, "b m"], points: int) -> Float[Array, "b m"]:
+    """Returns data with their points (`Task.points`) in a random order, another one for each row.
+
+    A posterior given independent points does not depend on their order. A network that is trained on all
+    orders overfits less.
+    """
+    if points == 1:
+        return y
+    orders = jax.vmap(jax.random.permutation)
+    return orders(noise.row_keys(key, len(y)), y.reshape(len(y), points, -1)).reshape(y.shape)
 
 
 def parameters(task: Task, theta: np.ndarray) -> Coordinates:

@@ -56,6 +56,8 @@ class Task(NamedTuple):
     """
     bounds: tuple[np.ndarray, np.ndarray] | None
     """Lowest and highest theta [d] of a uniform prior; None if the prior is a Gaussian."""
+    points: int = 1
+    """y is so many points of m / points numbers, one after the other, independent and alike given theta."""
 
 
 def joint(key: Key, task: Task, n: int) -> tuple[Array, Array]:
@@ -241,7 +243,7 @@ _ALL = (
     _task("two_moons", box(1.0, 2), 2, _two_moons, _two_moons_log_likelihood),
     _task("gaussian_linear", _LINEAR, 10, _gaussian_linear, _gaussian_linear_log_likelihood),
     _task("gaussian_mixture", box(10.0, 2), 2, _gaussian_mixture, _gaussian_mixture_log_likelihood),
-    _task("slcp", box(3.0, 5), 8, _slcp, _slcp_log_likelihood),
+    _task("slcp", box(3.0, 5), 8, _slcp, _slcp_log_likelihood)._replace(points=4),
     _task("bernoulli_glm", gaussian(_smoothness()), 10, _bernoulli_glm, _bernoulli_glm_log_likelihood),
 )
 

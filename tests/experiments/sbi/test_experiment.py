@@ -120,8 +120,10 @@ def test_the_loss_sees_encoded_parameters_and_their_own_data(tmp_path):
     assert problem.parameters is not chain()
 
 
-def test_without_the_published_observations_a_run_is_refused(tmp_path, monkeypatch):
+def test_without_the_published_observations_training_is_refused(tmp_path, monkeypatch):
+    """The experiment can be built without them, for observations of one's own and for --mode train."""
     monkeypatch.setattr(references, "folder", lambda: None)
+    config = tiny.config(tmp_path)
     with pytest.raises(Refusal, match="pip install --no-deps sbibm"):
-        experiment.build(tiny.config(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+        launch.run(experiment.build(config), tmp_path)
+    assert not list(tmp_path.rglob("checkpoints/*"))

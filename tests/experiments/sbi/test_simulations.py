@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.sbi import simulations
-from experiments.sbi.tasks import TASKS
+from experiments.sbi.tasks import TASKS, joint
 from jaxscore.data import DataError
 
 
@@ -31,6 +31,25 @@ def test_failed_simulations_are_dropped_with_a_count():
     kept = whole.theta[:, 0] >= -0.8
     np.testing.assert_array_equal(found.theta, whole.theta[kept])  # the others are as they were
     np.testing.assert_array_equal(found.y, whole.y[kept])
+
+
+def test_reordered_rows_have_their_points_in_every_order():
+    """The likelihood of the points is the same in any order, so the network may learn from all orders."""
+    task, n = TASKS["slcp"], 2400
+    theta, y = joint(jax.random.key(0), task, 1)
+    theta, y = jnp.repeat(theta, n, axis=0), jnp.repeat(y, n, axis=0)
+    found = simulations.reordered(jax.random.key(1), y, task.points)
+    np.testing.assert_allclose(task.log_likelihood(theta, found), task.log_likelihood(theta, y), rtol=1e-5)
+    orders, counts = np.unique(np.asarray(found), axis=0, return_counts=True)
+    assert len(orders) == 24
+    assert counts.min() > 60  # 100 on average, with a standard deviation of 10
+    whole = {tuple(point) for point in np.asarray(y[0]).reshape(4, 2)}
+    assert {tuple(point) for row in orders for point in row.reshape(4, 2)} == whole
+
+
+def test_data_that_are_one_point_keep_their_order():
+    y = jax.random.normal(jax.random.key(0), (5, 6))
+    assert simulations.reordered(jax.random.key(1), y, 1) is y
 
 
 def test_if_all_fail_the_line_says_so():
