@@ -92,8 +92,9 @@ class Config(BaseConfig):
     """Width of the embeddings of the noise level and of the observation."""
     dropout: Fraction = 0.1
     """Fraction of hidden units dropped in training; against overfitting."""
-    reorder: bool = True
-    """Train on the points of y in a new random order in every step, if they are independent (slcp: four)."""
+    exchangeable: bool = True
+    """Use that y is several independent points (slcp: four). The network then sees their mean, their standard
+    deviation, and the points relative to both, in a new random order in every step."""
     sigma_mean: float = -1.2
     """Mean of ln sigma in training; sigma in standard deviations of the encoded parameters."""
     sigma_std: Positive = 1.4

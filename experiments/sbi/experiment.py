@@ -13,6 +13,7 @@ Sources: Lueckmann et al. 2021 (tasks, C2ST); Karras et al. 2022 (preconditionin
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from jaxscore import data, diagnostics, keys, launch, networks, noise, objective
 from jaxscore.keys import Stream
 from jaxscore.launch import Experiment, Units, flags, metrics_log
 from jaxscore.score import preconditioned
-from jaxscore.types import Array, Params, ScoreFn
+from jaxscore.types import AnyArray, Array, Params, ScoreFn
 
 BIN_EDGES = (0.03, 0.1, 0.3, 1.0)
 """The edges of the bins of the loss by noise level."""
@@ -60,7 +61,8 @@ class Problem(NamedTuple):
     training: Simulations
     held_out: Simulations
     parameters: Coordinates
-    data: Coordinates
+    data: Callable[[AnyArray], Array]
+    """data(y[b, m]) -> what the network sees of them [b, e]."""
     moments: samplers.Moments
     """Mean and covariance of the encoded parameters."""
 
@@ -72,7 +74,8 @@ def load(config: Config) -> Problem:
     training, held_out = simulations.split(found, round(config.held_out * config.simulations))
     parameters = simulations.parameters(TASKS[config.task], training.theta)
     moments = samplers.moments(np.asarray(parameters.encode(training.theta)))
-    return Problem(training, held_out, parameters, simulations.data(training.y), moments)
+    encode = simulations.data(training.y, points_of(config))
+    return Problem(training, held_out, parameters, encode, moments)
 
 
 def build(config: Config) -> Experiment:
@@ -90,7 +93,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         name="sbi",
         config=config,
-        init=networks.init(network, event, training.y[:1]),
+        init=networks.init(network, event, problem.data(training.y[:1])),
         loss=partial(loss, config, network, problem),
         validate=partial(validate, config, score, problem),
         batches=partial(data.batches, {"x": training.theta, "y": training.y}),
@@ -110,6 +113,11 @@ def conditions(task: str, numbers: Array) -> Array:
     return jnp.asarray(observations)[numbers % len(observations)]
 
 
+def points_of(config: Config) -> int:
+    """Returns the number of independent points of y that training makes use of."""
+    return TASKS[config.task].points if config.exchangeable else 1
+
+
 # The model ----------------------------------------------------------------------------------------
 
 
@@ -121,7 +129,7 @@ def network_of(config: Config) -> Network:
 def score_of(network: Network, problem: Problem, **given: Any):
     """Returns score(params, z, sigma, condition) of encoded parameters z, given data in the task's units."""
     score = preconditioned(partial(network.apply, **given), 1.0)
-    return lambda params, z, sigma, condition: score(params, z, sigma, problem.data.encode(condition))
+    return lambda params, z, sigma, condition: score(params, z, sigma, problem.data(condition))
 
 
 def posterior_of(config: Config, problem: Problem) -> Posterior:
@@ -143,8 +151,7 @@ def losses(config: Config, score: ScoreFn, problem: Problem, key, theta: Array) 
 def loss(config: Config, network: Network, problem: Problem, params: Params, context, batch):
     """Denoising score matching of the parameters, given the data of each simulation."""
     key, key_dropout, key_order = jax.random.split(context.key, 3)
-    points = TASKS[config.task].points if config.reorder else 1
-    y = simulations.reordered(key_order, batch["y"], points)
+    y = simulations.reordered(key_order, batch["y"], points_of(config))
     score = score_of(network, problem, train=True, rngs={"dropout": key_dropout})
     given = partial(score, params, condition=y)
     value, sigma = losses(config, given, problem, key, batch["x"])

@@ -1,9 +1,11 @@
 """Simulations of a task: those that the network learns from, and those that it is judged by."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -12,7 +14,7 @@ from experiments.sbi.coordinates import Coordinates, bounded, chain, standardise
 from experiments.sbi.tasks import Task
 from jaxscore import noise
 from jaxscore.data import DataError
-from jaxscore.types import Array, Key
+from jaxscore.types import AnyArray, Array, Key
 
 BLOCK = 10_000
 """Number of simulations that are made at a time."""
@@ -79,6 +81,30 @@ def parameters(task: Task, theta: np.ndarray) -> Coordinates:
     return chain(*box, standardised(np.asarray(chain(*box).encode(theta))))
 
 
-def data(y: np.ndarray) -> Coordinates:
-    """Returns the coordinates of data, in which y has mean 0 and standard deviation 1."""
-    return standardised(y)
+def data(y: np.ndarray, points: int = 1) -> Callable[[AnyArray], Array]:
+    """Returns encode(y[b, m]) -> what the network sees: the columns of `described`, standardised on y."""
+    spread = y.reshape(len(y) * points, -1).std(axis=0)
+    columns = standardised(np.asarray(described(y, points, spread)))
+    return lambda y: columns.encode(described(y, points, spread))
+
+
+def described(y: Float[AnyArray, "b m"], points: int, spread: np.ndarray) -> Float[Array, "b e"]:
+    """Returns data of several independent points by their location and scale; one point is as it is.
+
+        y  ->  mean, ln std, (y_1 - mean) / std, ..., (y_points - mean) / std
+
+    Mean and standard deviation are those of the points of the row, number by number. Nothing is lost, and
+    points that lie close together are told apart as well as points that lie far apart.
+
+    Args:
+        y: data, with their points one after the other.
+        points: the number of points.
+        spread: standard deviation [m / points] of all points; 1e-6 of it is the resolution of the result.
+    """
+    if points == 1:
+        return jnp.asarray(y)
+    each = jnp.asarray(y).reshape(len(y), points, -1)
+    mean = each.mean(axis=1)
+    std = jnp.sqrt(each.var(axis=1) + (1e-6 * spread[None]) ** 2)
+    relative = (each - mean[:, None]) / std[:, None]
+    return jnp.concatenate([mean, jnp.log(std), relative.reshape(len(y), -1)], axis=1)

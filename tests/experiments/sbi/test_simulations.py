@@ -47,6 +47,23 @@ def test_reordered_rows_have_their_points_in_every_order():
     assert {tuple(point) for row in orders for point in row.reshape(4, 2)} == whole
 
 
+def test_described_points_have_their_mean_and_their_spread():
+    """Far away, close together, and all in one place: nothing is lost, and nothing overflows."""
+    rng = np.random.default_rng(0)
+    size = np.array([1.0, 1e-3, 0.0, 30.0])[:, None, None]
+    points = rng.normal(size=(4, 1, 2)) + size * rng.normal(size=(4, 5, 2))
+    y, spread = points.reshape(4, 10).astype(np.float32), np.ones(2)
+    found = np.asarray(simulations.described(y, 5, spread))
+    mean, std, relative = found[:, :2], np.exp(found[:, 2:4]), found[:, 4:].reshape(4, 5, 2)
+    np.testing.assert_allclose(mean, points.mean(axis=1), rtol=1e-5)
+    exact = np.hypot(points.std(axis=1), 1e-6)
+    np.testing.assert_allclose(std[[0, 1, 3]], exact[[0, 1, 3]], rtol=1e-3)
+    np.testing.assert_allclose(mean[:, None] + std[:, None] * relative, points, atol=1e-5)
+    np.testing.assert_allclose(relative[[0, 1, 3]].std(axis=1), 1, rtol=1e-3)
+    assert np.isfinite(found).all()
+    assert simulations.described(y, 1, spread).shape == (4, 10)
+
+
 def test_data_that_are_one_point_keep_their_order():
     y = jax.random.normal(jax.random.key(0), (5, 6))
     assert simulations.reordered(jax.random.key(1), y, 1) is y
@@ -90,5 +107,5 @@ def test_encoded_parameters_are_of_order_1_and_go_back(name):
     np.testing.assert_allclose((z**3).mean(axis=0), 0, atol=0.31)
     np.testing.assert_allclose((z**4).mean(axis=0), 3, atol=0.8)
     np.testing.assert_allclose(coordinates.decode(z), found.theta, atol=2e-4)
-    y = np.asarray(simulations.data(found.y).encode(found.y))
+    y = np.asarray(simulations.data(found.y, task.points)(found.y))
     assert np.abs(y.mean(axis=0)).max() < 1e-3
