@@ -157,6 +157,10 @@ class Task(NamedTuple):
     moments: samplers.Moments
     """Mean and covariance of the run's images, with which samplers start."""
 
+    def __repr__(self) -> str:
+        # Without it, a run that is printed would print all images and weights.
+        return f"Task({len(self.images)} images)"
+
     def score(self, params: Params, x: Array, sigma: Array, condition: Array, scale: float = 1.0) -> Array:
         """Returns the run's score at x, guided by the classifier towards the classes `condition`[b]."""
         logits = partial(self.network.apply, params["classifier"])

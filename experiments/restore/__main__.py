@@ -1,7 +1,5 @@
 """python -m experiments.restore"""
 
-from experiments.restore.config import Config
-from experiments.restore.run import run
-from jaxscore.launch import program
+from experiments.restore.run import main
 
-program(run, Config())
+main()

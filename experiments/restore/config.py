@@ -13,6 +13,18 @@ from jaxscore.inverse.operators import Operator
 from jaxscore.keys import Stream
 from jaxscore.launch.flags import Count, Levels, NonNegative, Positive, Seed, check, require
 
+PROBLEMS = (
+    "inpaint",
+    "super_resolution",
+    "deblur",
+    "mri",
+    "tomography",
+    "grey",
+    "projection",
+    "phase_retrieval",
+)
+"""Names of the problems; see `operator`."""
+
 METHODS = (
     "pseudo_inverse",
     "gaussian",
@@ -39,11 +51,9 @@ class Config:
     """Folder of a trained run of images whose experiment says what its score is."""
     experiment: str | None = None
     """Module with the run's `build` and its configuration; experiments.NAME if it is not given."""
-    workdir: Path = Path("runs/restore")
-    """Folder for restore.json, restore.png and restored.npz."""
-    problem: Literal[
-        "inpaint", "super_resolution", "deblur", "mri", "tomography", "grey", "projection", "phase_retrieval"
-    ] = "super_resolution"
+    workdir: Path = Path("runs/restore-super_resolution")
+    """Folder for restore.json, restore.png and restored.npz; each problem has one of its own by default."""
+    problem: Literal[PROBLEMS] = "super_resolution"
     """What is measured of each image."""
     known: Literal["left", "right", "top", "bottom"] = "left"
     """The half that inpaint keeps."""
@@ -58,11 +68,13 @@ class Config:
     noise: NonNegative = 0.05
     """Standard deviation of the noise of the measurement, for images in 0..1."""
     methods: tuple[str, ...] = ()
-    """Methods to compare; by default those that fit the problem."""
+    """Methods to compare: pseudo_inverse, gaussian, pigdm, diffpir, ddnm, decoupled, dps, replacement,
+    repaint, particles. By default those that fit the problem, except ddnm, replacement and repaint, which
+    take the measurement as free of noise."""
     images: Count = 16
     """Number of images."""
     samples: Levels = 16
-    """Draws of each method for each image."""
+    """Draws of each method for each image; also the number of particles."""
     levels: Levels = 30
     """Noise levels of the samplers."""
     sigma_min: Positive | None = None

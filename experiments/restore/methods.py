@@ -62,7 +62,10 @@ def unconditional(run: Run) -> int | None:
     numbers = experiment.conditions(jnp.arange(10_000))
     whole = isinstance(numbers, jax.Array) and jnp.issubdtype(numbers.dtype, jnp.integer)
     if not whole or not getattr(experiment.config, "p_uncond", 0):
-        raise ValueError("its score needs a condition; train it with --p-uncond 0.1, or --no-conditional")
+        raise ValueError(
+            "its score needs a condition, which no measurement gives; name a run that was "
+            "trained without conditions, or with --p-uncond 0.1"
+        )
     return int(numbers.max()) + 1
 
 

@@ -15,13 +15,14 @@ IMAGES, DRAWS, SPREAD = 3, 3, 3
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Returns a line for each method; coverage is that of pixels with a spread, and of all in brackets."""
     levels = [f"{level:.0%} covers" for level in LEVELS]
-    heading = ("method", "PSNR of mean", "SSIM of mean", "PSNR of draws", "feature distance", *levels)
+    figures = ("PSNR of mean", "SSIM of mean", "PSNR of draws", "feature distance", "s per draw")
+    heading = ("method", *figures, *levels)
     lines = [heading]
     for name, row in rows.items():
         error = "" if row["psnr_error"] is None else f" ± {row['psnr_error']:.2f}"
         features = f"{row['features']:.2f}" if "features" in row else ""
         values = (f"{row['psnr']:.2f}{error}", f"{row['ssim']:.3f}", f"{row['psnr_of_draws']:.2f}", features)
-        lines.append((name, *values, *_covers(row)))
+        lines.append((name, *values, f"{row['seconds']:.4f}", *_covers(row)))
     return console.table(lines)
 
 
@@ -36,7 +37,10 @@ def _covers(row: dict[str, Any]) -> list[str]:
 def picture(
     images: np.ndarray, measured: np.ndarray, found: dict[str, np.ndarray], rows: dict[str, Any], path: Path
 ) -> None:
-    """Draws a few images side by side: truth and measurement, then draws, mean and spread of each method."""
+    """Draws a few images side by side: truth and measurement, then draws, mean and spread of each method.
+
+    A measurement is shown as an image, see `shown` in run.py.
+    """
     n, blank = min(IMAGES, len(images)), np.full(images[:1].shape, 0.5)
     first = lambda i: [images[i], measured[i], *np.repeat(blank, DRAWS, axis=0)]
     grid, names = [[panel for i in range(n) for panel in first(i)]], ["truth, measured"]
@@ -52,5 +56,5 @@ def picture(
     stacked = np.stack([panel for line in grid for panel in line])
     size = 0.62 * len(grid[0])
     with plots.page(path, columns=1, size=1.8 + size, height=0.62 * len(grid) + 0.5) as (axes,):
-        title = f"{DRAWS} draws, their mean, and {SPREAD} times their standard deviation, for {n} images"
-        plots.images(axes, stacked, rows=len(grid), title=title, names=names)
+        columns = n * [*(DRAWS * ["draw"]), "mean", f"{SPREAD} std"]
+        plots.images(axes, stacked, rows=len(grid), names=names, columns=columns)

@@ -116,22 +116,31 @@ def examples(axes: Axes, x: AnyArray, title: str) -> None:
         axes.set_title(title, fontsize=10)
 
 
-def images(axes: Axes, x: AnyArray, *, rows: int, title: str = "", names: Sequence[str] = ()) -> None:
+def images(
+    axes: Axes,
+    x: AnyArray,
+    *,
+    rows: int,
+    title: str = "",
+    names: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> None:
     """Plots a grid of images [n, h, w, c] in 0..1, row by row; lines between them are grey.
 
     The title says how images are drawn that have neither 1 nor 3 channels (`visible`). `names` has a name for
-    each row, which is written on its left.
+    each row, which is written on its left, and `columns` one for each column, which is written above it.
     """
     x, note = visible(x)
     n, h, w, c = x.shape
-    columns = -(-n // rows)
-    x = np.pad(np.clip(x, 0, 1), ((0, rows * columns - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
-    x = x.reshape(rows, columns, h, w, c)
+    across = -(-n // rows)
+    x = np.pad(np.clip(x, 0, 1), ((0, rows * across - n), (0, 0), (0, 0), (0, 0)), constant_values=0.5)
+    x = x.reshape(rows, across, h, w, c)
     x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5)
-    tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)[:-1, :-1]
+    tiled = x.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), across * (w + 1), c)[:-1, :-1]
     axes.imshow(tiled.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
-    axes.set_xticks([])
+    axes.set_xticks((w + 1) * np.arange(len(columns)) + w / 2, columns, fontsize=7)
+    axes.xaxis.tick_top()
     axes.set_yticks((h + 1) * np.arange(len(names)) + h / 2, names)
     axes.tick_params(length=0)
     axes.set_title("\n".join(filter(None, (title, note))), fontsize=10)

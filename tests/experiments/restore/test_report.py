@@ -5,7 +5,14 @@ import numpy as np
 from experiments.restore import report
 from tests.experiments.pictures import ink
 
-ROW = {"psnr": 19.331, "psnr_error": 0.5, "ssim": 0.8012, "psnr_of_draws": 17.0, "features": 3.918}
+ROW = {
+    "psnr": 19.331,
+    "psnr_error": 0.5,
+    "ssim": 0.8012,
+    "psnr_of_draws": 17.0,
+    "features": 3.918,
+    "seconds": 0.0123,
+}
 ROWS = {
     "pigdm": ROW | {"coverage": [0.51, 0.79, 0.951], "coverage_spread": [0.45, 0.74, 0.947]},
     "pseudo_inverse": ROW | {"psnr_error": None, "coverage": None, "coverage_spread": None},
@@ -19,6 +26,7 @@ def test_the_table_has_both_coverages():
     assert "45.0% (51.0%)" in text
     assert "– (50.0%)" in text
     assert "0.801" in text
+    assert "0.0123" in text
 
 
 def test_the_picture_has_a_row_for_each_method(tmp_path):

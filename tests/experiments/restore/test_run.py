@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,18 @@ def test_a_second_run_is_accepted_and_writes_the_same(restored, capsys):
     assert f"picture: {config.workdir / 'restore.png'}" in capsys.readouterr().out
 
 
+def test_rows_of_other_methods_are_kept(restored, tmp_path, capsys):
+    """They are if all other flags are the same; the table is in the order of the methods."""
+    config, results = restored
+    shutil.copytree(config.workdir, tmp_path / "a")
+    more = dataclasses.replace(config, workdir=tmp_path / "a", methods=("gaussian",))
+    found = run(more)
+    assert list(found["methods"]) == ["pseudo_inverse", "gaussian", "pigdm", "replacement", "particles"]
+    assert {name: row for name, row in found["methods"].items() if name != "gaussian"} == results["methods"]
+    assert "the truths are training examples" in capsys.readouterr().out
+    assert list(run(dataclasses.replace(more, noise=0.2))["methods"]) == ["gaussian"]
+
+
 def test_draws_do_not_depend_on_the_size_of_batches(restored, tmp_path):
     config, _ = restored
     run(dataclasses.replace(config, workdir=tmp_path / "a", batch=4))
@@ -89,7 +102,7 @@ def test_a_conditional_run_is_restored_without_a_class(tmp_path):
     asked = SMALL | {"workdir": tmp_path / "a", "methods": ("diffpir", "gaussian"), "factor": 2}
     found = run(Config(run=tmp_path / "0.1", **asked))
     assert set(found["methods"]) == {"diffpir", "gaussian"}
-    with pytest.raises(Refusal, match="its score needs a condition; train it with --p-uncond"):
+    with pytest.raises(Refusal, match="its score needs a condition, which no measurement gives"):
         run(Config(run=tmp_path / "0.0", **asked))
 
 
@@ -125,16 +138,18 @@ def test_images_are_of_the_test_split_where_there_is_one(on_images, monkeypatch)
 
     monkeypatch.setattr(data, "load", load)
     config = Config(images=5, seed=3)
-    x = chosen(config, on_images)
+    x, source = chosen(config, on_images)
+    assert source == "test split"
     assert asked == [(on_images.experiment.config.data, None, "test", None)]
     assert (x.shape, len(np.unique(x))) == ((5, 1, 1, 1), 5)
     assert x.min() >= 100 / 255
-    np.testing.assert_array_equal(chosen(config, on_images), x)
-    assert not np.array_equal(chosen(dataclasses.replace(config, seed=4), on_images), x)
+    np.testing.assert_array_equal(chosen(config, on_images)[0], x)
+    assert not np.array_equal(chosen(dataclasses.replace(config, seed=4), on_images)[0], x)
 
 
 def test_images_are_those_of_training_where_there_are_no_others(on_images):
-    x = chosen(Config(images=64), on_images)
+    x, source = chosen(Config(images=64), on_images)
+    assert source == "training examples"
     everything = data.load(on_images.experiment.config.data).examples
     assert x.shape == (64, 8, 8, 1)
     order = lambda a: np.unique(a.reshape(64, 64), axis=0)
@@ -160,7 +175,8 @@ def test_units_that_are_not_those_of_pixels_are_refused(trained, monkeypatch, tm
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--run nowhere", "--run nowhere: holds no run of an experiment"),
+        ("--run nowhere", "--run nowhere: there is no such folder; train a run first"),
+        ("--problem cloud", "--problem cloud: is not known; use inpaint"),
         ("--run RUN --experiment json", "--run RUN: is a run of ncsn, but json has no `build`"),
         ("--run RUN --images 1000", "--images 1000: must be at most 64"),
         ("--run RUN --images 2 --workdir file", "--workdir file: is a file"),
