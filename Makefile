@@ -87,9 +87,9 @@ figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.edm --preset fashion --workdir runs/fashion --no-conditional --p-uncond 0 \
 	  --sampling.scale 1
 	@$(ON) $(BIN)/python -m experiments.restore --run runs/fashion
-	cp runs/restore/restore.png docs/pictures/
-	@$(ON) $(BIN)/python -m experiments.restore --run runs/fashion --problem inpaint --images 16 --workdir runs/inpaint
-	cp runs/inpaint/restore.png docs/pictures/inpaint.png
+	cp runs/restore-super_resolution/restore.png docs/pictures/
+	@$(ON) $(BIN)/python -m experiments.restore --run runs/fashion --problem inpaint
+	cp runs/restore-inpaint/restore.png docs/pictures/inpaint.png
 	@$(ON) $(BIN)/python -m experiments.edm --preset fashion
 	for task in two_moons slcp; do \
 	  $(MAKE) sbi ARGS="--task $$task" && \

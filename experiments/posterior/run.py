@@ -109,13 +109,19 @@ def key_of(config: Config, *numbers: int) -> jax.Array:
     return key
 
 
+def place_of(method: str) -> int:
+    """Returns the place of the method among all, so that its draws do not depend on the others chosen."""
+    return list(METHODS).index(method)
+
+
 def one_number(config: Config) -> list[dict[str, Any]]:
     """Returns mean and standard deviation of every method's draws for the smallest problem."""
     problem, rows = problems.one_number(ONE_NUMBER_LEVELS), []
     mean, covariance = mixtures.moments(problem.posterior)
     rows.append({"method": "truth", "mean": float(mean[0]), "std": float(covariance[0, 0] ** 0.5)})
-    for number, name in enumerate(console.in_turn(config.chosen, "one number")):
-        x = np.asarray(drawing(name, problem, ONE_NUMBER_DRAWS)(key_of(config, 0, number), problem), float)
+    for name in console.in_turn(config.chosen, "one number"):
+        key = key_of(config, 0, place_of(name))
+        x = np.asarray(drawing(name, problem, ONE_NUMBER_DRAWS)(key, problem), float)
         rows.append({"method": name, "mean": x.mean(), "std": x.std()})
     return rows
 
@@ -133,11 +139,13 @@ def benchmark(config: Config, dimensions: int, measurements: int) -> dict[str, A
     distance = lambda x, number: metrics.sliced_wasserstein(x, references[number])
     floor = [distance(exact(number, 1), number) for number in range(config.problems)]
     rows = [{"method": "exact draws", "distances": floor, "evaluations": 0.0, "seconds": 0.0}]
-    for place, name in enumerate(config.chosen):
+    for name in config.chosen:
         draw, distances, seconds = drawing(name, posed[0], config.draws), [], 0.0
         for number, problem in enumerate(posed):
             begin = time.perf_counter()
-            x = np.asarray(jax.block_until_ready(draw(key_of(config, 2, number, place), problem)), float)
+            x = np.asarray(
+                jax.block_until_ready(draw(key_of(config, 2, number, place_of(name)), problem)), float
+            )
             seconds += time.perf_counter() - begin
             distances.append(distance(x, number) if np.isfinite(x).all() else None)
         evaluations = METHODS[name].evaluations(config.levels, config.draws)
@@ -150,6 +158,6 @@ def samples(config: Config, path: Path) -> None:
     """Draws the first two coordinates of exact draws and of the methods, for one problem in 8 dimensions."""
     problem = problems.mixture(8, 1, config.seed, config.levels)
     shown = {"exact draws": mixtures.draw(key_of(config, 3), problem.posterior, config.draws)}
-    for number, name in enumerate(config.chosen):
-        shown[name] = drawing(name, problem, config.draws)(key_of(config, 4, number), problem)
+    for name in config.chosen:
+        shown[name] = drawing(name, problem, config.draws)(key_of(config, 4, place_of(name)), problem)
     report.modes({name: np.asarray(x) for name, x in shown.items()}, np.asarray(problem.prior.means), path)

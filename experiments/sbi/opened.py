@@ -3,7 +3,7 @@
 from experiments import sbi
 from jaxscore import launch
 
-run = launch.open_run("runs/sbi-slcp", sbi.build, sbi.Config)
+run = launch.open_run("runs/sbi-slcp")
 theta = sbi.draw(run, jax.random.key(0), y, 1000)              # y [m] -> theta [1000, d]
 log_p = sbi.log_density(run, jax.random.key(1), theta[:10], y)
 """

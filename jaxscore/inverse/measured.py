@@ -43,7 +43,7 @@ def event_of(operator: Operator, y: Measurement) -> tuple[int, ...]:
     try:
         return jax.eval_shape(operator.adjoint, jnp.asarray(y, jnp.float32)[None]).shape[1:]
     except (TypeError, ValueError):
-        what = "is no measurement of this operator: its adjoint does not take it"
+        what = "is not one measurement of this operator: its adjoint does not take it"
         raise ValueError(f"the measurement y has shape {jnp.shape(y)}; that {what}") from None
 
 

@@ -1,6 +1,7 @@
 """Runs that have been trained, opened again: for a notebook, and for programs that work on any run.
 
-run = open_run("runs/flowers", build, Flowers)
+run = open_run("runs/digits")                    # a run of experiments.digits
+run = open_run("runs/flowers", build, Flowers)   # a run of an experiment of one's own
 run.score(x, sigma)                              # with the averaged parameters
 run.experiment.samplers["heun"](run.params, keys)
 """
@@ -39,18 +40,25 @@ class Run(NamedTuple):
 
 
 def open_run(
-    folder: Path | str, build: Callable[[Any], Experiment], kind: type[Config], *, step: int | None = None
+    folder: Path | str,
+    build: Callable[[Any], Experiment] | None = None,
+    kind: type | None = None,
+    *,
+    step: int | None = None,
 ) -> Run:
     """Returns the run in the folder. Raises Refusal if the folder has none, and CheckpointError.
 
     Args:
         folder: the --workdir of the run.
-        build: build(config) -> Experiment, as `main` is given it.
-        kind: the class of the configuration.
+        build: build(config) -> Experiment, as `main` is given it; without it, that of experiments.NAME, where
+            NAME is the experiment in the folder's config.json.
+        kind: the class of the configuration, which `build` takes; given with `build`.
         step: the number of the checkpoint; by default the newest that is intact, or the one with the lowest
             validation loss if the experiment has `validate`.
     """
     folder = Path(folder)
+    if build is None or kind is None:
+        build, kind = find(folder)
     experiment = described(folder, build, kind)
     if not (folder / "checkpoints").is_dir():
         raise Refusal(f"{folder}: has no checkpoint yet; train the run first")
@@ -70,9 +78,11 @@ def open_run(
     return Run(experiment, experiment.sampled(programs.whole(state.ema, sharding.mesh())), int(state.step))
 
 
-def described(folder: Path, build: Callable[[Any], Experiment], kind: type[Config]) -> Experiment:
+def described(folder: Path, build: Callable[[Any], Experiment], kind: type) -> Experiment:
     """Returns the experiment that config.json in the folder describes. Raises Refusal if it does not."""
     name, fields = _stored(folder)
+    if not issubclass(kind, Config):
+        raise TypeError(f"{kind.__name__} is no configuration: give the class of the flags, a launch.Config")
     try:
         # An experiment whose data are absent can be built to be sampled.
         experiment = build(restored(kind, fields | {"workdir": str(folder), "mode": "sample"}))

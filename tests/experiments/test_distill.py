@@ -43,7 +43,7 @@ def test_a_student_is_a_run(teacher, method):
     assert drawn["one step"].shape == drawn["two steps"].shape == (8, 8, 8, 1)
     student, taught = (
         launch.open_run(own.workdir, distill.build, distill.Config),
-        launch.open_run(teacher, digits.build, digits.Config),
+        launch.open_run(teacher),  # the experiment is found by its name
     )
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), student.params, taught.params)
     assert max(jax.tree.leaves(moved)) > 0

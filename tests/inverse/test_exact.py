@@ -66,7 +66,7 @@ def test_without_noise_the_measured_part_has_no_spread():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"y has shape \(3,\); that is no measurement of this operator"):
+    with pytest.raises(ValueError, match=r"y has shape \(3,\); that is not one measurement of this operator"):
         inverse.exact.posterior(oracle.PRIOR, oracle.OPERATOR, jnp.ones(3), noise=0.1)
     with pytest.raises(ValueError, match=r"A is a matrix of shape \(4, 16\); the mixture has 3 dimensions"):
         inverse.exact.posterior(oracle.PRIOR, operators.downsample(2), jnp.ones((2, 2, 1)), noise=0.1)

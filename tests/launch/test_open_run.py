@@ -65,6 +65,10 @@ def test_the_module_of_a_run_is_found(finished):
     assert opening.find(finished.folder, "tests.launch.tiny") == (tiny.build, Config)
     with pytest.raises(Refusal, match=r"is a run of tiny, but experiments\.tiny cannot be imported"):
         opening.find(finished.folder)
+    with pytest.raises(Refusal, match=r"experiments\.tiny cannot be imported"):
+        open_run(finished.folder)
+    with pytest.raises(TypeError, match="int is no configuration: give the class of the flags"):
+        open_run(finished.folder, tiny.build, int)
     with pytest.raises(Refusal, match=r"mine cannot be imported .*; set PYTHONPATH to its folder"):
         opening.find(finished.folder, "mine")
     with pytest.raises(Refusal, match="json has no `build`, or no configuration"):

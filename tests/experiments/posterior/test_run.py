@@ -39,6 +39,16 @@ def test_exact_methods_are_near_the_floor_and_the_prior_is_not(small):
     assert ink(config.workdir / "modes.png") > 0.005
 
 
+def test_rows_do_not_depend_on_the_other_methods(small):
+    config, found = small
+    alone = dataclasses.replace(config, methods=("particles, 16",))
+    rows = {row["method"]: row["distances"] for row in found["benchmark"][0]["rows"]}
+    again = {row["method"]: row["distances"] for row in module.benchmark(alone, 8, 1)["rows"]}
+    assert list(again) == ["exact draws", "particles, 16"]
+    for name, distances in again.items():
+        np.testing.assert_array_equal(distances, rows[name])
+
+
 def test_a_second_run_goes_on_with_the_kinds_that_are_missing(small, monkeypatch):
     config, found = small
     path = config.workdir / "posterior.json"
