@@ -25,8 +25,8 @@ from jaxscore import data, diagnostics, keys, mixtures, networks, noise, objecti
 from jaxscore.keys import Stream
 from jaxscore.launch import Config as BaseConfig
 from jaxscore.launch import Experiment, Optimizer, main, plots
-from jaxscore.launch.evaluate import require_finite
 from jaxscore.launch.flags import Count, Levels, Positive, require, require_sigmas
+from jaxscore.launch.sample import require_finite
 from jaxscore.networks import MLP
 from jaxscore.score import from_log_density, preconditioned, preconditioned_log_density
 from jaxscore.types import Array, Key, ParametricScore, Params, right

@@ -185,8 +185,8 @@ FLOORS = {
         < evaluate open_run
         < rehearsal < run""",
     "jaxscore.likelihood": "flow < bound dequantise",
-    "jaxscore.metrics": """bootstrap calibration device_neighbours distances features images kernels modes
-        two_sample < inception neighbours < copies coverage < compare""",
+    "jaxscore.metrics": """bootstrap device_neighbours distances features images kernels modes
+        numbers < calibration two_sample inception neighbours < copies coverage < compare""",
     "jaxscore.networks": """autoencoder convolution inception layers resampling < blocks
         < adm ddpm discriminator dit edm2 generator mlp refinenet unet < ncsn""",
     "jaxscore.noise": "ddpm rows schedules",

@@ -9,7 +9,8 @@ import numpy as np
 from experiments.common.features import Judge
 from jaxscore import metrics
 from jaxscore.launch import plots
-from jaxscore.launch.evaluate import FID, cell, left_out, require_finite
+from jaxscore.launch.evaluate import FID, cell, left_out
+from jaxscore.launch.sample import require_finite
 
 COLUMNS = {
     "frechet": "Frechet",

@@ -148,6 +148,7 @@ def operator(config: Config, event: tuple[int, ...]) -> Operator:
         require(h % config.factor == 0 and w % config.factor == 0, "factor", config.factor, both)
         return operators.downsample(config.factor)
     if config.problem == "deblur":
+        require(config.blur <= max(h, w), "blur", config.blur, f"is wider than the images, {h} x {w}")
         kernel = operators.gaussian_kernel(config.blur)
         remedy = f"its kernel of {len(kernel)} pixels must fit into the images, {h} x {w}"
         require(len(kernel) <= min(h, w), "blur", config.blur, remedy)

@@ -33,8 +33,9 @@ from jaxscore.inverse import operators
 from jaxscore.keys import Stream
 from jaxscore.launch import Refusal, Run, console, flags, workdir
 from jaxscore.launch.compiler import compiler_options
-from jaxscore.launch.evaluate import examples, require_finite
+from jaxscore.launch.evaluate import examples
 from jaxscore.launch.flags import require, require_sigmas
+from jaxscore.launch.sample import require_finite
 from jaxscore.types import Array
 
 REMEDY = "train a run first, such as runs/edm-fashion by: python -m experiments.edm --preset fashion"
@@ -95,6 +96,8 @@ def all_restored(
     path = problem.config.workdir / "restored.npz"
     kept, before = workdir.read_samples(path)
     if before != stamp:
+        if path.exists():
+            console.say(f"{path} is of other flags or another checkpoint: its rows are replaced")
         kept = {"images": images, "measured": np.asarray(y)}
     for name, draw in methods(problem).items():
         if name not in kept:

@@ -40,14 +40,14 @@ class Calibration:
     """Number of fresh simulations whose posterior densities are computed too; 0 for none."""
     density_draws: Annotated[int, Meta(ge=2)] = 30
     """Number of draws for each of these."""
-    tolerance: Positive = 1e-3
+    tolerance: Annotated[float, Meta(ge=1e-6)] = 1e-3
     """Tolerance of the log densities, in nats."""
 
     def __post_init__(self):
         check(self, "calibration.")
         n, least = self.densities, calibration.FEWEST
         require(n == 0 or n >= least, "calibration.densities", n, f"must be 0, or at least {least}")
-        for name, most in (("densities", "simulations"), ("density_draws", "draws")):
+        for name, most in (("densities", "simulations"), ("density_draws", "draws")) if n else ():
             value, bound = getattr(self, name), getattr(self, most)
             text = f"must be at most --calibration.{most} {bound}"
             require(value <= bound, f"calibration.{name}", value, text)
@@ -70,7 +70,7 @@ class Config(BaseConfig):
     workdir: Path = Path("runs/sbi-two_moons")
     task: Literal["two_moons", "gaussian_linear", "gaussian_mixture", "slcp", "bernoulli_glm"] = "two_moons"
     """Prior and simulator; see `experiments.sbi.tasks`."""
-    simulations: Annotated[int, Meta(ge=20)] = 30_000
+    simulations: Annotated[int, Meta(ge=20, le=100_000_000)] = 30_000
     """Number of simulations, those of --held-out included."""
     held_out: Fraction = 0.05
     """Fraction of the simulations that the validation loss is measured on."""
@@ -111,3 +111,6 @@ class Config(BaseConfig):
         held = round(self.held_out * self.simulations)
         reason = f"leaves {held} of {self.simulations} simulations for the validation; at least 2 are needed"
         require(held >= 2, "held-out", self.held_out, reason)
+        left = self.simulations - held
+        reason = f"leaves {left} of {self.simulations} simulations for the training; at least 2 are needed"
+        require(left >= 2, "held-out", self.held_out, reason)

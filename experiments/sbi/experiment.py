@@ -186,12 +186,16 @@ def evaluate(
         "settings": settings,
         "c2st": two_sample(config, theta),
         "calibration": summary(ranks),
-        "notes": notes(config),
+        "notes": notes(config, len(theta)),
     }
 
 
-def notes(config: Config) -> list[str]:
+def notes(config: Config, samples: int) -> list[str]:
     """Returns the lines below the table."""
+    needed = config.c2st_draws * len(NUMBERS)
+    if samples < needed:
+        least = f"--c2st-draws {config.c2st_draws} needs --samples {needed}"
+        return [f"{samples} samples are {samples // len(NUMBERS)} draws of each observation; {least}"]
     if config.c2st_draws == 10_000:
         return []
     return ["published figures are with 10,000 draws: give --c2st-draws 10000 to compare with them"]

@@ -23,7 +23,7 @@ from experiments.sbi.simulations import simulated
 from experiments.sbi.tasks import TASKS, Task
 from jaxscore import keys, metrics, noise
 from jaxscore.keys import Stream
-from jaxscore.launch import console, workdir
+from jaxscore.launch import NonFinite, console, workdir
 from jaxscore.metrics import calibration
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -86,14 +86,18 @@ class Judge:
         self.draw = jax.jit(posterior.draw)
         self.log_density = jax.jit(partial(posterior.log_density, tolerance=config.calibration.tolerance))
 
-    def ranks(self, params: Any, most: int) -> Ranks:
-        """Returns the ranks, from at most about `most` draws in all; ranks in the folder are not drawn again.
+    def ranks(self, params: Any, samples: int) -> Ranks:
+        """Returns the ranks; ranks in the folder are not drawn again.
 
-        A trial of the evaluation has few samples, and then also few draws here.
+        A trial of the evaluation has fewer `samples` than --samples, and then it has few draws here.
         """
-        given = self.config.calibration
-        n = max(calibration.FEWEST, min(given.simulations, most // 2))
-        k = max(2, min(given.draws, most // n))
+        given, n, k = (
+            self.config.calibration,
+            self.config.calibration.simulations,
+            self.config.calibration.draws,
+        )
+        if samples < self.config.samples:
+            n, k = min(n, calibration.FEWEST), min(k, 2)
         asked = f"{given} {n} {k} {self.config.task} {self.config.seed} {self.config.sampling}"
         stamp = f"{asked} {_digest(*jax.tree.leaves(params))}"
         path = self.config.workdir / "calibration.npz"
@@ -112,6 +116,9 @@ class Judge:
         rows, size = noise.row_keys(noise.fold_in(root, 1), n * k), self.config.sample_batch
         draw = partial(self.draw, params)
         draws = np.asarray(blocks(draw, size, rows, np.repeat(y, k, axis=0))).reshape(n, k, -1)
+        if lost := int(np.sum(~np.isfinite(draws).all(axis=(1, 2)))):
+            remedy = "lower --sampling.sigma-max, or train longer"
+            raise NonFinite(f"draws for {lost} of {n} fresh simulations are not finite; {remedy}")
         found = {"dropped": np.array([fresh.dropped]), "draws_for_each": np.array([k])}
         found["outside"] = np.array([outside(self.task, draws.reshape(n * k, -1))])
         found["sbc"] = calibration.sbc_ranks(truths, draws)

@@ -10,6 +10,7 @@ log_p = sbi.log_density(run, jax.random.key(1), theta[:10], y)
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Num
 
 from experiments.sbi.experiment import load, posterior_of
@@ -20,9 +21,13 @@ from jaxscore.types import AnyArray, Array, Key
 
 
 def draw(run: Run, key: Key, y: Num[AnyArray, "..."], n: int) -> Array:
-    """Returns n draws theta [n, d] of the posterior of one observation y [m]; draw i depends on (key, i).
+    """Returns n draws theta [n, d] of the posterior of one observation y [m].
 
-    Raises ValueError if y is not one observation, such as a batch of them, or if a value is not finite.
+    Draw i depends on (key, i), up to rounding. An observation that lies far from all simulations is answered
+    too, and the answer means nothing: compare y with simulations first. Not for use inside jit or vmap.
+
+    Raises ValueError if y is not one observation, such as a batch of them, if n < 1, or if a value of y or a
+    draw is not finite.
     """
     return draw_each(run, noise.row_keys(key, 1), _one(run, y)[None], n)[0]
 
@@ -32,40 +37,50 @@ def draw_each(run: Run, key: Key, ys: Num[AnyArray, "..."], n: int) -> Array:
 
     Row j is draw(run, keys[j], ys[j], n), where keys = noise.row_keys(key, k).
 
-    Raises ValueError if ys are not observations [k, m], or if a value is not finite.
+    Raises ValueError if ys are not observations [k, m], if k or n < 1, or if a value or a draw is not finite.
     """
-    ys = _finite(ys)
+    ys = _finite(ys, "the observation")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n = {n!r}: the number of draws must be an integer of at least 1")
+    if not len(ys):
+        raise ValueError(f"ys has shape {ys.shape}: at least one observation is needed")
     if ys.ndim != 2 or ys.shape[1] != _size(run):
         raise ValueError(f"ys has shape {ys.shape}; it must be observations [k, {_size(run)}]")
     rows = jax.vmap(lambda key: noise.row_keys(key, n))(noise.row_keys(key, len(ys)))
     program = jax.jit(run.experiment.samplers["posterior"])
-    given = run.params, rows.reshape(-1), jnp.repeat(ys, n, axis=0)
-    return program(*given).reshape(len(ys), n, -1)
+    theta = program(run.params, rows.reshape(-1), jnp.repeat(ys, n, axis=0)).reshape(len(ys), n, -1)
+    if lost := int(jnp.sum(~jnp.isfinite(theta).all(axis=(1, 2)))):
+        raise ValueError(f"draws for {lost} of {len(ys)} observations are not finite; they lie too far away")
+    return theta
 
 
 def log_density(run: Run, key: Key, theta: Num[AnyArray, "n d"], y: Num[AnyArray, "..."]) -> Array:
     """Returns log p(theta | y) [n] in nats of parameters theta [n, d], for one observation y [m].
 
-    Raises ValueError as `draw` does.
+    Raises ValueError as `draw` does, and if a value of theta is not finite.
     """
+    theta = _finite(theta, "theta")
     config, y = run.experiment.config, _one(run, y)
     program = jax.jit(posterior_of(config, load(config)).log_density)
     return program(run.params, key, theta, jnp.broadcast_to(y, (len(theta), len(y))))
 
 
 def _one(run: Run, y: Num[AnyArray, "..."]) -> Array:
-    y, m = _finite(y), _size(run)
+    y, m = _finite(y, "the observation"), _size(run)
     if y.shape != (m,):
         remedy = "draw_each takes several observations" if y.ndim == 2 else "see experiments.sbi.tasks"
         raise ValueError(f"y has shape {y.shape}; it must be one observation [{m}]; {remedy}")
     return y
 
 
-def _finite(y: Num[AnyArray, "..."]) -> Array:
-    y = jnp.asarray(y, float)
-    if not bool(jnp.isfinite(y).all()):
-        raise ValueError("the observation has values that are not finite")
-    return y
+def _finite(x: Num[AnyArray, "..."], what: str) -> Array:
+    """Returns real numbers as JAX's floats; values too large for these are not finite either."""
+    if np.iscomplexobj(x):
+        raise ValueError(f"{what} is complex; give real numbers")
+    x = jnp.asarray(x, float)
+    if not bool(jnp.isfinite(x).all()):
+        raise ValueError(f"{what} has values that are not finite")
+    return x
 
 
 def _size(run: Run) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxscore import data, metrics
 from jaxscore.launch import console, export, fid, metrics_log, plots, workdir
 from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.sample import require_finite
 from jaxscore.launch.signals import Signals
 from jaxscore.launch.workdir import Refusal
 
@@ -158,15 +159,6 @@ def left_out(titles: dict[str, str], rows: dict[str, dict[str, Any]]) -> list[st
     missing = [title for name, title in titles.items() if any(row.get(name) is None for row in rows.values())]
     reasons = "too few samples or images, equal images, or samples of a class without images"
     return [f"not defined for these samples ({reasons}): {', '.join(missing)}"] if missing else []
-
-
-def require_finite(samples: dict[str, np.ndarray]) -> None:
-    """Raises NonFinite, which names the array, if a sample is not finite."""
-    for name, x in samples.items():
-        if not np.isfinite(x).all():
-            raise metrics_log.NonFinite(
-                f"samples {name!r} are not finite; check the noise levels and steps of sampling"
-            )
 
 
 def examples(experiment: Experiment, most: int) -> np.ndarray:

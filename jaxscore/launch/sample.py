@@ -12,6 +12,7 @@ from jaxscore import keys
 from jaxscore.keys import Stream
 from jaxscore.launch import console, processes, programs, workdir
 from jaxscore.launch.experiment import Experiment
+from jaxscore.launch.metrics_log import NonFinite
 from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.launch.workdir import Refusal
 
@@ -24,15 +25,24 @@ NAME = re.compile(r"(?!\.)[\w .,=+()-]{1,100}")
 def sample(experiment: Experiment, folder: Path, params, mesh, stamp: str, signals: Signals) -> None:
     """Writes the samples of every sampler to samples.npz, and the seconds it took to sampling.json.
 
-    Does nothing if samples.npz has the same stamp.
+    Does nothing if samples.npz has the same stamp. Raises NonFinite if a sample is not finite; samples.npz is
+    then as before.
     """
     path = folder / "samples.npz"
     if processes.on_first(lambda: workdir.read_samples(path)[1] == stamp):
         return
     samples, seconds = draw(experiment, params, mesh, signals)
+    require_finite(samples)
     if jax.process_index() == 0:
         workdir.write_json(folder / "sampling.json", seconds)
         workdir.write_samples(path, samples, stamp)
+
+
+def require_finite(samples: dict[str, np.ndarray]) -> None:
+    """Raises NonFinite, which names the array, if a sample is not finite."""
+    for name, x in samples.items():
+        if not np.isfinite(x).all():
+            raise NonFinite(f"samples {name!r} are not finite; check the noise levels and steps of sampling")
 
 
 def shapes(experiment: Experiment, mesh) -> dict[str, jax.ShapeDtypeStruct]:

@@ -169,7 +169,7 @@ def read_json(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
-        raise Refusal(f"{path} is damaged ({error}); move it away, or name another --workdir") from error
+        raise Refusal(f"{path} is damaged ({error}); move it away, or name another folder") from error
 
 
 def write_samples(path: Path, samples: dict[str, np.ndarray], stamp: str) -> None:

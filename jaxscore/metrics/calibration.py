@@ -44,6 +44,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
+from jaxscore.metrics.numbers import real
 from jaxscore.types import AnyArray
 
 FEWEST = 7
@@ -131,7 +132,8 @@ def tarp_ranks(
         seed: seed of the reference points and of u, which breaks ties.
 
     Raises:
-        ValueError: if the shapes do not fit, k < 1, or a number is not finite in some simulations.
+        ValueError: if the shapes do not fit, k < 1, a number is not finite in some simulations, or a
+            reference is so far away that all distances are equal.
 
     Source: Lemos et al. 2023.
     """
@@ -142,13 +144,16 @@ def tarp_ranks(
     if references is None:
         references = generator.uniform(low, high, truths.shape)
     else:
-        references = np.asarray(references, float)
+        references = real(references, "references")
         if references.shape != truths.shape:
             raise ValueError(f"references have shape {references.shape} and truths {truths.shape}")
         _refuse(~np.isfinite(references))
     width = np.where(high > low, high - low, 1)
     # The truth's distance is computed with those of the draws: ties must not depend on rounding.
     squares = np.sum(((together - references[:, None]) / width) ** 2, axis=2)
+    blurred = (np.ptp(squares, axis=1) == 0) & (np.ptp(together, axis=1) > 0).any(axis=1)
+    if blurred.any():
+        raise ValueError(f"{blurred.sum()} references are too far away to tell the distances of draws apart")
     return _ranks(squares[:, 0], squares[:, 1:], generator)
 
 
@@ -191,7 +196,7 @@ def uniformity(ranks: Float[AnyArray, "n ..."]) -> Uniformity:
     width and less against a shift.
 
     Raises:
-        ValueError: unless there are at least FEWEST ranks, all in [0, 1].
+        ValueError: unless there are at least 7 ranks, all in [0, 1].
     """
     from scipy.stats import kstwo  # slow to import
 
@@ -218,7 +223,7 @@ def coverage_at(
         central: True for `sbc_ranks` and `tarp_ranks`, False for `density_ranks`.
 
     Raises:
-        ValueError: unless there are at least FEWEST ranks in [0, 1], and all levels are between 0 and 1.
+        ValueError: unless there are at least 7 ranks in [0, 1], and all levels are between 0 and 1.
     """
     ranks, level = _checked(ranks), np.asarray(levels, float)
     if level.ndim != 1 or level.size == 0 or not np.all((level > 0) & (level < 1)):
@@ -253,7 +258,7 @@ def _simulations(
     truths: AnyArray, draws: AnyArray, event: str, *, allowed: float = np.nan
 ) -> tuple[np.ndarray, np.ndarray]:
     """Truths and draws in float64, checked; `allowed` is an infinite value that is not refused."""
-    truths, draws = np.asarray(truths, float), np.asarray(draws, float)
+    truths, draws = real(truths, "truths"), real(draws, "draws")
     fits = draws.ndim == 2 + len(event) and draws.shape[:1] + draws.shape[2:] == truths.shape
     if not fits or draws.size == 0:
         need = f"must be {'[n, d] and [n, k, d]' if event else '[n] and [n, k]'}, all at least 1"
@@ -271,7 +276,7 @@ def _refuse(bad: np.ndarray) -> None:
 
 
 def _checked(ranks: AnyArray) -> np.ndarray:
-    ranks = np.asarray(ranks, float)
+    ranks = real(ranks, "ranks")
     if ranks.ndim == 0 or len(ranks) < FEWEST or ranks.size == 0:
         raise ValueError(f"ranks of shape {ranks.shape}: at least {FEWEST} simulations are needed")
     _refuse(~np.isfinite(ranks))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Num
 
+from jaxscore.metrics.numbers import real
 from jaxscore.types import AnyArray
 
 OUTLYING = 100
@@ -57,7 +58,7 @@ def c2st(x: Num[AnyArray, "n d"], y: Num[AnyArray, "n d"], *, folds: int = 5, se
 
     Source: Lueckmann et al. 2021.
     """
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = real(x, "x"), real(y, "y")
     if x.ndim != 2 or x.shape != y.shape or x.shape[1] < 1:
         raise ValueError(f"x has shape {x.shape} and y has shape {y.shape}; both must be [n, d]")
     if folds < 2 or len(x) < 2 * folds:
