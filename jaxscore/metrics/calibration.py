@@ -44,8 +44,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
-from jaxscore.metrics.numbers import real
+from jaxscore.metrics.numbers import real, refuse
 from jaxscore.types import AnyArray
+
+FARTHEST = 1e12
+"""Most widths between a reference of `tarp_ranks` and the parameters."""
 
 FEWEST = 7
 """Least number of ranks in a test: with 6, even a posterior of no width can have a p-value above 0.05."""
@@ -133,7 +136,7 @@ def tarp_ranks(
 
     Raises:
         ValueError: if the shapes do not fit, k < 1, a number is not finite in some simulations, or a
-            reference is so far away that all distances are equal.
+            reference is too far away to tell distances apart in float64.
 
     Source: Lemos et al. 2023.
     """
@@ -147,13 +150,12 @@ def tarp_ranks(
         references = real(references, "references")
         if references.shape != truths.shape:
             raise ValueError(f"references have shape {references.shape} and truths {truths.shape}")
-        _refuse(~np.isfinite(references))
+        refuse(~np.isfinite(references))
     width = np.where(high > low, high - low, 1)
+    if np.any(np.abs(references - low) > FARTHEST * width):
+        raise ValueError(f"references lie more than {FARTHEST:g} widths away: all distances are equal there")
     # The truth's distance is computed with those of the draws: ties must not depend on rounding.
     squares = np.sum(((together - references[:, None]) / width) ** 2, axis=2)
-    blurred = (np.ptp(squares, axis=1) == 0) & (np.ptp(together, axis=1) > 0).any(axis=1)
-    if blurred.any():
-        raise ValueError(f"{blurred.sum()} references are too far away to tell the distances of draws apart")
     return _ranks(squares[:, 0], squares[:, 1:], generator)
 
 
@@ -264,22 +266,15 @@ def _simulations(
         need = f"must be {'[n, d] and [n, k, d]' if event else '[n] and [n, k]'}, all at least 1"
         raise ValueError(f"shapes {truths.shape} of the truths and {draws.shape} of the draws {need}")
     finite = lambda x: (np.isfinite(x) | (x == allowed)).reshape(len(x), -1).all(axis=1)
-    _refuse(~(finite(truths) & finite(draws)))
+    refuse(~(finite(truths) & finite(draws)))
     return truths, draws
-
-
-def _refuse(bad: np.ndarray) -> None:
-    """Raises ValueError if a simulation has a bad value."""
-    if count := int(bad.reshape(len(bad), -1).any(axis=1).sum()):
-        what = "simulations have values that are not finite"
-        raise ValueError(f"{count} of {len(bad)} {what}; drop them, as training did")
 
 
 def _checked(ranks: AnyArray) -> np.ndarray:
     ranks = real(ranks, "ranks")
     if ranks.ndim == 0 or len(ranks) < FEWEST or ranks.size == 0:
         raise ValueError(f"ranks of shape {ranks.shape}: at least {FEWEST} simulations are needed")
-    _refuse(~np.isfinite(ranks))
+    refuse(~np.isfinite(ranks))
     if not np.all((ranks >= 0) & (ranks <= 1)):
         raise ValueError(f"ranks from {ranks.min()} to {ranks.max()} must lie between 0 and 1")
     return ranks

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxscore.types import AnyArray
 
@@ -17,3 +17,10 @@ def real(x: AnyArray, name: str) -> Float[np.ndarray, "..."]:
     if x.dtype.kind in "iu" and x.size and max(abs(int(x.min())), abs(int(x.max()))) > 2**53:
         raise ValueError(f"{name} has integers beyond 2^53, which float64 cannot tell apart")
     return x.astype(float)
+
+
+def refuse(bad: Bool[np.ndarray, "n ..."]) -> None:
+    """Raises ValueError if a simulation has a bad value."""
+    if count := int(bad.reshape(len(bad), -1).any(axis=1).sum()):
+        what = "simulations have values that are not finite"
+        raise ValueError(f"{count} of {len(bad)} {what}; drop them, as training did")

@@ -50,6 +50,15 @@ def test_damaged_samples_are_drawn_again(finished, copy):
     assert_identical(workdir.read_samples(path)[0], whole)
 
 
+def test_samples_that_are_not_finite_are_not_written(copy):
+    broken = lambda params, keys: jnp.full((len(keys), 2), jnp.nan)
+    experiment = tiny.build(Config(samples=30))._replace(samplers={"broken": broken})
+    before = (copy / "samples.npz").read_bytes()
+    with pytest.raises(launch.NonFinite, match="samples 'broken' are not finite"):
+        launch.run(experiment, copy, mode="sample")
+    assert (copy / "samples.npz").read_bytes() == before
+
+
 def test_a_signal_while_sampling_leaves_no_half_of_them(finished, copy, monkeypatch):
     compile_sampler = launch.sample.compile_sampler
     (copy / "samples.npz").unlink()

@@ -194,6 +194,13 @@ def test_the_seed_decides():
         assert np.all(ranks(3) != ranks(4))
 
 
+def test_references_too_far_away_are_refused():
+    """All distances are equal there, and ranks would be those of ties: uniform, whatever the posterior."""
+    truths, drawn = np.zeros((10, 2)), np.random.default_rng(0).standard_normal((10, 20, 2))
+    with pytest.raises(ValueError, match=r"references lie more than 1e\+12 widths away"):
+        metrics.tarp_ranks(truths, drawn, np.full((10, 2), 1e17))
+
+
 def test_references_are_not_drawn_as_the_caller_draws_truths():
     """A reference that repeats the truth is nearer to it than to any draw."""
     truths = np.random.default_rng(0).uniform(size=(500, 2))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxscore.metrics.numbers import real
+from jaxscore.metrics.numbers import real, refuse
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,9 @@ def test_real_numbers_become_float64(x):
 def test_other_numbers_are_refused(x, said):
     with pytest.raises(ValueError, match=said):
         real(x, "draws")
+
+
+def test_simulations_with_a_bad_value_are_counted():
+    refuse(np.zeros((3, 2), bool))
+    with pytest.raises(ValueError, match="2 of 3 simulations have values that are not finite"):
+        refuse(np.array([[True, True], [False, False], [False, True]]))

@@ -26,9 +26,11 @@ def test_every_task_has_defaults_and_a_folder_of_its_own():
 def test_densities_are_of_simulations_that_are_drawn_from(changes, said):
     with pytest.raises(FlagError, match=said):
         Calibration(**changes)
-    assert Calibration(densities=0).densities == 0
+    assert Calibration(densities=0, draws=10).densities == 0
 
 
 def test_two_simulations_at_least_validate():
     with pytest.raises(FlagError, match="leaves 1 of 100 simulations for the validation"):
         Config(simulations=100, held_out=0.01)
+    with pytest.raises(FlagError, match="leaves 0 of 100 simulations for the training"):
+        Config(simulations=100, held_out=0.999)

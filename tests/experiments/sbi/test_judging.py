@@ -13,6 +13,7 @@ from experiments.sbi.config import Calibration
 from experiments.sbi.judging import Judge, of_observation, outside, summary, two_sample
 from experiments.sbi.references import reference
 from experiments.sbi.tasks import TASKS
+from jaxscore.launch import NonFinite
 from tests.experiments.sbi import tiny
 
 MANY = Calibration(simulations=100, draws=40, densities=20, density_draws=10)
@@ -104,7 +105,11 @@ def test_ranks_are_kept_until_the_parameters_change(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first["sbc"], again["sbc"])
     judge.ranks({"bias": np.ones(2)}, 1000)
     assert len(drawn) == 2
-    assert judge.ranks(params, 16)["draws_for_each"][0] == 2  # a trial draws few
+    few = judge.ranks(params, 16)
+    assert (few["draws_for_each"][0], len(few["sbc"])) == (2, 7)  # a trial draws few
+    broken = Judge(config, tiny.linear(np.nan))
+    with pytest.raises(NonFinite, match="draws for 8 of 8 fresh simulations are not finite; lower --samp"):
+        broken.ranks({"bias": np.full(2, 3.0)}, 1000)
 
 
 def test_draws_outside_of_the_support_are_counted():

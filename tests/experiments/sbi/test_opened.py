@@ -76,3 +76,22 @@ def test_an_observation_far_from_all_simulations_is_answered(run):
     assert np.isfinite(theta).all()
     with pytest.raises(ValueError, match="not finite"):
         sbi.draw(run, jax.random.key(0), np.full(10, np.inf, np.float32), 3)
+
+
+@pytest.mark.parametrize(
+    ("y", "n", "said"),
+    [
+        (np.full(10, 1e39), 3, "the observation has values that are not finite"),  # beyond float32
+        (np.full(10, 1e30), 3, "draws for 1 of 1 observations are not finite; they lie too far away"),
+        (np.full(10, 1j), 3, "the observation is complex"),
+        (Y, 0, "n = 0: the number of draws must be an integer of at least 1"),
+        (Y, True, "n = True: the number of draws"),
+    ],
+)
+def test_what_has_no_answer_is_refused(run, y, n, said):
+    with pytest.raises(ValueError, match=said):
+        sbi.draw(run, jax.random.key(0), y, n)
+    with pytest.raises(ValueError, match="theta has values that are not finite"):
+        sbi.log_density(run, jax.random.key(0), np.full((1, 10), np.nan, np.float32), Y)
+    with pytest.raises(ValueError, match="at least one observation is needed"):
+        sbi.draw_each(run, jax.random.key(0), np.zeros((0, 10), np.float32), 3)
