@@ -9,7 +9,7 @@ from jaxscore.metrics.numbers import real, refuse
 
 @pytest.mark.parametrize(
     "x",
-    [[1, 2], np.array([1, 2], np.uint8), np.array([1.0, 2.0], np.float16), jnp.array([1, 2], jnp.bfloat16)],
+    [np.array([1, 2], np.uint8), np.array([1.0, 2.0], np.float16), jnp.array([1, 2], jnp.bfloat16)],
 )
 def test_real_numbers_become_float64(x):
     found = real(x, "draws")
