@@ -105,7 +105,7 @@ def test_make_has_every_target_that_is_mentioned():
 
 def flags_of(text):
     """The fields that the flags of a command set."""
-    found = re.findall(r"--([a-z][a-z-]*)", text.split("#")[0])
+    found = re.findall(r"--([a-z][a-z0-9-]*)", text.split("#")[0])
     return {flag.replace("-", "_").removeprefix("no_") for flag in found}
 
 

@@ -7,6 +7,7 @@ judges. `draw`, `draw_each` and `log_density` ask a trained run for the posterio
 
 from experiments.sbi.config import Config as Config
 from experiments.sbi.experiment import build as build
+from experiments.sbi.experiment import defaults as defaults
 from experiments.sbi.opened import draw as draw
 from experiments.sbi.opened import draw_each as draw_each
 from experiments.sbi.opened import log_density as log_density
