@@ -97,7 +97,7 @@ def all_restored(
     kept, before = workdir.read_samples(path)
     if before != stamp:
         if path.exists():
-            console.say(f"{path} is of other flags or another checkpoint: its rows are replaced")
+            console.say(f"{path} is damaged, or of other flags or another checkpoint: its rows are replaced")
         kept = {"images": images, "measured": np.asarray(y)}
     for name, draw in methods(problem).items():
         if name not in kept:
