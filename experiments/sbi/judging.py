@@ -91,11 +91,8 @@ class Judge:
 
         A trial of the evaluation has fewer `samples` than --samples, and then it has few draws here.
         """
-        given, n, k = (
-            self.config.calibration,
-            self.config.calibration.simulations,
-            self.config.calibration.draws,
-        )
+        given = self.config.calibration
+        n, k = given.simulations, given.draws
         if samples < self.config.samples:
             n, k = min(n, calibration.FEWEST), min(k, 2)
         asked = f"{given} {n} {k} {self.config.task} {self.config.seed} {self.config.sampling}"

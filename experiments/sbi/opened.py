@@ -40,7 +40,7 @@ def draw_each(run: Run, key: Key, ys: Num[AnyArray, "..."], n: int) -> Array:
     Raises ValueError if ys are not observations [k, m], if k or n < 1, or if a value or a draw is not finite.
     """
     ys = _finite(ys, "the observation")
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"n = {n!r}: the number of draws must be an integer of at least 1")
     if not len(ys):
         raise ValueError(f"ys has shape {ys.shape}: at least one observation is needed")

@@ -57,7 +57,9 @@ def open_run(
             validation loss if the experiment has `validate`.
     """
     folder = Path(folder)
-    if build is None or kind is None:
+    if (build is None) != (kind is None):
+        raise TypeError("open_run takes both `build` and `kind`, or neither")
+    if build is None:
         build, kind = find(folder)
     experiment = described(folder, build, kind)
     if not (folder / "checkpoints").is_dir():

@@ -67,6 +67,8 @@ def test_the_module_of_a_run_is_found(finished):
         opening.find(finished.folder)
     with pytest.raises(Refusal, match=r"experiments\.tiny cannot be imported"):
         open_run(finished.folder)
+    with pytest.raises(TypeError, match="takes both `build` and `kind`, or neither"):
+        open_run(finished.folder, tiny.build)
     with pytest.raises(TypeError, match="int is no configuration: give the class of the flags"):
         open_run(finished.folder, tiny.build, int)
     with pytest.raises(Refusal, match=r"mine cannot be imported .*; set PYTHONPATH to its folder"):
