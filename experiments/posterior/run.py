@@ -110,7 +110,7 @@ def key_of(config: Config, *numbers: int) -> jax.Array:
 
 
 def place_of(method: str) -> int:
-    """Returns the place of the method among all, so that its draws do not depend on the others chosen."""
+    """Returns the place of the method among all. Draws that depend on it do not depend on --methods."""
     return list(METHODS).index(method)
 
 
@@ -142,10 +142,9 @@ def benchmark(config: Config, dimensions: int, measurements: int) -> dict[str, A
     for name in config.chosen:
         draw, distances, seconds = drawing(name, posed[0], config.draws), [], 0.0
         for number, problem in enumerate(posed):
+            key = key_of(config, 2, number, place_of(name))
             begin = time.perf_counter()
-            x = np.asarray(
-                jax.block_until_ready(draw(key_of(config, 2, number, place_of(name)), problem)), float
-            )
+            x = np.asarray(jax.block_until_ready(draw(key, problem)), float)
             seconds += time.perf_counter() - begin
             distances.append(distance(x, number) if np.isfinite(x).all() else None)
         evaluations = METHODS[name].evaluations(config.levels, config.draws)

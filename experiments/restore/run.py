@@ -51,7 +51,7 @@ SEEN = (
 def run(config: Config) -> dict[str, Any]:
     """Writes restore.json, restored.npz and the picture, and prints the table; returns the figures.
 
-    Rows of methods that an earlier run with the same flags has written are kept, whatever its --methods were.
+    Rows of an earlier run are kept if all its flags but --methods were the same.
     """
     if not config.run.exists():
         raise Refusal(f"--run {config.run}: there is no such folder; {REMEDY}")

@@ -23,8 +23,8 @@ from jaxscore.types import AnyArray, Array, Key
 def draw(run: Run, key: Key, y: Num[AnyArray, "..."], n: int) -> Array:
     """Returns n draws theta [n, d] of the posterior of one observation y [m].
 
-    Draw i depends on (key, i), up to rounding. An observation that lies far from all simulations is answered
-    too, and the answer means nothing: compare y with simulations first. Not for use inside jit or vmap.
+    Draw i depends on (key, i), up to rounding. An observation far from all simulations is answered too, but
+    the answer means nothing, so compare y with simulations first. The function does not work inside jit.
 
     Raises ValueError if y is not one observation, such as a batch of them, if n < 1, or if a value of y or a
     draw is not finite.

@@ -82,7 +82,7 @@ def parameters(task: Task, theta: np.ndarray) -> Coordinates:
 
 
 def data(y: np.ndarray, points: int = 1) -> Callable[[AnyArray], Array]:
-    """Returns encode(y[b, m]) -> what the network sees: the columns of `described`, standardised on y."""
+    """Returns encode(y[b, m]) -> [b, e], which the network sees: `described` rows, standardised on y."""
     spread = y.reshape(len(y) * points, -1).std(axis=0)
     columns = standardised(np.asarray(described(y, points, spread)))
     return lambda y: columns.encode(described(y, points, spread))
