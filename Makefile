@@ -1,9 +1,10 @@
 # `make digits` trains on real digits, samples and reports; `make test` runs the tests.
 # Both make a virtual environment in .venv first. ARGS passes flags on: make digits ARGS="--steps 200"
 # `make test ARGS="-m exhaustive"` runs the rest of the grids of which the tests are a sample.
-# PYTHON=python3.11 chooses a Python; without it, the newest of the supported ones that runs (pyenv's too).
+# PYTHON=python3.13 chooses a Python; without it, the oldest of the supported ones that runs (pyenv's too). Its JAX
+# compiles the programs of the tests twice as fast as later releases.
 
-SUPPORTED := 3.13 3.12 3.11
+SUPPORTED := 3.11 3.12 3.13
 ifndef PYTHON
 PYTHON := $(shell for v in $(SUPPORTED); do for p in python$$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
     $$p -c "" 2>/dev/null && echo $$p && exit; done; done; echo python3)
@@ -45,7 +46,7 @@ lint: $(READY)-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# The newest releases there are of all that is needed, whatever requirements.txt says.
+# The newest releases there are of all that is needed, whatever requirements.txt says, for the Python that PYTHON names.
 newest:
 	rm -rf .venv-newest .cache/newest
 	@$(MAKE) fast VENV=.venv-newest PINS=

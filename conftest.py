@@ -1,23 +1,17 @@
 """Settings of every test and doctest, made before jax is imported.
 
 There are eight simulated devices. Broadcasting between ranks and using a random key twice are errors.
-Compiled programs are cached in `.cache/` for the next run.
 """
 
 import gc
 import os
-from pathlib import Path
 
-# JAX reads these once, when its CPU client starts. Collectives hang unless there are more threads than
-# devices. Optimisation is off because small networks take longer to compile than to run: this takes a third
-# off the total time.
+from tests.compiler import ENVIRONMENT, FLAGS
+
+# JAX reads these once. Collectives hang unless there are more threads than devices.
+os.environ |= ENVIRONMENT
 os.environ["NPROC"] = "32"
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 "
-    + os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8"
-).strip()
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_force_host_platform_device_count=8"
 
 import jax
 import pytest
@@ -25,8 +19,6 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_traceback_in_locations_limit", 0)  # a program does not list the lines it comes from
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

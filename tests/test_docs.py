@@ -19,6 +19,7 @@ import pytest
 
 import jaxscore
 from experiments.ncsn import experiment as ncsn
+from tests import compiler
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -78,11 +79,7 @@ def test_the_flags_snippet_runs(tmp_path):
     (line,) = [line for line in lines if line.startswith("python -m experiments.digits")]
     words = shlex.split(line)
     words[words.index("--workdir") + 1] = str(tmp_path / "run")
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = os.environ | compiler.ENVIRONMENT
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
     finished = subprocess.run([sys.executable, *words[1:]], **options, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -23,6 +23,7 @@ from experiments.families import flow
 from jaxscore import data, importers, plan, samplers
 from jaxscore.data import DataError
 from jaxscore.launch import Config, FlagError
+from tests import compiler
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxscore"
@@ -150,12 +151,6 @@ def test_the_core_is_enough_for_all_but_the_launcher():
 
 # An experiment of one's own, with the wheel alone --------------------------------------------------
 
-FAST = {
-    "JAX_COMPILATION_CACHE_DIR": ".cache",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}
-
 
 def install(wheel: Path, extra: str, packages: Path) -> None:
     """Puts the wheel into a folder, and links to what it asks for, and to what that asks for in turn."""
@@ -188,7 +183,7 @@ def test_the_page_s_experiment_runs_with_the_wheel_alone(wheel, tmp_path):
 
     def run(*flags):
         command = [python, "my_squares.py", "--channels", "4", "--batch", "16", "--samples", "16", *flags]
-        environment = {"PATH": "", "JAX_PLATFORMS": "cpu", "HOME": str(tmp_path), **FAST}
+        environment = {"PATH": "", "HOME": str(tmp_path), **compiler.ENVIRONMENT}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     first = run("--steps", "20", "--optimizer.kind", "lion", "--save-every", "10")

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests import compiler
+
 ROOT = Path(__file__).parent.parent.parent
 HEARTBEAT = 10
 """Seconds after which a dead process is noticed."""
@@ -30,14 +32,15 @@ def start(
 ) -> list[subprocess.Popen]:
     """The processes, running; with their output in pipes."""
     port = free_port()
-    shared = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "NPROC": str(max(4, 4 * devices)),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        **(env or {}),
-    }
+    shared = (
+        os.environ
+        | compiler.ENVIRONMENT
+        | {
+            "NPROC": str(max(4, 4 * devices)),
+            "XLA_FLAGS": f"{compiler.FLAGS} --xla_force_host_platform_device_count={devices}",
+            **(env or {}),
+        }
+    )
     begun = []
     for number in range(processes):
         several = {

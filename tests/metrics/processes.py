@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import compiler
 from tests.launch.fleet import free_port
 
 RESULT = "result: "
@@ -35,7 +36,7 @@ def run(*, seconds: float = 90) -> list[dict]:
     command = [sys.executable, "-m", "tests.metrics.processes", str(free_port())]
     options = {
         "cwd": Path(__file__).parents[2],
-        "env": os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        "env": os.environ | {"XLA_FLAGS": f"{compiler.FLAGS} --xla_force_host_platform_device_count=2"},
         "stdout": subprocess.PIPE,
         "text": True,
         "timeout": seconds,

@@ -49,7 +49,7 @@ def test_blocks_do_not_show(mesh, monkeypatch):
     whole = device_neighbours.candidates(queries, points, 4, mesh)
     monkeypatch.setattr(device_neighbours, "BLOCK", 3 * 153)
     for a, b in zip(whole, device_neighbours.candidates(queries, points, 4, mesh), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-6)  # blocks of other sizes may add in another order
 
 
 @pytest.mark.parametrize("kind", [("candidates", 4, True), ("counts", 0, False)])

@@ -7,6 +7,8 @@ import pytest
 
 from jaxscore.networks import refinenet
 from jaxscore.networks.resampling import padded
+from tests.grids import rest
+from tests.networks import contract
 
 
 def images(channels=4):
@@ -38,11 +40,11 @@ def test_a_norm_of_bfloat16_keeps_its_statistics_in_float32():
     np.testing.assert_allclose(half.astype(jnp.float32), norm.apply(params, exact), rtol=0.01, atol=0.01)
 
 
-@pytest.mark.parametrize(("sides", "stages"), [((6, 7), refinenet.SMALL), ((12, 10), refinenet.DEEPER)])
+@pytest.mark.parametrize(("sides", "stages"), [rest((6, 7), refinenet.SMALL), ((12, 10), refinenet.DEEPER)])
 def test_sides_that_do_not_halve_are_padded_inside(sides, stages):
     x = jax.random.normal(jax.random.key(1), (1, *sides, 1))
     network = refinenet.RefineNet(4, stages)
-    params = jax.jit(network.init)(jax.random.key(0), x)
+    params = contract.parameters(network, x)
     factor = 2 if stages == refinenet.SMALL else 4
     apply = jax.jit(network.apply)
     out, whole = apply(params, x), apply(params, padded(x, factor))

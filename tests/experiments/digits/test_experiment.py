@@ -20,6 +20,7 @@ from experiments.digits.config import Heun, Langevin
 from jaxscore import data, likelihood
 from jaxscore.launch import flags, metrics_log, workdir
 from jaxscore.updates import Context
+from tests import compiler
 from tests.experiments.pictures import ink
 from tests.launch.tiny import assert_identical, newest
 
@@ -134,14 +135,7 @@ FLAGS += " --classifiers 1 --heun.levels 3 --langevin.levels 3 --langevin.steps 
 FLAGS = FLAGS.split()
 
 PROGRAM = [sys.executable, "-m", "experiments.digits"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "",  # one device, as a user has
-    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
+ENVIRONMENT = os.environ | compiler.ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
 
 
 def run(*arguments, cwd: Path) -> subprocess.CompletedProcess:
