@@ -174,7 +174,7 @@ def posed(config: Config) -> Task:
     n, held = len(digits.labels), held_out(len(digits.labels), config.held_out)
     remedy = f"keeps {len(held)} of {n} digits; keep at least one, and not all"
     require(0 < len(held) < n, "held-out", config.held_out, remedy)
-    remedy = "has conditions; name a run that was trained without --conditional"
+    remedy = "has conditions; name a run of experiments.digits that was trained without --conditional"
     require(run.experiment.conditions is None, "run", config.run, remedy)
     known = examples(run.experiment, 10_000)
     remedy = f"its examples have shape {known.shape[1:]}, and the digits have shape {digits.event}"

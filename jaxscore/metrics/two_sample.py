@@ -54,7 +54,8 @@ def c2st(x: Num[AnyArray, "n d"], y: Num[AnyArray, "n d"], *, folds: int = 5, se
 
     Raises:
         ImportError: if scikit-learn is not installed.
-        ValueError: if the shapes differ, a number is not finite, or there are fewer than two rows per fold.
+        ValueError: if the shapes differ, x and y are the same rows, a number is not finite, or there are
+            fewer than two rows per fold.
 
     Source: Lueckmann et al. 2021.
     """
@@ -66,6 +67,8 @@ def c2st(x: Num[AnyArray, "n d"], y: Num[AnyArray, "n d"], *, folds: int = 5, se
     bad = sum(int(np.sum(~np.isfinite(each).all(axis=1))) for each in (x, y))
     if bad:
         raise ValueError(f"{bad} of {2 * len(x)} rows have values that are not finite")
+    if np.array_equal(x, y):
+        raise ValueError("x and y are the same rows; give draws that are independent of each other")
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.model_selection import StratifiedKFold, cross_val_score

@@ -117,6 +117,8 @@ def test_sets_that_do_not_fit_are_refused():
     holes[[1, 5], [0, 1]] = np.nan, np.inf
     with pytest.raises(ValueError, match="2 of 40 rows have values that are not finite"):
         c2st(points, holes)
+    with pytest.raises(ValueError, match="x and y are the same rows"):
+        c2st(points, points.copy())
 
 
 def test_a_missing_scikit_learn_is_named(monkeypatch):
