@@ -6,12 +6,9 @@ There are eight simulated devices. Broadcasting between ranks and using a random
 import gc
 import os
 
-from tests.compiler import ENVIRONMENT, FLAGS
+from tests import compiler
 
-# JAX reads these once. Collectives hang unless there are more threads than devices.
-os.environ |= ENVIRONMENT
-os.environ["NPROC"] = "32"
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_force_host_platform_device_count=8"
+os.environ |= compiler.environment(devices=8)
 
 import jax
 import pytest

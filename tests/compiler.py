@@ -8,10 +8,13 @@ FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_cou
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     FLAGS += " --xla_cpu_use_fusion_emitters=false"  # the older emitters compile four times as fast
 
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": FLAGS,
-    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".cache" / "jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
-"""For a process with one device. Compiled programs are kept for later tests and for the next run."""
+
+def environment(devices: int = 1) -> dict[str, str]:
+    """What a process with simulated devices reads; later tests and runs find the compiled programs."""
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "NPROC": str(4 * devices),  # collectives hang unless there are more threads than devices
+        "XLA_FLAGS": f"{FLAGS} --xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".cache" / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }

@@ -79,7 +79,7 @@ def test_the_flags_snippet_runs(tmp_path):
     (line,) = [line for line in lines if line.startswith("python -m experiments.digits")]
     words = shlex.split(line)
     words[words.index("--workdir") + 1] = str(tmp_path / "run")
-    environment = os.environ | compiler.ENVIRONMENT
+    environment = os.environ | compiler.environment()
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
     finished = subprocess.run([sys.executable, *words[1:]], **options, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -183,7 +183,7 @@ def test_the_page_s_experiment_runs_with_the_wheel_alone(wheel, tmp_path):
 
     def run(*flags):
         command = [python, "my_squares.py", "--channels", "4", "--batch", "16", "--samples", "16", *flags]
-        environment = {"PATH": "", "HOME": str(tmp_path), **compiler.ENVIRONMENT}
+        environment = {"PATH": "", "HOME": str(tmp_path), **compiler.environment()}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     first = run("--steps", "20", "--optimizer.kind", "lion", "--save-every", "10")

@@ -32,15 +32,7 @@ def start(
 ) -> list[subprocess.Popen]:
     """The processes, running; with their output in pipes."""
     port = free_port()
-    shared = (
-        os.environ
-        | compiler.ENVIRONMENT
-        | {
-            "NPROC": str(max(4, 4 * devices)),
-            "XLA_FLAGS": f"{compiler.FLAGS} --xla_force_host_platform_device_count={devices}",
-            **(env or {}),
-        }
-    )
+    shared = os.environ | compiler.environment(devices) | (env or {})
     begun = []
     for number in range(processes):
         several = {

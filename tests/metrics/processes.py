@@ -36,7 +36,7 @@ def run(*, seconds: float = 90) -> list[dict]:
     command = [sys.executable, "-m", "tests.metrics.processes", str(free_port())]
     options = {
         "cwd": Path(__file__).parents[2],
-        "env": os.environ | {"XLA_FLAGS": f"{compiler.FLAGS} --xla_force_host_platform_device_count=2"},
+        "env": os.environ | compiler.environment(devices=2),
         "stdout": subprocess.PIPE,
         "text": True,
         "timeout": seconds,

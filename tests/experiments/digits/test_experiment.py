@@ -135,7 +135,7 @@ FLAGS += " --classifiers 1 --heun.levels 3 --langevin.levels 3 --langevin.steps 
 FLAGS = FLAGS.split()
 
 PROGRAM = [sys.executable, "-m", "experiments.digits"]
-ENVIRONMENT = os.environ | compiler.ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | compiler.environment() | {"PYTHONPATH": str(ROOT)}
 
 
 def run(*arguments, cwd: Path) -> subprocess.CompletedProcess:
