@@ -13,6 +13,8 @@ os.environ |= compiler.environment(devices=8)
 import jax
 import pytest
 
+pytest_plugins = ["tests.browser"]
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_traceback_in_locations_limit", 0)  # a program does not list the lines it comes from

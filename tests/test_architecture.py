@@ -180,10 +180,10 @@ FLOORS = {
         < diffusers < families""",
     "jaxscore.inverse": """operators.linear < operators.images operators.transforms measured
         < exact guided particles replacement""",
-    "jaxscore.launch": """compiler console flags metrics_log plots signals workdir < optimizer processes
-        < config < experiment < programs provenance validation < export train sample < fid
-        < evaluate open_run
-        < rehearsal < run""",
+    "jaxscore.launch": """compiler console flags plots signals tensorboard workdir < metrics_log optimizer
+        processes < config < experiment < programs provenance validation < summaries < export pictures sample
+        < fid train < evaluate open_run
+        < page rehearsal < run < view""",
     "jaxscore.likelihood": "flow < bound dequantise",
     "jaxscore.metrics": """bootstrap device_neighbours distances features images kernels modes
         numbers < calibration two_sample inception neighbours < copies coverage < compare""",

@@ -85,7 +85,7 @@ def test_the_flags_snippet_runs(tmp_path):
     assert finished.returncode == 0, finished.stderr
     table = PAGES["docs/start/digits.md"].replace("report/*.png", "report/samples.png")
     files = re.findall(r"^\| `([\w./]+)` \|", table, flags=re.MULTILINE)
-    assert len(files) == 6
+    assert len(files) == 8
     assert [name for name in files if not (tmp_path / "run" / name).exists()] == []
 
 

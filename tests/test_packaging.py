@@ -65,13 +65,15 @@ def test_the_wheel_holds_jaxscore_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
-    assert held == modules | {"jaxscore/py.typed"}
+    assets = {str(path.relative_to(ROOT)) for path in (PACKAGE / "launch" / "assets").iterdir()}
+    assert len(assets) == 5
+    assert held == modules | assets | {"jaxscore/py.typed"}
 
 
 def test_the_core_is_small_and_the_extras_are_named(wheel):
     assert requirements(wheel) == CORE
     assert " ".join(sorted(metadata(wheel).get_all("Provides-Extra"))) == EXTRAS
-    assert requirements(wheel, "launch") == {"matplotlib", "msgspec", "rich", "tyro"}
+    assert requirements(wheel, "launch") == {"matplotlib", "msgspec", "pillow", "rich", "tyro"}
     others = {f"jaxscore[{extra}]" for extra in ("data", "launch", "metrics", "weights", "solvers")}
     assert requirements(wheel, "experiments") == {"flowjax"} | others
 
@@ -94,7 +96,7 @@ def read_safetensors(path):
 
 
 NEEDED = [
-    ("tyro msgspec rich matplotlib", "launch", ImportError, lambda _: importlib.import_module(LAUNCH)),
+    ("tyro msgspec rich matplotlib PIL", "launch", ImportError, lambda _: importlib.import_module(LAUNCH)),
     ("sklearn", "data", DataError, lambda _: data.load("digits")),
     ("PIL", "data", DataError, lambda path: data.load(f"folder:{path}")),
     ("PIL tensorflow_datasets google_crc32c", "data", DataError, lambda _: data.load(TFDS, PREPARED)),
@@ -193,7 +195,8 @@ def test_the_page_s_experiment_runs_with_the_wheel_alone(wheel, tmp_path):
     assert "step 30/30" in again.stdout
     assert "step 20/30" not in again.stdout  # it went on from there
     folder = tmp_path / "runs" / "squares"
-    assert {path.name for path in (folder / "report").iterdir()} == {"samples.png", "loss.png"}
+    assert {path.name for path in (folder / "report").glob("*.png")} == {"samples.png", "loss.png"}
+    assert (folder / "report" / "index.html").stat().st_size < 5_000_000
     assert "neighbour ratio" in again.stdout
     wrong = run("--chanels", "8")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

@@ -251,4 +251,4 @@ def main() -> None:
         preset = flags.choose("preset", PRESETS, Config.preset)
         config = flags.parse(PRESETS[preset])
         with launch.running(config):
-            launch.run(build(config), config.workdir, mode=config.mode)
+            launch.run(build(config), config.workdir, mode=config.mode, recipe=PRESETS[preset])

@@ -180,4 +180,4 @@ def main() -> None:
             if config.ablate:
                 ablation.run(build, config)
             else:
-                launch.run(build(config), config.workdir, mode=config.mode)
+                launch.run(build(config), config.workdir, mode=config.mode, recipe=PRESETS[preset])

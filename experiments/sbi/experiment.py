@@ -223,7 +223,7 @@ def main() -> None:
         task = flags.choose("task", TASKS, Config.task)
         config = flags.parse(defaults(task))
         with launch.running(config):
-            launch.run(build(config), config.workdir, mode=config.mode)
+            launch.run(build(config), config.workdir, mode=config.mode, recipe=defaults(task))
 
 
 def defaults(task: str) -> Config:

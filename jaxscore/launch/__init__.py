@@ -19,6 +19,7 @@ try:
     _backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     import matplotlib
     import msgspec  # noqa: F401
+    import PIL  # noqa: F401
     import rich  # noqa: F401
     import tyro  # noqa: F401
 except ImportError as error:

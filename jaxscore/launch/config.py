@@ -84,8 +84,11 @@ class Config:
     """File of pytorch-fid's Inception weights, pt_inception-2015-12-05-6726825d.pth; adds the FID."""
     fid_reference: Path | None = None
     """File .npz with mu and sigma of the FID's reference images; by default the data of the experiment."""
+    picture_every: Count | None = None
+    """Number of steps between pictures of 64 samples, which are drawn by the first sampler in training."""
     tensorboard: bool = False
-    """Write the metrics to workdir/tensorboard as TensorBoard events too (needs jaxscore[tensorboard])."""
+    """Write metrics, pictures and histograms of the parameters to workdir/tensorboard as TensorBoard events
+    too (needs jaxscore[tensorboard])."""
 
     def __post_init__(self):
         check(self)

@@ -5,6 +5,7 @@ samples in the units of the data: images in 0..1, or points.
 """
 
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import jax
 import numpy as np
 
 from jaxscore import data, metrics
-from jaxscore.launch import console, export, fid, metrics_log, plots, workdir
+from jaxscore.launch import console, export, fid, metrics_log, plots, summaries, tensorboard, workdir
+from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.sample import require_finite
 from jaxscore.launch.signals import Signals
+from jaxscore.launch.tensorboard import Events
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
@@ -64,17 +67,29 @@ def evaluate(
         sampling = workdir.read_json(folder / "sampling.json")
         found = {**measured, "sampling": sampling, "stamp": stamp}
         workdir.write_json(path, found)
+        _add_events(experiment.config, folder, pictures, json.loads(stamp)["step"])
     if adds_fid:
         found = fid.entered(found, fid.judge(experiment, samples, folder, signals))
         workdir.write_json(path, found)
     if kind:
         exported = export.write(samples, kind, place / "export")
-    console.say(f"\n{text_of(experiment, found)}\n")
+    rows, notes = table_of(experiment, found)
+    workdir.write_json(place / summaries.TABLE, {"rows": rows, "notes": notes})
+    console.say("\n" + "\n".join([console.table(rows), *notes]) + "\n")
     for picture in pictures:
         console.say(f"picture: {picture}")
     for file in exported:
         console.say(f"export: {file}")
     return found
+
+
+def _add_events(config: Config, folder: Path, pictures: list[Path], step: int) -> None:
+    """Adds the pictures to TensorBoard's events, if the run has them."""
+    if config.tensorboard:
+        events = Events(folder / tensorboard.FOLDER)
+        for picture in pictures:
+            events.picture(f"report/{picture.stem}", picture, step)
+        events.close()
 
 
 def _lacks_fid(experiment: Experiment, found: dict[str, Any]) -> bool:
@@ -99,13 +114,13 @@ def judge(
     return found, pictures
 
 
-def text_of(experiment: Experiment, found: dict[str, Any]) -> str:
-    """Returns the table of the metrics and the notes below it."""
+def table_of(experiment: Experiment, found: dict[str, Any]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Returns the rows of the table of the metrics, and the notes below it."""
     rows = returned((experiment.table or table)(found), list, "table")
     texts = [row for row in rows if isinstance(row, tuple | list) and all(isinstance(c, str) for c in row)]
     if not rows or len(texts) < len(rows) or len({len(row) for row in rows}) > 1:
         raise Refusal("the experiment's table must return rows of texts, all of the same length")
-    return "\n".join([console.table(rows), *found.get("notes", []), *fid.lines(found, rows[0])])
+    return rows, [*map(str, found.get("notes", [])), *fid.lines(found, rows[0])]
 
 
 def returned(value: Any, kind: type, name: str) -> Any:

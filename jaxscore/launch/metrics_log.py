@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscore.launch.tensorboard import Events
 from jaxscore.trainer import Metrics, TrainState
+from jaxscore.types import Params
 
 PATIENCE = 20
 """The run ends when so many steps in a row have been skipped."""
@@ -27,17 +29,13 @@ class Logbook:
     """metrics.jsonl, with a JSON object per log interval, and the metrics of the current interval.
 
     Metrics stay on the device until `check` or `close_interval`. Opening a logbook at `step` drops later
-    lines, because the resumed run writes them again. tensorboardX also writes every line into the folder
-    `events`, if given. If several processes share the run, only one of them `writes`.
+    lines, because the resumed run writes them again. Every line is also one of TensorBoard's events in the
+    folder `events`, if given. If several processes share the run, only one of them `writes`.
     """
 
     def __init__(self, path: Path, step: int, *, events: Path | None = None, writes: bool = True):
         self.path, self.step, self.writes = path, step, writes
-        self.events = None
-        if events and writes:
-            from tensorboardX import SummaryWriter  # optional: the extra [tensorboard]
-
-            self.events = SummaryWriter(str(events))
+        self.events = Events(events) if events and writes else None
         self.rows = [row for row in read(path) if row["step"] <= step]
         if writes:
             path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
@@ -118,8 +116,17 @@ class Logbook:
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.events:
-            for name, value in _flat(row):
-                self.events.add_scalar(name, value, row["step"])
+            self.events.row(row)
+
+    def picture(self, name: str, path: Path) -> None:
+        """Adds the picture in the file to TensorBoard's events, if there are any."""
+        if self.events:
+            self.events.picture(name, path, self.step)
+
+    def histograms(self, params: Params) -> None:
+        """Adds histograms of the parameters to TensorBoard's events, if there are any."""
+        if self.events:
+            self.events.histograms(params, self.step)
 
     def close(self) -> None:
         """Flushes pending TensorBoard events; metrics.jsonl is always complete."""
@@ -143,13 +150,6 @@ def require_finite(state: TrainState) -> None:
     leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not bool(_all_finite(leaves)):
         raise NonFinite(f"a parameter is not finite after step {int(state.step)}")
-
-
-def _flat(row: dict[str, Any]) -> list[tuple[str, float]]:
-    """Returns the row's numbers by name; an entry of a list is named name/index."""
-    flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
-    lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
-    return flat + [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]
 
 
 @jax.jit

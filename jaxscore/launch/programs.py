@@ -100,6 +100,15 @@ def abstract_batch(experiment: Experiment, mesh: Mesh) -> Batch:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), first)
 
 
+def bytes_needed(abstract: Any, config: Config) -> int:
+    """Returns the size of all checkpoints, one being written included, of snapshots, samples and pictures."""
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+    averages = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract.profiles))
+    for_ever = config.steps // config.keep_every if config.keep_every else 0
+    snapshots = config.steps // config.snapshot_every if config.snapshot_every else 0
+    return (config.keep + config.keep_best + 1 + for_ever) * state + snapshots * averages + 50_000_000
+
+
 def make_init(experiment: Experiment, mesh: Mesh) -> Callable[[Key], trainer.TrainState]:
     """Returns key -> the state, jitted. Each array is made in its place; no device holds the whole state."""
     return jax.jit(init_state(experiment), out_shardings=places(abstract_state(experiment, mesh)))

@@ -1,6 +1,12 @@
-"""What a run is made from: its flags, its data, and the version of jaxscore."""
+"""What a run is made from: its flags, its data, the version of jaxscore, and each start of it."""
 
 import hashlib
+import json
+import platform
+import shlex
+import sys
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +16,12 @@ import numpy as np
 import jaxscore
 from jaxscore import data
 from jaxscore.launch import workdir
+from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.workdir import DATA, VERSION
+
+LAUNCHES = "launches.jsonl"
+"""The file with a line for each start of the run; see `record`."""
 
 FIXED = {
     "sigma_data": "its weights are of another score with it",
@@ -33,6 +43,42 @@ def describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         found = before.get(DATA) if isinstance(before, dict) else None
     origin = {VERSION: jaxscore.__version__} | ({} if found is None else {DATA: found})
     return workdir.describe(experiment.name, experiment.config) | origin
+
+
+def record(
+    folder: Path, description: dict[str, Any], config: Config, recipe: Config | None, step: int
+) -> None:
+    """Writes config.json, and appends a line to launches.jsonl: when, how, on what, and from which step.
+
+    `changed` has the flags that differ from the recipe, [recipe, run] by name. It is None if there is no
+    recipe, because a field of the configuration has no default.
+    """
+    workdir.write_json(folder / "config.json", description)
+    devices = Counter(device.device_kind for device in jax.devices())
+    line = {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "changed": changed(config, recipe),
+        "step": step,
+        "devices": ", ".join(f"{number} x {kind}" for kind, number in devices.items()),
+        "processes": jax.process_count(),
+        "jaxscore": jaxscore.__version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+    with (folder / LAUNCHES).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def changed(config: Config, recipe: Config | None) -> dict[str, list[Any]] | None:
+    """Returns the flags that differ from the recipe, or from the defaults of the class if it is None."""
+    if recipe is None:
+        try:
+            recipe = type(config)(workdir=config.workdir)
+        except TypeError:  # a field has no default
+            return None
+    now, before = (workdir.flat(workdir.describe("", each)) for each in (config, recipe))
+    return {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
 
 
 def fingerprint(experiment: Experiment) -> str | None:

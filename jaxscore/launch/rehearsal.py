@@ -73,7 +73,7 @@ def _try(experiment: Experiment, samples: dict[str, np.ndarray], params: Params,
         found, _ = evaluate.judge(experiment, params, samples, history, Path(place))
         cost = {"seconds": 1.0, "compile_seconds": 1.0}
         found |= {"sampling": dict.fromkeys(experiment.samplers, cost), "stamp": ""}
-        evaluate.text_of(experiment, json.loads(json.dumps(found)))
+        evaluate.table_of(experiment, json.loads(json.dumps(found)))
 
 
 def stand_ins(

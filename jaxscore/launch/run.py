@@ -35,6 +35,7 @@ from jaxscore.launch import (
     export,
     fid,
     flags,
+    page,
     processes,
     programs,
     provenance,
@@ -66,7 +67,7 @@ def main(build: Callable[[Any], Experiment], defaults: Config) -> None:
     with one_line_errors():
         config = flags.parse(defaults)
         with running(config):
-            run(build(config), config.workdir, mode=config.mode)
+            run(build(config), config.workdir, mode=config.mode, recipe=defaults)
 
 
 def program(run: Callable[[Any], Any], defaults: Any, *, folder: str = "workdir") -> None:
@@ -160,11 +161,17 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dict[str, Any]:
+def run(
+    experiment: Experiment, folder: Path | str, *, mode: str = "all", recipe: Config | None = None
+) -> dict[str, Any]:
     """Trains, samples, evaluates and reports in the folder; returns the metrics.
 
-    Skips stages that an earlier run in this folder has completed. Raises FlagError for an invalid flag,
-    Refusal if the folder cannot be used, CheckpointError, NonFinite, and Interrupted after a signal.
+    Skips stages that an earlier run in this folder has completed. The page report/index.html is written at
+    the end, also after an error. It says which flags differ from the recipe, by default from the defaults of
+    the configuration's class.
+
+    Raises FlagError for an invalid flag, Refusal if the folder cannot be used, CheckpointError, NonFinite,
+    and Interrupted after a signal.
     """
     folder, config = Path(folder), experiment.config
     for name in ("experiment", workdir.DATA, workdir.VERSION, workdir.OTHER_DATA):  # entries of config.json
@@ -177,7 +184,7 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
     if "train" in modes or "evaluate" in modes:  # before training, which may take days
         processes.on_first(lambda: fid.require_inputs(experiment, mesh))
     with contextlib.ExitStack() as stack:
-        needed = _bytes_needed(abstract, config) if "train" in modes else 0
+        needed = programs.bytes_needed(abstract, config) if "train" in modes else 0
         take = lambda: _take_over(folder, description, needed, modes, stack)
         changed = processes.on_first(take)
         signals = stack.enter_context(Signals())
@@ -193,7 +200,8 @@ def run(experiment: Experiment, folder: Path | str, *, mode: str = "all") -> dic
             rehearse = partial(rehearsal.rehearse, experiment, mesh, sample.shapes(experiment, mesh))
         description = _account(folder, description, changed, state, "train" in modes, config.steps)
         if jax.process_index() == 0:
-            workdir.write_json(folder / "config.json", description)
+            provenance.record(folder, description, config, recipe, 0 if state is None else int(state.step))
+            stack.callback(page.write, folder)
         if "train" in modes:
             state = train.train(experiment, folder, state, mesh, checkpoints, signals, description, rehearse)
         if mode == "train":
@@ -265,12 +273,3 @@ def _refuse_impossible(folder: Path, config: Config, state, modes) -> None:
             f"--steps {config.steps}: {folder} has been trained for {int(state.step)} steps; "
             "ask for as many, or name another --workdir"
         )
-
-
-def _bytes_needed(abstract: Any, config: Config) -> int:
-    """Returns the size of all checkpoints, one being written included, of snapshots, samples and pictures."""
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
-    averages = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract.profiles))
-    for_ever = config.steps // config.keep_every if config.keep_every else 0
-    snapshots = config.steps // config.snapshot_every if config.snapshot_every else 0
-    return (config.keep + config.keep_best + 1 + for_ever) * state + snapshots * averages + 50_000_000

@@ -11,10 +11,11 @@ from jax.sharding import Mesh
 
 from jaxscore import checkpoint, keys, sharding, trainer
 from jaxscore.keys import Stream
-from jaxscore.launch import console, metrics_log, programs, validation
+from jaxscore.launch import console, metrics_log, processes, programs, tensorboard, validation
 from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.metrics_log import Logbook, NonFinite
+from jaxscore.launch.pictures import TrainingPictures
 from jaxscore.launch.signals import Interrupted, Signals
 from jaxscore.launch.workdir import Refusal
 from jaxscore.types import Batch, Params
@@ -107,6 +108,7 @@ def train(
                     _log(book, display, batches, number, held_out)
                 if saves:
                     saver.save(state, book, **held_out)
+                saver.picture(state, book, display)
                 saver.snapshot(state, number, last=number == config.steps)
                 if stop and number < config.steps:
                     checkpoint.wait_until_saved(checkpoints)
@@ -123,7 +125,7 @@ def train(
 def _logbook(folder: Path, config: Config, start: int) -> Logbook:
     if start:
         console.say(f"going on from step {start}")
-    events = folder / "tensorboard" if config.tensorboard else None
+    events = folder / tensorboard.FOLDER if config.tensorboard else None
     return Logbook(folder / "metrics.jsonl", start, events=events, writes=jax.process_index() == 0)
 
 
@@ -158,14 +160,16 @@ def _row(averages: dict[str, Any], number: int, speed: float, waited: float) -> 
 
 
 class Saver:
-    """Saves checkpoints of finite states, and snapshots of the averages if the run keeps snapshots.
+    """Saves checkpoints of finite states, and snapshots and pictures of the averages if the run makes them.
 
     It also measures the validation loss, which is the metric of a checkpoint.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int, about: dict[str, Any]):
+        self.pictures = TrainingPictures(experiment, folder)
         self.checkpoints, self.every, self.about = checkpoints, experiment.config.snapshot_every, about
         self.stack, self.validate = contextlib.ExitStack(), validation.program(experiment)
+        self.tensorboard = experiment.config.tensorboard
         if self.every:
             self.snapshots = self.stack.enter_context(checkpoint.snapshots(folder / "snapshots"))
             checkpoint.forget_after(self.snapshots, start)
@@ -183,6 +187,8 @@ class Saver:
         metrics_log.require_finite(state)
         metric = loss if validation is None else validation
         checkpoint.save(self.checkpoints, state, metric=metric, about=self.about)
+        if self.tensorboard:  # in every process, since each has a part of the parameters
+            book.histograms(processes.everywhere(state.params))
 
     def snapshot(self, state: trainer.TrainState, number: int, *, last: bool) -> None:
         """Saves the averages at every `snapshot_every`-th step and after the last step, if the flag is given.
@@ -192,6 +198,12 @@ class Saver:
         if self.every and (number % self.every == 0 or last):
             metrics_log.require_finite(state)
             checkpoint.save_snapshot(self.snapshots, state, about=self.about)
+
+    def picture(self, state: trainer.TrainState, book: Logbook, display: console.TrainingDisplay) -> None:
+        """Draws a picture of samples at every `picture_every`-th step, if the flag is given."""
+        if self.pictures.due(book.step):
+            with display.paused():
+                book.picture("training", self.pictures.draw(state, book.step))
 
     def close(self) -> None:
         """Waits until all snapshots are written."""

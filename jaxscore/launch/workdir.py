@@ -1,8 +1,9 @@
 """The folder of a run: which run owns it, what it contains, and which results are up to date.
 
     config.json     the resolved configuration       metrics.jsonl   a line per log interval
-    checkpoints/    Orbax                            samples.npz     arrays of samples
-    metrics.json    the evaluation                   report/*.png    pictures
+    launches.jsonl  a line per start of the run      checkpoints/    Orbax
+    samples.npz     arrays of samples                metrics.json    the evaluation
+    report/         index.html, the table and the pictures
     fid_reference.npz, with --inception: statistics of the data
 
 A result carries a stamp: the step and the configuration of the checkpoint that it was made from. A later
@@ -33,7 +34,7 @@ DATA, VERSION, OTHER_DATA = "data_fingerprint", "jaxscore_version", "other_data_
 
 WITHOUT_EFFECT = {"sample_batch", "log_every", "tensorboard", "mesh", "remat", "distributed", "heartbeat"}
 WITHOUT_EFFECT |= {"save_every", "keep", "keep_best", "keep_every", "snapshot_every", "export", OTHER_DATA}
-WITHOUT_EFFECT |= {"inception", "fid_reference"}
+WITHOUT_EFFECT |= {"inception", "fid_reference", "picture_every"}
 """Fields of a configuration that affect neither the parameters nor the samples."""
 
 
@@ -168,7 +169,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise Refusal(f"{path} is damaged ({error}); move it away, or name another folder") from error
 
 
@@ -204,7 +205,7 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
     Fields in WITHOUT_EFFECT are left out, and so are DATA and VERSION if the first description lacks them.
     """
-    before, now = _flat(_effective(before)), _flat(_effective(now))
+    before, now = flat(_effective(before)), flat(_effective(now))
     unknown = {DATA, VERSION} - before.keys()
     names = [name for name in before | now if before.get(name) != now.get(name) and name not in unknown]
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names]
@@ -214,9 +215,10 @@ def _effective(description: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in description.items() if name not in WITHOUT_EFFECT}
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the entries of nested dictionaries by names such as `optimizer.learning_rate`."""
+    entries = {}
     for name, value in tree.items():
         nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat
+        entries |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return entries

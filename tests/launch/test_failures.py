@@ -98,7 +98,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, chi
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
     """A file system of 3 MB of its own, which is not refused at the start; mount(flags) changes it."""
-    monkeypatch.setattr(launch_run, "_bytes_needed", lambda *_: 0)
+    monkeypatch.setattr(launch_run.programs, "bytes_needed", lambda *_: 0)
     place = tmp_path / "disk"
     place.mkdir()
     mount = lambda *flags: subprocess.run(

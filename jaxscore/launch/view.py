@@ -1,0 +1,176 @@
+"""One page over many runs: curves, tables, pictures, and what differs between their configurations.
+
+    python -m jaxscore.launch.view runs/*                       # live, in a browser
+    python -m jaxscore.launch.view runs/* --out comparison.html # a file, to send or to keep
+
+The page is served to this machine alone, and only for reading; it follows runs that still train.
+"""
+
+import contextlib
+import dataclasses
+import http.server
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxscore.launch import console, flags, page, summaries
+from jaxscore.launch.run import one_line_errors
+from jaxscore.launch.workdir import Refusal
+
+HOST = "127.0.0.1"
+PORT = 8008
+NOT_RUNS = {"checkpoints", "snapshots", "tensorboard", "report"}
+"""Folders of a run in which no run is looked for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """Looks at runs in a browser."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs, or folders that contain them."""
+    out: Path | None = None
+    """Write the page to this file, and serve nothing."""
+    port: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Port of the page on this machine; 8008, or a free one, by default."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses flags, then writes the page or serves it until Ctrl-C."""
+    with one_line_errors():
+        view = flags.parse(View, arguments)
+        folders = found(view.runs)
+        if view.out is not None:
+            written(view.out, folders)
+            return
+        with server(folders, view.port) as serving:
+            url = f"http://{HOST}:{serving.server_port}/"
+            console.say(f"{len(folders)} runs on {url} (Ctrl-C ends it)")
+            if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+                webbrowser.open(url)
+            with contextlib.suppress(KeyboardInterrupt):
+                serving.serve_forever()
+
+
+def found(places: Sequence[Path]) -> list[Path]:
+    """Returns the folders of runs: each place that is one, and those below a place that is none.
+
+    Raises Refusal if a place does not exist, or if there is no run.
+    """
+    runs: dict[Path, None] = {}
+    for place in places:
+        if not place.exists():
+            raise Refusal(f"{place}: is not there; name folders of runs")
+        here = dict.fromkeys(sorted(_below(place)))
+        if not here:
+            console.say(f"{place}: holds no run, and is left out")
+        runs |= here
+    if not runs:
+        raise Refusal("no run was found: name folders that have a config.json, such as runs/*")
+    return list(runs)
+
+
+def _below(place: Path) -> list[Path]:
+    runs = []
+    for folder, inside, files in os.walk(place):
+        inside[:] = [name for name in inside if name not in NOT_RUNS and not name.startswith(".")]
+        if "config.json" in files:
+            runs.append(Path(folder))
+    return runs
+
+
+def written(out: Path, folders: Sequence[Path]) -> None:
+    """Writes a page of the runs that needs no server. Raises Refusal if it cannot be written."""
+    try:
+        out.write_text(page.alone(folders))
+    except OSError as error:
+        raise Refusal(f"--out {out}: cannot be written ({error.strerror}); name a file in a folder") from None
+    console.say(f"page: {out}")
+
+
+# The server ---------------------------------------------------------------------------------------
+
+
+def server(folders: Sequence[Path], port: int | None = None) -> http.server.ThreadingHTTPServer:
+    """Returns a server of the page on this machine's own address. Raises Refusal if the port is taken."""
+    handler = partial(Handler, folders)
+    for each in (PORT, 0) if port is None else (port,):
+        try:
+            return http.server.ThreadingHTTPServer((HOST, each), handler)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "must be from 0 to 65535"
+    raise Refusal(f"--port {port}: {reason}; leave it out for a free one")
+
+
+def current(folders: Sequence[Path]) -> dict[str, Any]:
+    """Returns what a live page shows now; pictures are named by their places, to be asked for."""
+    runs = page.summarised(folders)
+    for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
+        run["pictures"] = [
+            page.named(folder, path) | {"src": f"picture/{place}/{number}?{_changed(path)}", "reduced": False}
+            for number, path in enumerate(summaries.pictures(folder))
+        ]
+    return {"live": True, "runs": runs, "ages": [summaries.age(folder) for folder in folders]}
+
+
+def _changed(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns
+    return 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers GET of the page, of its data, and of the pictures of the runs; of nothing else."""
+
+    def __init__(self, folders: Sequence[Path], *connection: Any):
+        self.folders = folders
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        """Answers a request."""
+        # Another site's page can be made to reach this address under a name of its own.
+        if self.headers.get("Host", "").rpartition(":")[0] not in (HOST, "localhost"):
+            self.send_error(HTTPStatus.FORBIDDEN)
+            return
+        path = self.path.partition("?")[0]
+        if path == "/":
+            self._answer("text/html; charset=utf-8", page.text(current(self.folders)).encode())
+        elif path == "/data.json":
+            self._answer("application/json", page.embeddable(current(self.folders)).encode())
+        elif (picture := self._picture(path)) is not None:
+            self._answer("image/png", picture)
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _picture(self, path: str) -> bytes | None:
+        """Returns the picture /picture/RUN/NUMBER, or None if there is no such picture."""
+        try:
+            name, run, number = path.removeprefix("/").split("/")
+            pictures = summaries.pictures(self.folders[int(run)])
+            return pictures[int(number)].read_bytes() if name == "picture" else None
+        except (ValueError, IndexError, OSError):
+            return None
+
+    def _answer(self, kind: str, content: bytes) -> None:
+        self.send_response(HTTPStatus.OK)
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(content)))):
+            self.send_header(name, value)
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(content)
+
+    def log_message(self, *said: Any) -> None:
+        """Says nothing of requests."""
+
+
+if __name__ == "__main__":
+    main()
