@@ -21,6 +21,7 @@ from tests.checkpoint.folders import array_file, flip, steps_in
 from tests.grids import rest
 from tests.launch import fleet, tiny
 from tests.launch.fleet import HEARTBEAT
+from tests.launch.test_tensorboard import read
 from tests.launch.tiny import Config, newest
 
 WIDE = {"width": 512, "steps": 40, "log_every": 1, "save_every": 20}
@@ -62,7 +63,8 @@ def laid_out(tmp_path_factory):
 def shared(tmp_path_factory):
     """The folder of the same run, of two processes that split the state, and what they said."""
     folder = tmp_path_factory.mktemp("shared") / "run"
-    return folder, fleet.run("--workdir", str(folder), *FLAGS, "--mesh.fsdp=4", processes=2, devices=2)
+    flags = [*FLAGS, "--mesh.fsdp=4", "--picture-every=20", "--tensorboard"]
+    return folder, fleet.run("--workdir", str(folder), *flags, processes=2, devices=2)
 
 
 # The same numbers -----------------------------------------------------------------------------
@@ -90,6 +92,15 @@ def test_one_process_speaks(shared):
     assert "\x1b" not in first[1]  # in a pipe there is no bar
     # Gloo's lines are not written whole.
     assert not [line for line in second[1].splitlines() if "[Gloo]" not in line and "peer ranks" not in line]
+
+
+def test_pictures_and_histograms_are_of_all_processes(shared):
+    folder = shared[0]
+    names = sorted(path.name for path in (folder / "report" / "training").iterdir())
+    assert names == ["00000020.png", "00000040.png"]
+    events = {(step, value.tag): value for step, value in read(folder / "tensorboard")}
+    assert events[40, "params/in/kernel"].histo.num == 3 * WIDE["width"]
+    assert "page: " in shared[1][0][1]
 
 
 def test_what_processes_have_saved_is_what_one_process_saves(laid_out, shared):
