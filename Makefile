@@ -110,6 +110,7 @@ figures: digits toy2d theorems cost $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.trilemma
 	cp runs/trilemma/digits/report/trilemma.png docs/pictures/
 	cp runs/trilemma/digits/report/samples.png docs/pictures/families.png
+	@$(ON) $(BIN)/python -m experiments.lecture
 	@$(ON) $(BIN)/python -m experiments.trilemma --data 25gaussians --denoising-steps 1 4 \
 	  --families vanilla_gan,gan,vae,flow,ddpm,ncsn,edm,ddgan
 	cp runs/trilemma/25gaussians/report/samples.png docs/pictures/25gaussians.png

@@ -157,6 +157,7 @@ ARROWS = {
         "classifier": "common",
         "distill": "common",
         "ema": "",
+        "lecture": "toy2d trilemma",
         "likelihood": "common",
         "sbi": "",
         "solvers": "common distill",

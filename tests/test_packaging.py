@@ -28,7 +28,7 @@ from tests import compiler
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxscore"
 CORE = {"flax", "jax", "jaxtyping", "numpy", "optax", "orbax-checkpoint"}
-EXTRAS = "cuda data docs experiments launch metrics plan solvers tensorboard test tpu weights"
+EXTRAS = "cuda data docs experiments launch metrics notebooks plan solvers tensorboard test tpu weights"
 
 
 # The wheel ----------------------------------------------------------------------------------------

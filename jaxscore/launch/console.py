@@ -1,6 +1,7 @@
-"""What a run shows: a progress bar on a terminal, plain lines anywhere else."""
+"""What a run shows: a progress bar on a terminal and in a notebook, plain lines anywhere else."""
 
 import contextlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def complain(text: str) -> None:
 class TrainingDisplay:
     """Loss, steps per second and time left, shown by `update` after every log interval.
 
-    It is a context manager. On a terminal `advance` moves the bar between log intervals.
+    It is a context manager. If there is a bar, `advance` moves the bar between log intervals.
     """
 
     def __init__(self, step: int, steps: int):
@@ -97,8 +98,8 @@ class TrainingDisplay:
 
 
 def in_turn(items: Sequence[Item], what: str, *, every: float = 10.0) -> Iterator[Item]:
-    """Yields the items under a bar; without a terminal, a line reports progress `every` seconds."""
-    if _on_terminal():
+    """Yields the items under a bar; without one, a line reports progress `every` seconds."""
+    if _shows_bars():
         yield from track(items, what)
         return
     told = time.monotonic()
@@ -110,7 +111,7 @@ def in_turn(items: Sequence[Item], what: str, *, every: float = 10.0) -> Iterato
 
 
 def runs(items: Sequence[Item], name: Callable[[Item], str]) -> Iterator[Item]:
-    """Yields the items under a bar with the current item's name; without a terminal, a line follows each."""
+    """Yields the items under a bar with the current item's name; without one, a line follows each."""
     start = time.monotonic()
     with _bar("{task.description}") as bar:
         task = bar.add_task("", total=len(items))
@@ -136,11 +137,14 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], "-" * len(align(rows[0])), *lines[1:]])
 
 
-def _on_terminal() -> bool:
-    return Console().is_terminal and not MUTED
+def _shows_bars() -> bool:
+    """Whether the output is a terminal, or a notebook that can show a bar, and is not muted."""
+    console = Console()
+    in_notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    return (console.is_terminal or in_notebook) and not MUTED
 
 
 def _bar(before: str, after: str = "") -> Progress:
-    """A bar between two texts, with the time left at its end; without a terminal it shows nothing."""
+    """A bar between two texts, with the time left at its end; it shows nothing where there can be none."""
     left = (TextColumn(f"{after}  left".strip()), TimeRemainingColumn())
-    return Progress(TextColumn(before), BarColumn(), MofNCompleteColumn(), *left, disable=not _on_terminal())
+    return Progress(TextColumn(before), BarColumn(), MofNCompleteColumn(), *left, disable=not _shows_bars())

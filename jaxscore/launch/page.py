@@ -41,6 +41,30 @@ def write(folder: Path) -> None:
         console.say(f"page: {path}")
 
 
+class Results(dict):
+    """The metrics of a run, as in its metrics.json; a notebook shows the table and the pictures."""
+
+    def __init__(self, folder: Path, metrics: dict[str, Any]):
+        super().__init__(metrics)
+        self.folder = folder
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The pictures of the run, those of training included."""
+        return summaries.pictures(self.folder)
+
+    def _repr_html_(self) -> str:
+        """Returns what Jupyter shows: the table, and the pictures of the report."""
+        found = summaries.table(self.folder, [])
+        lines = [console.table([tuple(row) for row in found["rows"]]), *found["notes"]] if found else []
+        report = [path for path in self.pictures if path.parent.name != summaries.TRAINING]
+        images = (
+            f'<img alt="{html.escape(path.stem)}" src="{image["src"]}">'
+            for path, image in zip(report, embedded(report), strict=True)
+        )
+        return "\n".join([f"<pre>{html.escape(chr(10).join(lines))}</pre>", *images])
+
+
 def alone(folders: Sequence[Path]) -> str:
     """Returns a page of these runs that needs no server: their pictures are in it."""
     runs = summarised(folders)

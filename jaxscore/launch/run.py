@@ -164,9 +164,10 @@ def one_line_errors(folder: Path | None = None) -> Iterator[None]:
 def run(
     experiment: Experiment, folder: Path | str, *, mode: str = "all", recipe: Config | None = None
 ) -> dict[str, Any]:
-    """Trains, samples, evaluates and reports in the folder; returns the metrics.
+    """Trains, samples, evaluates and reports in the folder; returns the metrics, a `page.Results`.
 
-    Skips stages that an earlier run in this folder has completed. The page report/index.html is written at
+    A notebook shows them as the table and the pictures; `.pictures` has the paths. Skips stages that an
+    earlier run in this folder has completed. The page report/index.html is written at
     the end, also after an error. It says which flags differ from the recipe, by default from the defaults of
     the configuration's class.
 
@@ -185,8 +186,7 @@ def run(
         processes.on_first(lambda: fid.require_inputs(experiment, mesh))
     with contextlib.ExitStack() as stack:
         needed = programs.bytes_needed(abstract, config) if "train" in modes else 0
-        take = lambda: _take_over(folder, description, needed, modes, stack)
-        changed = processes.on_first(take)
+        changed = processes.on_first(lambda: _take_over(folder, description, needed, modes, stack))
         signals = stack.enter_context(Signals())
         checkpoints = stack.enter_context(
             checkpoint.manager(
@@ -214,7 +214,8 @@ def run(
         if "evaluate" not in modes:
             return {}
         params = programs.whole(params, mesh)
-        return processes.on_first(lambda: evaluate.evaluate(experiment, folder, params, stamp, signals))
+        evaluated = lambda: evaluate.evaluate(experiment, folder, params, stamp, signals)
+        return page.Results(folder, processes.on_first(evaluated))
 
 
 def _take_over(folder: Path, description, needed: int, modes, stack: contextlib.ExitStack) -> list[str]:

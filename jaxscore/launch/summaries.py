@@ -46,9 +46,26 @@ def summary(folder: Path, *, points: int = MOST_POINTS) -> dict[str, Any]:
         "log": log,
         "steps": config.get("steps"),
         "evaluated": metrics is not None,
-        "table": _table(folder / "report" / TABLE, problems),
+        "table": table(folder, problems),
         "problems": problems,
     }
+
+
+def table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
+    """Returns {"rows", "notes"} of texts, or None if the run has no table yet.
+
+    A table that is damaged is None too, after a line in `problems`.
+    """
+    path = folder / "report" / TABLE
+    if not path.exists():
+        return None
+    value = _object(path, problems)
+    rows, notes = value.get("rows"), value.get("notes")
+    texts = lambda row: isinstance(row, list) and all(isinstance(cell, str) for cell in row)
+    if not (isinstance(rows, list) and rows and all(map(texts, rows)) and texts(notes)):
+        problems.append(f"{path} holds no table")
+        return None
+    return {"rows": rows, "notes": notes}
 
 
 def age(folder: Path) -> float | None:
@@ -159,16 +176,3 @@ def _object(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path} is missing" if value is None else f"{path} holds no object")
         return {}
     return value
-
-
-def _table(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    """Returns {"rows", "notes"} of texts, or None if the run has no table yet."""
-    if not path.exists():
-        return None
-    value = _object(path, problems)
-    rows, notes = value.get("rows"), value.get("notes")
-    texts = lambda row: isinstance(row, list) and all(isinstance(cell, str) for cell in row)
-    if not (isinstance(rows, list) and rows and all(map(texts, rows)) and texts(notes)):
-        problems.append(f"{path} holds no table")
-        return None
-    return {"rows": rows, "notes": notes}
