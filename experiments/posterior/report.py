@@ -41,10 +41,14 @@ def tables(cells: Cells) -> str:
 
 
 def _cell(distances: Sequence[float | None]) -> str:
+    """Returns mean and interval; if some diverge, the median of all, because the rest has no stable mean."""
     mean, error, lost = interval(distances)
     if lost == len(distances):
         return "all diverge"
-    return f"{mean:.2f} ± {error:.2f}" + (f" ({lost} diverge)" if lost else "")
+    if lost:
+        middle = np.median([np.inf if each is None else each for each in distances])
+        return f"median {middle:.2f} ({lost} diverge)"
+    return f"{mean:.2f} ± {error:.2f}"
 
 
 def picture(cells: Cells, path: Path) -> None:

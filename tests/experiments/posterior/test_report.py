@@ -28,7 +28,7 @@ def test_the_table_has_means_intervals_and_what_diverged():
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells[0] == ["sliced Wasserstein, D = 8", "1 measured", "2 measured", "evaluations", "seconds"]
     assert cells[2] == ["exact draws", "2.00 ± 1.13", "2.00 ± 1.13", "50", "0.50"]
-    assert cells[3] == ["PiGDM", "6.00 ± 1.96 (1 diverge)", "6.00 ± 1.96 (1 diverge)", "50", "0.50"]
+    assert cells[3] == ["PiGDM", "median 7.00 (1 diverge)", "median 7.00 (1 diverge)", "50", "0.50"]
     assert cells[5][:3] == ["particles, 16", "all diverge", "all diverge"]
     assert "D = 80" in second
 
