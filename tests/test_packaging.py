@@ -195,7 +195,11 @@ def test_the_page_s_experiment_runs_with_the_wheel_alone(wheel, tmp_path):
     assert "step 30/30" in again.stdout
     assert "step 20/30" not in again.stdout  # it went on from there
     folder = tmp_path / "runs" / "squares"
-    assert {path.name for path in (folder / "report").glob("*.png")} == {"samples.png", "loss.png"}
+    assert {path.name for path in (folder / "report").glob("*.png")} == {
+        "samples.png",
+        "nearest.png",
+        "loss.png",
+    }
     assert (folder / "report" / "index.html").stat().st_size < 5_000_000
     assert "neighbour ratio" in again.stdout
     wrong = run("--chanels", "8")

@@ -202,7 +202,10 @@ def cell(row: dict[str, Any], column: str) -> str:
 def report(
     experiment: Experiment, samples: dict[str, np.ndarray], history: list[dict[str, Any]], place: Path
 ) -> list[Path]:
-    """Draws the samples of each sampler beside examples, and the loss against the step."""
+    """Draws the samples of each sampler beside examples, and the loss against the step.
+
+    Of the first sampler's images it also draws the nearest of up to REFERENCE examples, by pixels.
+    """
     real = examples(experiment, REFERENCE)
     alike = {name: x for name, x in samples.items() if x.shape[1:] == real.shape[1:]}
     with plots.page(place / "samples.png", columns=1 + len(alike), size=4.0) as axes:
@@ -210,4 +213,13 @@ def report(
             plots.examples(each, x, name)
     with plots.page(place / "loss.png", columns=1, size=7.0, height=4.5) as (axes,):
         plots.loss(axes, history)
-    return [place / "samples.png", place / "loss.png"]
+    drawn = [place / "samples.png", place / "loss.png"]
+    if real.ndim == 4 and alike:
+        shown = next(iter(alike.values()))[:24]
+        flat = lambda x: x.reshape(len(x), -1)
+        _, nearest = metrics.nearest(flat(shown), flat(real))
+        drawn.insert(1, place / "nearest.png")
+        with plots.page(drawn[1], columns=1, size=7.0, height=2.75) as (axes,):
+            title = "samples (rows 1 and 3), the nearest example to each below it"
+            plots.pairs(axes, shown, real[nearest], title=title)
+    return drawn

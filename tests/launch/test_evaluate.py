@@ -66,3 +66,22 @@ def test_numbers_of_numpy_are_written_as_json(copy):
         "many": [0, 1, 2],
         "nested": {"none": None, "two": [2]},
     }
+
+
+@pytest.mark.parametrize(("event", "drawn"), [((5, 6, 2), True), ((2,), False)])
+def test_images_are_drawn_with_their_nearest_examples(tmp_path, monkeypatch, event, drawn):
+    real = np.random.default_rng(0).random((40, *event)).astype(np.float32)
+    batches = lambda *, batch, seed, start=0: iter([{"x": real}] * 200)
+    experiment = tiny.build(tiny.Config())._replace(batches=batches)
+    seen = []
+    monkeypatch.setattr(
+        evaluate.plots, "pairs", lambda axes, above, below, title: seen.append((above, below))
+    )
+    samples = {"other": np.zeros((3, 7)), "one": real[:30] + 1e-3, "two": real}
+    paths = evaluate.report(experiment, samples, [], tmp_path)
+    assert [path.name for path in paths] == ["samples.png", "nearest.png", "loss.png"][:: 1 if drawn else 2]
+    assert all(path.exists() for path in paths)
+    for above, below in seen:
+        assert np.array_equal(above, samples["one"][:24])
+        np.testing.assert_allclose(below, real[:24], atol=1e-6)
+    assert len(seen) == drawn
