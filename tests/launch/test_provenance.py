@@ -1,14 +1,20 @@
-"""A run knows when its data or the version of jaxscore have changed since its results were made."""
+"""A run knows how it was started, and whether its data or the version of jaxscore have changed since."""
 
+import dataclasses
 import json
 import re
+import time
+from datetime import datetime
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import jaxscore
 from jaxscore import data, launch
 from jaxscore.launch import provenance, workdir
+from jaxscore.launch.config import Optimizer
 from jaxscore.launch.workdir import Refusal
 from tests.launch import tiny
 from tests.launch.tiny import Config
@@ -81,3 +87,50 @@ def test_absent_data_keep_the_fingerprint_of_the_folder(finished):
     expected = provenance.describe(finished.experiment, finished.folder)
     found = provenance.describe(finished.experiment._replace(data=absent), finished.folder)
     assert found == expected
+
+
+# How it was started -------------------------------------------------------------------------------
+
+
+def launches(folder):
+    return [json.loads(line) for line in (folder / provenance.LAUNCHES).read_text().splitlines()]
+
+
+def test_every_start_has_a_line(copy):
+    launch.run(tiny.build(Config(steps=14)), copy, recipe=Config(seed=3, steps=14))
+    first, second = launches(copy)
+    assert (first["step"], first["changed"]) == (0, {})
+    assert (second["step"], second["changed"]) == (12, {"seed": [3, 0]})
+    assert second["devices"] == "8 x cpu"
+    assert second["command"].startswith("python ")
+    assert (second["processes"], second["jax"]) == (1, jax.__version__)
+
+
+def test_flags_of_nested_configurations_are_compared():
+    config = Config(width=9, optimizer=Optimizer(warm_up=5), workdir=Path("elsewhere"), mode="train")
+    assert provenance.changed(config, None) == {"width": [8, 9], "optimizer.warm_up": [2, 5]}
+    assert provenance.changed(config, config) == {}
+
+
+def test_without_defaults_there_is_no_recipe():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Needed(Config):
+        needed: int
+
+    assert provenance.changed(Needed(needed=1), None) is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset"), [("Asia/Kolkata", "+05:30"), ("America/Los_Angeles", "-0"), ("UTC", "+00:00")]
+)
+def test_times_have_their_offset(tmp_path, monkeypatch, zone, offset):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        provenance.record(tmp_path, {}, Config(), None, 0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    (line,) = launches(tmp_path)
+    assert offset in line["started"][19:]
+    assert abs(datetime.fromisoformat(line["started"]).timestamp() - time.time()) < 60
