@@ -20,7 +20,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PI
 # On a machine without chips libtpu, which the tests bring along, would complain that there are none.
 ON := $(if $(wildcard /dev/accel* /dev/vfio/* /dev/nvidia*),,JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu})
 
-.PHONY: digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier likelihood posterior restore prepare ema trilemma sbi plan \
+.PHONY: digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier likelihood posterior restore prepare ema trilemma sbi view plan \
   test fast lint newest version supported pins docs figures clean
 
 digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier likelihood posterior restore prepare ema trilemma: \
@@ -30,6 +30,10 @@ digits toy2d bench theorems cost calibrate ncsn edm distill solvers classifier l
 # The published posteriors come with the tests' environment.
 sbi: $(READY)-test
 	@$(ON) $(BIN)/python -m experiments.sbi $(ARGS)
+
+# For example make view ARGS="runs/digits runs/toy2d".
+view: $(READY)-experiments
+	@$(ON) $(BIN)/python -m jaxscore.launch.view $(or $(ARGS),runs)
 
 plan: $(READY)-plan
 	@$(ON) $(BIN)/python -m experiments.plan $(ARGS)

@@ -62,6 +62,8 @@ class TrainingDisplay:
 
     def __exit__(self, *exception):
         self.bar.stop()
+        if not self.bar.disable and Console().is_jupyter:  # a notebook that is opened again has no bar
+            say(f"step {self.step}/{self.steps}  loss {self.bar.tasks[self.task].fields['loss']}")
 
     def advance(self, step: int) -> None:
         """Moves the bar to `step`."""

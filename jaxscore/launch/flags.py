@@ -13,6 +13,7 @@ import operator
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from types import UnionType
@@ -160,13 +161,19 @@ def parse(defaults: Config | type[Config], arguments: list[str] | None = None) -
         os.environ["COLUMNS"] = "80"
     try:
         with contextlib.redirect_stderr(message):
-            if isinstance(defaults, type):
-                return tyro.cli(defaults, args=arguments, registry=_READERS)
-            return tyro.cli(type(defaults), default=defaults, args=arguments, registry=_READERS)
+            given = {} if isinstance(defaults, type) else {"default": defaults}
+            kind = defaults if isinstance(defaults, type) else type(defaults)
+            return tyro.cli(kind, prog=_program(), args=arguments, registry=_READERS, **given)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
     raise FlagError(_one_line(message.getvalue()))
+
+
+def _program() -> str | None:
+    """Returns the command for the help, as `python -m` was given it; None for a script, which has a name."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec and f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 _READERS = tyro.constructors.ConstructorRegistry()

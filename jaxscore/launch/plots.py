@@ -38,7 +38,8 @@ def page(
 
 def points(axes: Axes, x: AnyArray, title: str, *, reach: float = 6.0) -> None:
     """Plots points in the plane."""
-    axes.scatter(x[:, 0], x[:, 1], s=2, alpha=0.4, color=BLUE, linewidths=0)
+    size = max(2, min(20, 2000 / max(len(x), 1)))  # few points must be seen, too
+    axes.scatter(x[:, 0], x[:, 1], s=size, alpha=0.4, color=BLUE, linewidths=0)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set_title(title, fontsize=10)
 

@@ -50,6 +50,7 @@ def record(
 ) -> None:
     """Writes config.json, and appends a line to launches.jsonl: when, how, on what, and from which step.
 
+    The command is None in a notebook, whose command does not say what was run.
     `changed` has the flags that differ from the recipe, [recipe, run] by name. It is None if there is no
     recipe, because a field of the configuration has no default.
     """
@@ -57,7 +58,7 @@ def record(
     devices = Counter(device.device_kind for device in jax.devices())
     line = {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": None if "ipykernel" in sys.modules else shlex.join(["python", *sys.orig_argv[1:]]),
         "changed": changed(config, recipe),
         "step": step,
         "devices": ", ".join(f"{number} x {kind}" for kind, number in devices.items()),

@@ -4,6 +4,7 @@ Nothing in the folder is trusted: a summary says under `problems` what is missin
 """
 
 import functools
+import itertools
 import json
 import math
 import time
@@ -34,6 +35,8 @@ def summary(folder: Path, *, points: int = MOST_POINTS) -> dict[str, Any]:
     """
     problems: list[str] = []
     config = _object(folder / "config.json", problems)
+    launches = [_launch(row) for _, row in _lines(folder / LAUNCHES, 100)]
+    problems += _changes(launches)
     metrics = _object(folder / "metrics.json", problems) if (folder / "metrics.json").exists() else None
     log = curves(folder / "metrics.jsonl", points)
     if config and not log["lines"]:
@@ -42,13 +45,37 @@ def summary(folder: Path, *, points: int = MOST_POINTS) -> dict[str, Any]:
         "name": str(folder),
         "experiment": str(config.pop("experiment", "unknown")),
         "config": workdir.flat(config),
-        "launches": [row for _, row in _lines(folder / LAUNCHES, 100)],
+        "launches": launches,
         "log": log,
         "steps": config.get("steps"),
         "evaluated": metrics is not None,
         "table": table(folder, problems),
         "problems": problems,
     }
+
+
+def _launch(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a line of launches.jsonl with texts, a step and pairs, whatever the line has."""
+    changed = row.get("changed") if isinstance(row.get("changed"), dict) else None
+    if changed is not None:
+        changed = {name: pair for name, pair in changed.items() if isinstance(pair, list) and len(pair) == 2}
+    texts = ("started", "command", "devices", "jaxscore", "jax", "python")
+    numbers = {name: _finite(row.get(name)) for name in ("step", "processes")}
+    known = {name: str(row[name]) for name in texts if row.get(name) is not None}
+    return dict.fromkeys(texts) | known | numbers | {"changed": changed}
+
+
+def _changes(launches: list[dict[str, Any]]) -> list[str]:
+    """Returns a line for each flag that had another value before: what earlier steps were made with."""
+    found = []
+    for before, now in itertools.pairwise(launches):
+        old, new = before["changed"] or {}, now["changed"] or {}
+        for name in dict.fromkeys([*old, *new]):
+            recipe = [*old.get(name, []), *new.get(name, [])][0]
+            was, value = (each.get(name, [None, recipe])[1] for each in (old, new))
+            if was != value and name.split(".")[0] not in workdir.WITHOUT_EFFECT | {"steps"}:
+                found.append(f"{name} is {value} from step {now['step']} on; before it was {was}")
+    return found
 
 
 def table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
@@ -80,7 +107,8 @@ def pictures(folder: Path) -> list[Path]:
     """Returns the pictures of a run: its report, those of training in their order, and those beside it."""
     report = folder / "report"
     places = (report, report / TRAINING, folder)
-    return [path for place in places for path in sorted(place.glob("*.png")) if path.is_file()]
+    last = lambda path: (path.stem == "loss", path)  # the page has these curves itself
+    return [path for place in places for path in sorted(place.glob("*.png"), key=last) if path.is_file()]
 
 
 def curves(path: Path, points: int) -> dict[str, Any]:

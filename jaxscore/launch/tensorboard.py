@@ -1,5 +1,6 @@
 """TensorBoard's events of a run, in the folder `tensorboard`: an option beside metrics.jsonl and the page."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ class Events:
         self.writer = SummaryWriter(str(folder))
 
     def row(self, row: dict[str, Any]) -> None:
-        """Writes the numbers of a line of metrics.jsonl; an entry of a list is named name/index."""
+        """Writes the numbers of a line of metrics.jsonl; a loss by level is named by the ends of its bin."""
         flat = [(name, value) for name, value in row.items() if isinstance(value, float)]
-        lists = [(name, values) for name, values in row.items() if isinstance(values, list)]
-        flat += [(f"{name}/{i}", v) for name, vs in lists for i, v in enumerate(vs) if v is not None]
+        edges = ["0", *(f"{edge:g}" for edge in row.get("sigma_edges", ())), "inf"]
+        bins = zip(itertools.pairwise(edges), row.get("loss_by_sigma", ()), strict=False)
+        flat += [(f"loss_by_sigma/{low}_to_{high}", v) for (low, high), v in bins if v is not None]
         for name, value in flat:
             self.writer.add_scalar(name, value, row["step"])
 
@@ -42,7 +44,7 @@ class Events:
             finite = numbers[np.isfinite(numbers)]
             if len(finite):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                self.writer.add_histogram(f"params/{name}", finite, step)
+                self.writer.add_histogram(f"histograms/{name}", finite, step)
 
     def close(self) -> None:
         """Writes what is pending."""

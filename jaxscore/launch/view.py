@@ -11,6 +11,7 @@ import dataclasses
 import http.server
 import os
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 from functools import partial
@@ -46,17 +47,21 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses flags, then writes the page or serves it until Ctrl-C."""
     with one_line_errors():
         view = flags.parse(View, arguments)
-        folders = found(view.runs)
-        if view.out is not None:
-            written(view.out, folders)
-            return
-        with server(folders, view.port) as serving:
-            url = f"http://{HOST}:{serving.server_port}/"
-            console.say(f"{len(folders)} runs on {url} (Ctrl-C ends it)")
-            if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-                webbrowser.open(url)
-            with contextlib.suppress(KeyboardInterrupt):
-                serving.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            if view.out is None:
+                serve(view.runs, view.port)
+            else:
+                written(view.out, found(view.runs))
+
+
+def serve(places: Sequence[Path], port: int | None) -> None:
+    """Serves the page of the runs, and opens it where there is a screen."""
+    with server(places, port) as serving:
+        url = f"http://{HOST}:{serving.server_port}/"
+        console.say(f"{url} shows the runs; Ctrl-C ends it")
+        if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(url)
+        serving.serve_forever()
 
 
 def found(places: Sequence[Path]) -> list[Path]:
@@ -98,26 +103,40 @@ def written(out: Path, folders: Sequence[Path]) -> None:
 # The server ---------------------------------------------------------------------------------------
 
 
-def server(folders: Sequence[Path], port: int | None = None) -> http.server.ThreadingHTTPServer:
-    """Returns a server of the page on this machine's own address. Raises Refusal if the port is taken."""
-    handler = partial(Handler, folders)
+class Runs:
+    """The runs in some places, also those that begin later; each keeps its number."""
+
+    def __init__(self, places: Sequence[Path]):
+        self.places, self.folders, self.lock = places, found(places), threading.Lock()
+
+    def current(self) -> dict[str, Any]:
+        """Returns what a live page shows now; pictures are named by numbers, to be asked for."""
+        with self.lock:
+            new = (run for place in self.places for run in sorted(_below(place)))
+            self.folders += [run for run in dict.fromkeys(new) if run not in self.folders]
+            folders = list(self.folders)
+        runs = page.summarised(folders)
+        for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
+            run["pictures"] = [
+                page.named(folder, path)
+                | {"src": f"picture/{place}/{number}?{_changed(path)}", "reduced": False}
+                for number, path in enumerate(summaries.pictures(folder))
+            ]
+        return {"live": True, "runs": runs, "ages": [summaries.age(folder) for folder in folders]}
+
+
+def server(places: Sequence[Path], port: int | None = None) -> http.server.ThreadingHTTPServer:
+    """Returns a server of the page on this machine's own address.
+
+    Raises Refusal if there is no run, or if the port is taken.
+    """
+    handler = partial(Handler, Runs(places))
     for each in (PORT, 0) if port is None else (port,):
         try:
             return http.server.ThreadingHTTPServer((HOST, each), handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "must be from 0 to 65535"
     raise Refusal(f"--port {port}: {reason}; leave it out for a free one")
-
-
-def current(folders: Sequence[Path]) -> dict[str, Any]:
-    """Returns what a live page shows now; pictures are named by their places, to be asked for."""
-    runs = page.summarised(folders)
-    for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
-        run["pictures"] = [
-            page.named(folder, path) | {"src": f"picture/{place}/{number}?{_changed(path)}", "reduced": False}
-            for number, path in enumerate(summaries.pictures(folder))
-        ]
-    return {"live": True, "runs": runs, "ages": [summaries.age(folder) for folder in folders]}
 
 
 def _changed(path: Path) -> int:
@@ -129,8 +148,8 @@ def _changed(path: Path) -> int:
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers GET of the page, of its data, and of the pictures of the runs; of nothing else."""
 
-    def __init__(self, folders: Sequence[Path], *connection: Any):
-        self.folders = folders
+    def __init__(self, runs: Runs, *connection: Any):
+        self.runs = runs
         super().__init__(*connection)
 
     def do_GET(self) -> None:
@@ -141,9 +160,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         path = self.path.partition("?")[0]
         if path == "/":
-            self._answer("text/html; charset=utf-8", page.text(current(self.folders)).encode())
+            self._answer("text/html; charset=utf-8", page.text(self.runs.current()).encode())
         elif path == "/data.json":
-            self._answer("application/json", page.embeddable(current(self.folders)).encode())
+            self._answer("application/json", page.embeddable(self.runs.current()).encode())
         elif (picture := self._picture(path)) is not None:
             self._answer("image/png", picture)
         else:
@@ -153,7 +172,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Returns the picture /picture/RUN/NUMBER, or None if there is no such picture."""
         try:
             name, run, number = path.removeprefix("/").split("/")
-            pictures = summaries.pictures(self.folders[int(run)])
+            pictures = summaries.pictures(self.runs.folders[int(run)])
             return pictures[int(number)].read_bytes() if name == "picture" else None
         except (ValueError, IndexError, OSError):
             return None

@@ -172,7 +172,7 @@ def test_what_is_missing_is_said(shown, tmp_path):
 def test_two_runs_are_compared(shown, two, width):
     page = shown(two, width=width)
     names = [str(folder) for folder in two]
-    assert page.locator("#status").inner_text() == "2 runs"
+    assert page.locator("#status").inner_text() == "2 runs, 2 shown"
     assert [text.strip() for text in column(page, "runs-table", 1)] == names
     assert page.locator("#differences-table thead").inner_text().split() == ["run", "seed"]
     assert column(page, "differences-table", 2) == ["0", "1"]
@@ -181,7 +181,10 @@ def test_two_runs_are_compared(shown, two, width):
     assert page.evaluate(traces) == [1.025, 2.025]
     page.get_by_role("checkbox", name=names[0]).uncheck()
     assert page.evaluate(traces) == [2.025]
+    assert column(page, "results-0", 3) == ["9.5 ± 0.2", ""]
     assert page.locator("figure").count() == 2  # the last picture of training, and the samples
+    page.get_by_role("button", name="show none").click()
+    assert page.locator("#charts").inner_text() == "Training\n\nAll runs are hidden."
     page.get_by_role("button", name="show all").click()
     assert page.locator("figure").count() == 4
     assert fits(page)
@@ -197,6 +200,18 @@ def test_tables_sort_by_number_and_keep_the_focus(shown, two):
     assert page.evaluate("document.activeElement.innerText") == "quality"
     page.keyboard.press("Enter")
     assert column(page, "results-0", 3) == ["10.5 ± 0.2", "9.5 ± 0.2", "", ""]
+    page.keyboard.press("Enter")
+    assert column(page, "results-0", 3) == ["10.5 ± 0.2", "", "9.5 ± 0.2", ""]
+
+
+def test_of_each_run_the_last_picture_up_to_the_step_is_shown(shown, two):
+    (two[0] / "report" / "training" / "00000200.png").rename(two[0] / "report" / "training" / "00000150.png")
+    page = shown(two)
+    captions = lambda: page.locator("#pictures .grid").first.locator("figcaption").all_inner_texts()
+    assert captions() == [f"{two[0]}, step 150", f"{two[1]}, step 200"]
+    page.get_by_label("step of training").focus()
+    page.keyboard.press("ArrowLeft")
+    assert captions() == [f"{two[0]}, step 150", f"{two[1]}, step 100"]
 
 
 def test_the_noise_level_is_chosen(shown, two):
@@ -249,7 +264,7 @@ def test_a_run_in_progress_is_followed(visit, tmp_path):
             status = lambda text: page.wait_for_function(
                 "(text) => document.getElementById('status').textContent.includes(text)", arg=text
             )
-            status("step 30 of 400 · last line 0 s ago")
+            status("step 30 of 400; not finished · last line 0 s ago")
             page.get_by_role("button", name="quality").focus()
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write('ss": 3.0}\n{"step": 50, "loss": 0.25}\n')

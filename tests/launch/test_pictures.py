@@ -22,7 +22,7 @@ def test_pictures_are_drawn_as_training_goes_on(tmp_path):
         assert np.asarray(image).std() > 1
     events = {(step, value.tag) for step, value in read(tmp_path / "tensorboard")}
     assert {(5, "training"), (10, "training"), (12, "report/points")} <= events
-    assert {(6, "params/in/kernel"), (12, "params/out/kernel")} <= events
+    assert {(6, "histograms/in/kernel"), (12, "histograms/out/kernel")} <= events
 
 
 def test_samples_that_are_not_finite_are_drawn_as_zero(tmp_path, monkeypatch):

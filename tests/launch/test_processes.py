@@ -99,7 +99,7 @@ def test_pictures_and_histograms_are_of_all_processes(shared):
     names = sorted(path.name for path in (folder / "report" / "training").iterdir())
     assert names == ["00000020.png", "00000040.png"]
     events = {(step, value.tag): value for step, value in read(folder / "tensorboard")}
-    assert events[40, "params/in/kernel"].histo.num == 3 * WIDE["width"]
+    assert events[40, "histograms/in/kernel"].histo.num == 3 * WIDE["width"]
     assert "page: " in shared[1][0][1]
 
 

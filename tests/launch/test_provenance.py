@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -134,3 +135,9 @@ def test_times_have_their_offset(tmp_path, monkeypatch, zone, offset):
     (line,) = launches(tmp_path)
     assert offset in line["started"][19:]
     assert abs(datetime.fromisoformat(line["started"]).timestamp() - time.time()) < 60
+
+
+def test_a_notebook_has_no_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    provenance.record(tmp_path, {}, Config(), None, 0)
+    assert launches(tmp_path)[0]["command"] is None

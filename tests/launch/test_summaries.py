@@ -62,6 +62,20 @@ def test_a_table_that_is_none_is_a_problem(copy, content):
     assert "table.json holds no" in found["problems"][0]
 
 
+def test_flags_that_changed_between_starts_are_named(tmp_path):
+    start = lambda step, **changed: json.dumps({"step": step, "changed": changed})
+    lines = [start(0, rate=[1, 2], width=[8, 9], save_every=[6, 5]), start(4, rate=[1, 3], width=[8, 9])]
+    lines += [start(9, width=[8, 9]), "null", '{"changed": {"a": 3, "b": [1]}, "command": 7, "step": "x"}']
+    (tmp_path / "launches.jsonl").write_text("\n".join(lines))
+    found = summary(tmp_path)
+    assert found["problems"][1:3] == [
+        "rate is 3 from step 4 on; before it was 2",
+        "rate is 1 from step 9 on; before it was 3",
+    ]
+    last = {"started": None, "command": "7", "devices": None, "step": None, "changed": {}}
+    assert last.items() <= found["launches"][-1].items()
+
+
 def test_half_a_line_is_left_out(tmp_path):
     write(tmp_path, [row(1), row(2)], end='\n{"step": 3, "lo')
     assert curves(tmp_path / "metrics.jsonl", 100)["step"] == [1, 2]

@@ -144,6 +144,15 @@ def test_a_run_that_still_trains_is_followed(serving, copy):
     assert ask(serving, "/picture/1/0")[0] == 404
 
 
+def test_runs_that_begin_later_are_shown_after_the_others(tmp_path):
+    make(tmp_path / "b")
+    with server([tmp_path], 0) as serving:
+        runs = serving.RequestHandlerClass.args[0]
+        assert [run["name"] for run in runs.current()["runs"]] == [str(tmp_path / "b")]
+        make(tmp_path / "a")
+        assert [run["name"] for run in runs.current()["runs"]] == [str(tmp_path / "b"), str(tmp_path / "a")]
+
+
 def test_a_taken_port_is_refused_or_replaced(finished, monkeypatch):
     with server([finished.folder], 0) as first:
         with pytest.raises(
@@ -163,7 +172,8 @@ def test_the_command_says_its_address_and_ends_by_ctrl_c(finished):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
     line = process.stdout.readline()
-    assert line.startswith("1 runs on http://127.0.0.1:")
+    assert line.startswith("http://127.0.0.1:")
+    assert line.endswith("/ shows the runs; Ctrl-C ends it\n")
     assert ask(int(line.split(":")[2].split("/")[0]), "/data.json")[0] == 200
     process.send_signal(2)
     out, err = process.communicate(timeout=20)

@@ -71,13 +71,15 @@ function table(id, heading, rows) {
   const head = heading.map((title, column) => {
     const sorted = order && order.column === column;
     const turn = () => {
-      orders[id] = { column, sign: sorted ? -order.sign : 1 };
+      if (sorted && order.sign < 0) delete orders[id]; // the third time the rows stand as they were
+      else orders[id] = { column, sign: sorted ? -1 : 1 };
       render();
     };
     const direction = sorted ? (order.sign > 0 ? "ascending" : "descending") : "none";
     const button = el("button", { type: "button", onclick: turn, "data-key": `${id}/${column}`,
       "aria-label": title || `column ${column + 1}` }, title || "–");
-    return el("th", { scope: "col", "aria-sort": direction }, button);
+    const text = rows.every((row) => leading(row.keys[column]) === null);
+    return el("th", { scope: "col", "aria-sort": direction, class: text && "text" }, button);
   });
   const body = rows.map((row) => el("tr", {}, ...row.cells.map((cell, i) =>
     el(i ? "td" : "th", i ? { class: leading(row.keys[i]) === null && "text" } : { scope: "row" }, cell))));
@@ -122,7 +124,7 @@ function progress(run) {
   const step = last(run.log.step);
   if (step === undefined) return run.evaluated ? "evaluated" : "no line of metrics yet";
   const of = run.steps ? ` of ${number(run.steps)}` : "";
-  const state = run.evaluated ? "; evaluated" : step >= run.steps ? "; trained, not evaluated" : "";
+  const state = run.evaluated ? "; evaluated" : step >= run.steps ? "; trained, not evaluated" : "; not finished";
   return `step ${number(step)}${of}${state}`;
 }
 
@@ -134,7 +136,7 @@ function ago(seconds) {
 
 function status() {
   const one = data.runs.length === 1;
-  const parts = one ? [data.runs[0].experiment, progress(data.runs[0]), ago(data.ages[0])] : [`${data.runs.length} runs`];
+  const parts = one ? [data.runs[0].experiment, progress(data.runs[0]), ago(data.ages[0])] : [`${data.runs.length} runs, ${visible().length} shown`];
   if (data.live) parts.push(lost ? "the server does not answer: this is its last word" : "live");
   const text = parts.filter(Boolean).join(" · ");
   const node = document.getElementById("status");
@@ -165,7 +167,8 @@ function about(run) {
   if (start) {
     const line = [start.devices, `${number(start.processes)} process${start.processes === 1 ? "" : "es"}`,
       `jaxscore ${start.jaxscore}`, `jax ${start.jax}`, `Python ${start.python}`];
-    parts.push(el("p", {}, el("code", {}, shown(start.command))), el("p", {}, line.join(" · ")));
+    const command = start.command === null ? "Started from a notebook." : el("code", {}, shown(start.command));
+    parts.push(el("p", {}, command), el("p", {}, line.join(" · ")));
     parts.push(el("p", { class: "quiet" }, `started ${run.launches.map((each) =>
       `${shown(each.started)} from step ${number(each.step)}`).slice(-5).join("; ")}`));
   } else parts.push(el("p", { class: "problem" }, "launches.jsonl is missing: how this run was started is not known"));
@@ -208,7 +211,7 @@ function differences() {
   const value = (run, name) => (name in run.config ? shown(run.config[name]) : "");
   const differing = names.filter((name) => new Set(data.runs.map((run) => value(run, name))).size > 1);
   if (!differing.length) return [el("p", {}, "All flags are equal.")];
-  const rows = data.runs.map((run) => {
+  const rows = visible().map((run) => {
     const keys = [run.name, ...differing.map((name) => value(run, name))];
     return { cells: [el("span", {}, swatch(run), run.name), ...keys.slice(1)], keys };
   });
@@ -218,7 +221,7 @@ function differences() {
 // Tables with one heading are joined, so that runs of an experiment stand below each other.
 function results() {
   const groups = new Map();
-  for (const run of data.runs.filter((each) => each.table)) {
+  for (const run of visible().filter((each) => each.table)) {
     const [heading] = run.table.rows;
     const key = JSON.stringify(heading.slice(1));
     if (!groups.has(key)) groups.set(key, { heading, rows: [], notes: new Set() });
@@ -244,6 +247,14 @@ function bins(edges) {
     high === null ? `σ > ${number(edges[i - 1])}` : `${i ? number(edges[i - 1]) : 0} < σ ≤ ${number(high)}`);
 }
 
+// Colours from dark to light that stay apart, for n levels.
+function shade(i, n) {
+  const ramp = [[68, 1, 84], [58, 82, 190], [20, 150, 140], [110, 190, 60], [235, 150, 20]];
+  const at = n > 1 ? (i / (n - 1)) * (ramp.length - 1) : 0;
+  const low = Math.min(Math.floor(at), ramp.length - 2);
+  return `rgb(${ramp[low].map((part, k) => Math.round(part + (at - low) * (ramp[low + 1][k] - part))).join(", ")})`;
+}
+
 function waiting(log) {
   const [wait, pace] = [log.scalars.input_wait, log.scalars.steps_per_second];
   if (!wait || !pace) return null;
@@ -265,8 +276,7 @@ function curves() {
     const share = waiting(run.log);
     if (share) add(WAITING, { ...own, y: share });
     bins(run.log.edges || []).slice(0, run.log.by_sigma.length).forEach((name, i, all) => {
-      const shade = Math.round(225 * (all.length > 1 ? i / (all.length - 1) : 0));
-      const trace = one ? { name, colour: `rgb(${shade}, 90, ${225 - shade})` } : { name: run.name, colour: own.colour };
+      const trace = one ? { name, colour: shade(i, all.length) } : { name: run.name, colour: own.colour };
       if (one || name === level) add(LEVELS, { ...trace, x: own.x, y: run.log.by_sigma[i] });
     });
   }
@@ -284,9 +294,10 @@ function drawCharts() {
   const found = curves();
   const names = Object.keys(found).sort((a, b) =>
     (FIRST.indexOf(a) + 1 || 99) - (FIRST.indexOf(b) + 1 || 99) || a.localeCompare(b));
-  section("charts", "Training", [names, data.runs.map((run) => [run.log.lines, run.log.every])], () =>
-    names.length ? [...thinned(), el("div", { class: "grid" }, ...names.map((name) => chart(name).box))]
-      : [el("p", { class: "problem" }, "There is no curve: no line of metrics.jsonl could be read.")]);
+  const none = visible().length ? el("p", { class: "problem" }, "There is no curve: no line of metrics.jsonl could be read.")
+    : el("p", { class: "quiet" }, "All runs are hidden.");
+  section("charts", "Training", [names, none.textContent, data.runs.map((run) => [run.log.lines, run.log.every])], () =>
+    names.length ? [...thinned(), el("div", { class: "grid" }, ...names.map((name) => chart(name).box))] : [none]);
   for (const name of names) draw(charts[name], found[name]);
 }
 
@@ -321,7 +332,7 @@ function draw(own, traces) {
   own.log.disabled = !positive;
   const log = positive && (logarithmic[own.name] ?? own.name === LEVELS);
   own.log.checked = log;
-  const few = (trace) => trace.y.filter((y) => y !== null).length < 3;
+  const few = (trace) => trace.y.filter((y) => y !== null).length < 12;
   const drawn = traces.map((trace) => ({
     type: "scatter", mode: few(trace) ? "lines+markers" : "lines", name: escaped(trace.name), x: trace.x, y: trace.y,
     line: { color: trace.colour, width: 1.6 }, hoverinfo: "x+y+name", connectgaps: true,
@@ -395,8 +406,9 @@ function training(runs) {
     const step = steps[nearest()];
     said.textContent = ` step ${number(step)}`;
     slider.setAttribute("aria-valuetext", said.textContent);
-    grid.replaceChildren(...runs.flatMap((run) => run.pictures.filter((p) => p.step === step).map((p) =>
-      figure(p, `${runs.length > 1 ? `${run.name}, ` : ""}step ${number(step)}`))));
+    // Of each run the last picture up to this step, because runs need not have pictures of the same steps.
+    grid.replaceChildren(...runs.flatMap((run) => run.pictures.filter((p) => p.step !== null && p.step <= step).slice(-1).map((p) =>
+      figure(p, `${runs.length > 1 ? `${run.name}, ` : ""}step ${number(p.step)}`))));
   };
   const move = () => {
     const place = Number(slider.value);
@@ -433,8 +445,8 @@ function render() {
   problems();
   section("runs", "", [one, data.runs, [...hidden], orders["runs-table"]], () => (one ? [] : runsTable()));
   section("about", "", [one, data.runs[0].launches, data.runs[0].config, orders], () => (one ? about(data.runs[0]) : []));
-  section("results", "Results", [data.runs.map((run) => [run.name, run.table]), orders], results);
-  section("differences", "What differs", [one, data.runs.map((run) => [run.name, run.config]), orders["differences-table"]],
+  section("results", "Results", [data.runs.map((run) => [run.name, run.table]), [...hidden], orders], results);
+  section("differences", "What differs", [one, data.runs.map((run) => [run.name, run.config]), [...hidden], orders["differences-table"]],
     () => (one ? [] : differences()));
   drawCharts();
   section("pictures", "Pictures", [data.runs.map((run) => run.pictures), [...hidden], picture],
