@@ -23,7 +23,7 @@ from experiments import toy2d
 from experiments.trilemma import report
 from experiments.trilemma.run import FAMILIES
 from jaxscore import launch, mixtures, samplers
-from jaxscore.launch import Refusal, console, workdir
+from jaxscore.launch import Refusal, console, page, workdir
 from jaxscore.launch.flags import require
 from jaxscore.types import Array, ScoreFn
 
@@ -58,7 +58,7 @@ def export(config: Config) -> dict[str, Any]:
     """
     require(config.out.parent.is_dir(), "out", config.out, f"there is no folder {config.out.parent}")
     data = {**fields(config.run), "trilemma": triangle(rows(config.trilemma))}
-    config.out.write_text(CONSTANT + json.dumps(data, allow_nan=False, separators=(",", ":")) + ";\n")
+    page.store(config.out, CONSTANT + json.dumps(data, allow_nan=False, separators=(",", ":")) + ";\n")
     console.say(f"{config.out}: {config.out.stat().st_size / 1000:.0f} kB")
     return data
 
@@ -73,8 +73,15 @@ def fields(folder: Path) -> dict[str, Any]:
     except Refusal as error:
         raise Refusal(f"--run {error}") from None
     metrics = workdir.read_json(folder / "metrics.json")
-    if not isinstance(metrics, dict) or "score_error" not in metrics:
-        raise Refusal(f"--run {folder}: has no metrics yet; run python -m experiments.toy2d to its end")
+    try:
+        errors = [float(row["relative_rms"]) for row in metrics["score_error"]]
+        weights = {name: rounded(each) for name, each in metrics["mode_weights"].items()}
+        current = errors and json.loads(metrics["stamp"])["step"] == run.step
+    except (KeyError, TypeError, ValueError, AttributeError):
+        current = False
+    if not current:
+        remedy = "run python -m experiments.toy2d to its end"
+        raise Refusal(f"--run {folder}: has no metrics of its newest checkpoint; {remedy}")
     config, mixture = run.experiment.config, mixtures.two_modes(weight=run.experiment.config.weight)
     sigmas = toy2d.sigma_grid(config)[:-1]
     mean, root = start(samplers.moments(run.experiment.data.examples), config.sigma_max)
@@ -94,8 +101,8 @@ def fields(folder: Path) -> dict[str, Any]:
         "grid": grid,
         "learned": on_grid(run.score, sigmas, grid),
         "exact": on_grid(exact, sigmas, grid),
-        "score_error": rounded([row["relative_rms"] for row in metrics["score_error"]]),
-        "mode_weights": {name: rounded(weights) for name, weights in metrics["mode_weights"].items()},
+        "score_error": rounded(errors),
+        "mode_weights": weights,
     }
 
 
@@ -146,13 +153,18 @@ def rows(path: Path) -> list[report.Row]:
     """Returns the rows of a run's trilemma.json, or of the tables on a page. Raises FlagError."""
     if path.suffix == ".md":
         require(path.is_file(), "trilemma", path, "there is no such file")
-        found = published(path.read_text())
+        read = lambda: published(path.read_text())
     else:
-        result = workdir.read_json(path / "trilemma.json")
-        missing = "holds no trilemma.json with rows; run python -m experiments.trilemma"
-        require(isinstance(result, dict) and "rows" in result, "trilemma", path, missing)
-        found = [row for row in result["rows"] if row["metrics"].get("frechet")]
-    require(found, "trilemma", path, "has no row with Fréchet distance, recall and seconds")
+        read = lambda: [
+            row for row in workdir.read_json(path / "trilemma.json")["rows"] if row["metrics"].get("frechet")
+        ]
+    try:
+        found = read()
+        triangle(found)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        found = []
+    remedy = "has no rows with Fréchet distance, recall and seconds; run python -m experiments.trilemma"
+    require(found, "trilemma", path, remedy)
     return found
 
 
@@ -160,14 +172,14 @@ COLUMNS = {"Fréchet": "frechet", "recall": "recall", "s / 1,000": "seconds_per_
 """Columns of the tables that the triangle needs besides the number of evaluations."""
 
 
-def published(page: str) -> list[report.Row]:
+def published(text: str) -> list[report.Row]:
     """Returns the rows of the tables on a page, of the families that are compared by default.
 
     Blocks without all of the columns are left out. A row has the means over seeds as its only value, and the
     half widths of their intervals as `reaches`.
     """
     found = []
-    for block in re.findall(r"^```text\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```text\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         for (family, sampler), cells in cells_of(block).items():
             if {*COLUMNS, "evaluations"} <= set(cells) and family.rstrip("0123456789") in FAMILIES:
                 pairs = {name: mean_and_reach(cells[column]) for column, name in COLUMNS.items()}

@@ -205,13 +205,15 @@ def evaluate(config: Config, mixture, score, sigmas, params, samples) -> dict:
 
 def table(metrics: dict) -> list[tuple[str, ...]]:
     """Returns the score error at every fourth noise level, the worst one, and the mode weights."""
-    errors = metrics["score_error"]
+    # None stands for a number that is not finite; it is worse than any other.
+    number = lambda value: np.nan if value is None else value
+    errors = [{name: number(value) for name, value in row.items()} for row in metrics["score_error"]]
     rows = [("", "", "relative RMS score error")]
     rows += [("sigma", f"{row['sigma']:.3g}", f"{row['relative_rms']:.4f}") for row in errors[::4]]
-    worst = max(errors, key=lambda row: row["relative_rms"])
+    worst = max(errors, key=lambda row: np.nan_to_num(row["relative_rms"], nan=np.inf))
     rows += [("worst", f"{worst['sigma']:.3g}", f"{worst['relative_rms']:.4f}")]
     rows += [("", "", "weight of the heavier mode")]
-    rows += [(name, "", f"{weights[0]:.4f}") for name, weights in metrics["mode_weights"].items()]
+    rows += [(name, "", f"{number(weights[0]):.4f}") for name, weights in metrics["mode_weights"].items()]
     return rows
 
 

@@ -181,9 +181,9 @@ FLOORS = {
         < diffusers < families""",
     "jaxscore.inverse": """operators.linear < operators.images operators.transforms measured
         < exact guided particles replacement""",
-    "jaxscore.launch": """compiler console flags plots signals tensorboard workdir < metrics_log optimizer
-        processes < config < experiment < programs provenance validation < summaries < export pictures sample
-        < fid train < evaluate open_run
+    "jaxscore.launch": """compiler console flags plots signals workdir < optimizer tensorboard untrusted
+        < metrics_log processes < config < experiment < programs provenance validation < summaries
+        < export pictures sample < fid train < evaluate open_run
         < page rehearsal < run < view""",
     "jaxscore.likelihood": "flow < bound dequantise",
     "jaxscore.metrics": """bootstrap device_neighbours distances features images kernels modes

@@ -1,5 +1,6 @@
 """Training metrics: fetched from the device, averaged over a log interval, written to metrics.jsonl."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -135,14 +136,12 @@ class Logbook:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a metrics.jsonl; [] if there is no file. Skips a line that a crash cut short."""
+    """Returns the lines of a metrics.jsonl; [] if there is no file. Skips lines that are cut or damaged."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
 
 
 def require_finite(state: TrainState) -> None:

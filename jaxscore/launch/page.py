@@ -30,15 +30,23 @@ PICTURE_BYTES = 2_500_000
 def write(folder: Path) -> None:
     """Writes the page of the run in the folder, and says where it is, or why it could not be written."""
     path = folder / "report" / NAME
-    temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        temporary.write_text(alone([folder]))
-        temporary.replace(path)
+        store(path, alone([folder]))
     except OSError as error:  # this must not hide the error that the run may have ended with
         console.say(f"page: {path} could not be written ({error.strerror})")
     else:
         console.say(f"page: {path}")
+
+
+def store(path: Path, text: str) -> None:
+    """Writes the text into a temporary file and renames it, so that an error leaves what was there before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Results(dict):
@@ -55,8 +63,9 @@ class Results(dict):
 
     def _repr_html_(self) -> str:
         """Returns what Jupyter shows: the table, and the pictures of the report."""
-        found = summaries.table(self.folder, [])
-        lines = [console.table([tuple(row) for row in found["rows"]]), *found["notes"]] if found else []
+        problems: list[str] = []
+        found = summaries.table(self.folder, problems)
+        lines = [console.table([tuple(row) for row in found["rows"]]), *found["notes"]] if found else problems
         report = [path for path in self.pictures if path.parent.name != summaries.TRAINING]
         images = (
             f'<img alt="{html.escape(path.stem)}" src="{image["src"]}">'
@@ -90,11 +99,31 @@ def named(folder: Path, path: Path) -> dict[str, Any]:
 def embedded(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Returns {"src": data URL, "reduced": bool} for each picture, together PICTURE_BYTES at most.
 
-    If the files are larger, the larger ones are reduced. A file that is no picture has the entry "problem".
+    If the files are larger, the larger ones are reduced. A file that cannot be
+    shown has the entry "problem".
     """
-    sizes = [path.stat().st_size for path in paths]
-    limit = _limit(sizes, PICTURE_BYTES)
-    return [_embedded(path, limit) for path in paths]
+    contents = [_content(path) for path in paths]
+    limit = _limit([len(each) for each in contents if isinstance(each, bytes)], PICTURE_BYTES)
+    return [each if isinstance(each, dict) else _embedded(each, limit) for each in contents]
+
+
+def png(path: Path) -> bytes:
+    """Returns the picture in the file. Raises ValueError if it is no PNG: a name alone proves nothing."""
+    content = path.read_bytes()
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError("is no PNG")
+    return content
+
+
+def _content(path: Path) -> bytes | dict[str, Any]:
+    try:
+        return png(path)
+    except (OSError, ValueError) as error:
+        return _problem(f"cannot be shown ({getattr(error, 'strerror', None) or error})")
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return {"src": "", "reduced": False, "problem": text}
 
 
 def _limit(sizes: Sequence[int], total: int) -> float:
@@ -108,23 +137,25 @@ def _limit(sizes: Sequence[int], total: int) -> float:
     return float("inf")
 
 
-def _embedded(path: Path, limit: float) -> dict[str, Any]:
-    content = path.read_bytes()
+def _embedded(content: bytes, limit: float) -> dict[str, Any]:
     reduced = len(content) > limit
     try:
-        while len(content) > limit:
-            content = _reduced(content, 0.9 * (limit / len(content)) ** 0.5)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return {"src": "", "reduced": False, "problem": f"cannot be read ({error})"}
+        for _ in range(8):
+            if len(content) > limit:
+                content = _reduced(content, 0.9 * (limit / len(content)) ** 0.5)
+    except Exception as error:  # a damaged file can raise nearly anything in Pillow
+        return _problem(f"cannot be shown ({error})")
+    if len(content) > limit:
+        return _problem("is left out, because the page would be too large")
     return {"src": f"data:image/png;base64,{base64.b64encode(content).decode()}", "reduced": reduced}
 
 
 def _reduced(content: bytes, scale: float) -> bytes:
-    """Returns the picture with its sides times `scale`."""
+    """Returns the picture with its sides times `scale`, and nothing else that the file had."""
     with Image.open(io.BytesIO(content)) as image:
         small = image.convert("RGB").resize([max(1, int(scale * side)) for side in image.size])
         file = io.BytesIO()
-        small.save(file, format="png", optimize=True)
+        small.save(file, format="png", optimize=True, icc_profile=None)
         return file.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import sys
@@ -67,8 +68,10 @@ def record(
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
-    with (folder / LAUNCHES).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with (folder / LAUNCHES).open("ab+") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        begins = file.read() in (b"", b"\n")  # a killed run may have left half a line
+        file.write(b"\n" * (not begins) + json.dumps(line).encode() + b"\n")
 
 
 def changed(config: Config, recipe: Config | None) -> dict[str, list[Any]] | None:

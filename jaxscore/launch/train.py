@@ -166,7 +166,7 @@ class Saver:
     """
 
     def __init__(self, experiment: Experiment, folder: Path, checkpoints, start: int, about: dict[str, Any]):
-        self.pictures = TrainingPictures(experiment, folder)
+        self.pictures = TrainingPictures(experiment, folder, start)
         self.checkpoints, self.every, self.about = checkpoints, experiment.config.snapshot_every, about
         self.stack, self.validate = contextlib.ExitStack(), validation.program(experiment)
         self.tensorboard = experiment.config.tensorboard

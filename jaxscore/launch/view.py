@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import http.server
 import os
+import re
 import sys
 import threading
 import webbrowser
@@ -18,6 +19,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote, unquote
 
 import tyro
 
@@ -71,7 +73,7 @@ def found(places: Sequence[Path]) -> list[Path]:
     """
     runs: dict[Path, None] = {}
     for place in places:
-        if not place.exists():
+        if not place.exists() and not place.is_symlink():  # a pattern such as runs/* may find a dead link
             raise Refusal(f"{place}: is not there; name folders of runs")
         here = dict.fromkeys(sorted(_below(place)))
         if not here:
@@ -85,16 +87,19 @@ def found(places: Sequence[Path]) -> list[Path]:
 def _below(place: Path) -> list[Path]:
     runs = []
     for folder, inside, files in os.walk(place):
-        inside[:] = [name for name in inside if name not in NOT_RUNS and not name.startswith(".")]
+        parts = NOT_RUNS if "config.json" in files else set()
+        inside[:] = [name for name in inside if name not in parts and not name.startswith(".")]
         if "config.json" in files:
             runs.append(Path(folder))
+        linked = (Path(folder, name) for name in inside if os.path.islink(os.path.join(folder, name)))
+        runs += [run for run in linked if (run / "config.json").is_file()]
     return runs
 
 
 def written(out: Path, folders: Sequence[Path]) -> None:
     """Writes a page of the runs that needs no server. Raises Refusal if it cannot be written."""
     try:
-        out.write_text(page.alone(folders))
+        page.store(out, page.alone(folders))
     except OSError as error:
         raise Refusal(f"--out {out}: cannot be written ({error.strerror}); name a file in a folder") from None
     console.say(f"page: {out}")
@@ -118,9 +123,8 @@ class Runs:
         runs = page.summarised(folders)
         for place, (run, folder) in enumerate(zip(runs, folders, strict=True)):
             run["pictures"] = [
-                page.named(folder, path)
-                | {"src": f"picture/{place}/{number}?{_changed(path)}", "reduced": False}
-                for number, path in enumerate(summaries.pictures(folder))
+                page.named(folder, path) | {"src": _address(place, folder, path), "reduced": False}
+                for path in summaries.pictures(folder)
             ]
         return {"live": True, "runs": runs, "ages": [summaries.age(folder) for folder in folders]}
 
@@ -133,20 +137,36 @@ def server(places: Sequence[Path], port: int | None = None) -> http.server.Threa
     handler = partial(Handler, Runs(places))
     for each in (PORT, 0) if port is None else (port,):
         try:
-            return http.server.ThreadingHTTPServer((HOST, each), handler)
+            return Server((HOST, each), handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "must be from 0 to 65535"
     raise Refusal(f"--port {port}: {reason}; leave it out for a free one")
 
 
-def _changed(path: Path) -> int:
+def _address(run: int, folder: Path, path: Path) -> str:
+    """Returns where the picture is asked for; the time of its last change makes a browser ask again."""
+    changed = 0
     with contextlib.suppress(OSError):
-        return path.stat().st_mtime_ns
-    return 0
+        changed = path.stat().st_mtime_ns
+    return f"picture/{run}/{quote(str(path.relative_to(folder)), errors='surrogateescape')}?{changed}"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server that says nothing of clients that leave before they have their answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong, unless the client has left."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers GET of the page, of its data, and of the pictures of the runs; of nothing else."""
+
+    timeout = 30.0
+    """Seconds in which a client must ask."""
 
     def __init__(self, runs: Runs, *connection: Any):
         self.runs = runs
@@ -155,7 +175,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answers a request."""
         # Another site's page can be made to reach this address under a name of its own.
-        if self.headers.get("Host", "").rpartition(":")[0] not in (HOST, "localhost"):
+        if self.headers.get("Host", "").split(":")[0] not in (HOST, "localhost"):
             self.send_error(HTTPStatus.FORBIDDEN)
             return
         path = self.path.partition("?")[0]
@@ -169,12 +189,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
 
     def _picture(self, path: str) -> bytes | None:
-        """Returns the picture /picture/RUN/NUMBER, or None if there is no such picture."""
+        """Returns the picture /picture/RUN/FILE, or None if the page has no such picture."""
         try:
-            name, run, number = path.removeprefix("/").split("/")
-            pictures = summaries.pictures(self.runs.folders[int(run)])
-            return pictures[int(number)].read_bytes() if name == "picture" else None
-        except (ValueError, IndexError, OSError):
+            run, file = re.fullmatch(r"/picture/(\d{1,6})/(.+)", path).groups()
+            folder, name = self.runs.folders[int(run)], unquote(file, errors="surrogateescape")
+            shown = {str(path.relative_to(folder)): path for path in summaries.pictures(folder)}
+            return page.png(shown[name])
+        except (AttributeError, IndexError, KeyError, OSError, ValueError):
             return None
 
     def _answer(self, kind: str, content: bytes) -> None:

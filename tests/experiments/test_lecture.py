@@ -145,18 +145,34 @@ def test_a_cell_may_lack_its_interval():
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("none", "holds no trilemma.json"), ("none.md", "there is no such file"), ("empty.md", "has no row")],
+    [
+        ("none", "has no rows with"),
+        ("none.md", "there is no such file"),
+        ("empty.md", "has no rows with"),
+        ("odd.md", "has no rows with"),
+        *((f"odd{number}", "has no rows with") for number in range(5)),
+    ],
 )
 def test_a_trilemma_without_rows_is_refused(name, said, tmp_path):
     (tmp_path / "empty.md").write_text("# A page\n\n```text\nfamily  sampler  recall\n```\n")
+    (tmp_path / "odd.md").write_bytes(b"\xff\xfe")
+    odd = [5, {"rows": 5}, {"rows": [{}]}, {"rows": [{"metrics": 5}]}, {"rows": [row([1.0], [], [1.0])]}]
+    for number, value in enumerate(odd):
+        (tmp_path / f"odd{number}").mkdir()
+        (tmp_path / f"odd{number}" / "trilemma.json").write_text(json.dumps(value))
     with pytest.raises(FlagError, match=said):
         lecture.rows(tmp_path / name)
 
 
-def test_a_run_without_metrics_is_refused(trained, tmp_path):
+@pytest.mark.parametrize("content", [None, '{"score_error": 5}', '{"score_error": [], "stamp": ""}', "stale"])
+def test_a_run_without_metrics_is_refused(trained, tmp_path, content):
     folder = shutil.copytree(trained, tmp_path / "run")
-    (folder / "metrics.json").unlink()
-    with pytest.raises(Refusal, match=f"--run {folder}: has no metrics yet"):
+    path = folder / "metrics.json"
+    before = path.read_text()
+    path.unlink()
+    if content:
+        path.write_text(before.replace('"step\\": 4', '"step\\": 3') if content == "stale" else content)
+    with pytest.raises(Refusal, match=f"--run {folder}: has no metrics of its newest checkpoint; run python"):
         lecture.fields(folder)
 
 

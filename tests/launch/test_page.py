@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,12 +93,49 @@ def test_pictures_share_what_there_is(tmp_path):
         assert 300 < image.width < 900
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "PICTURE_BYTES", 10)
-    (tmp_path / "a.png").write_text("no picture at all")
-    (found,) = embedded([tmp_path / "a.png"])
+@pytest.mark.parametrize("content", [b"", b"root:x:0:0", None], ids=["empty", "text", "unreadable"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "a.png"
+    path.mkdir() if content is None else path.write_bytes(content)
+    (found,) = embedded([path])
     assert found["src"] == ""
-    assert found["problem"].startswith("cannot be read (")
+    assert found["problem"] == f"cannot be shown ({'Is a directory' if content is None else 'is no PNG'})"
+
+
+def test_a_damaged_picture_is_named_when_it_must_be_reduced(tmp_path, monkeypatch):
+    noise(tmp_path / "a.png", 50)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    monkeypatch.setattr(page, "PICTURE_BYTES", 1000)
+    assert embedded([tmp_path / "a.png"])[0]["problem"].startswith("cannot be shown (")
+
+
+def test_a_picture_that_cannot_be_small_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PICTURE_BYTES", 50)
+    assert "is left out" in embedded([noise(tmp_path / "a.png", 5)])[0]["problem"]
+    profile = np.random.default_rng(0).bytes(5000)
+    with Image.open(noise(tmp_path / "b.png", 300)) as image:
+        image.save(tmp_path / "b.png", icc_profile=profile)
+    monkeypatch.setattr(page, "PICTURE_BYTES", 3000)
+    assert embedded([tmp_path / "b.png"])[0]["reduced"]
+
+
+def test_names_that_are_no_text_can_be_written(tmp_path):
+    page.store(tmp_path / "a.html", "a\udcff▲")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "a\\udcff▲"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "a.html").write_text("old")
+    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        page.store(tmp_path / "a.html", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.html", "old")]
+
+
+def test_a_notebook_shows_what_is_wrong_with_a_table(copy):
+    (copy / "report" / "table.json").write_text('{"rows": [["a", "b"], ["c"]], "notes": []}')
+    assert "table.json holds no table</pre>" in page.Results(copy, {"n": 1})._repr_html_()
 
 
 def test_a_page_that_cannot_be_written_is_said(finished, tmp_path, capsys):

@@ -29,13 +29,23 @@ def test_samples_that_are_not_finite_are_drawn_as_zero(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(pictures.plots, "examples", lambda axes, x, title: seen.append((x, title)))
     experiment = tiny.build(tiny.Config(picture_every=1))
-    bad = lambda params, keys: {"a": jnp.full((len(keys), 2), jnp.nan), "b": jnp.full(len(keys), jnp.inf)}
-    drawing = pictures.TrainingPictures(experiment._replace(samplers={"bad": bad}), tmp_path)
+    ill = jnp.array([[jnp.nan, jnp.inf], [-jnp.inf, 1e37]], jnp.bfloat16)
+    bad = lambda params, keys: {"a": jnp.tile(ill, (len(keys) // 2, 1)), "b": jnp.zeros(len(keys))}
+    drawing = pictures.TrainingPictures(experiment._replace(samplers={"bad": bad}), tmp_path, 0)
     state = programs.make_init(experiment, drawing.mesh)(keys.stream(0, Stream.INIT))
     assert drawing.draw(state, 3) == tmp_path / "report" / "training" / "00000003.png"
     ((x, title),) = seen
     assert np.array_equal(x, np.zeros((64, 2)))
     assert title == "bad, step 3"
+
+
+def test_pictures_of_a_training_that_is_replaced_go(tmp_path):
+    folder = tmp_path / "report" / "training"
+    folder.mkdir(parents=True)
+    for name in ("00000005", "00000010", "own"):
+        (folder / f"{name}.png").touch()
+    pictures.TrainingPictures(tiny.build(tiny.Config()), tmp_path, 5)
+    assert sorted(path.stem for path in folder.iterdir()) == ["00000005", "own"]
 
 
 def test_without_the_flag_there_are_none(finished):

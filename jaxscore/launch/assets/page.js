@@ -9,8 +9,9 @@ const FIRST = ["loss", "validation", LEVELS, "grad_norm", "steps_per_second", WA
 const TITLES = new Map(Object.entries({
   validation: "validation loss", grad_norm: "gradient norm", steps_per_second: "steps per second", skipped: "skipped steps",
 }));
-const LEFT_OUT = new Set(["input_wait"]); // drawn as WAITING
+const LEFT_OUT = new Set(["input_wait"]); // its share of the time is drawn
 const POLL_MS = 3000;
+const PATIENCE_MS = 20000;
 
 let data = JSON.parse(document.getElementById("data").textContent);
 let lost = false;
@@ -22,6 +23,7 @@ const charts = Object.create(null);
 let level = null;
 let picture = null;
 let trainingStep = Infinity;
+let flagsOpen = false;
 
 // Small parts -------------------------------------------------------------------------------------
 
@@ -165,8 +167,9 @@ function about(run) {
   const pair = (name, value) => ({ cells: [name, ...value], keys: [name, ...value] });
   const parts = [];
   if (start) {
-    const line = [start.devices, `${number(start.processes)} process${start.processes === 1 ? "" : "es"}`,
-      `jaxscore ${start.jaxscore}`, `jax ${start.jax}`, `Python ${start.python}`];
+    const known = (value, text) => (value === null ? [] : [text]);
+    const line = [...known(start.devices, start.devices), ...known(start.processes, `${number(start.processes)} process${start.processes === 1 ? "" : "es"}`),
+      ...known(start.jaxscore, `jaxscore ${start.jaxscore}`), ...known(start.jax, `jax ${start.jax}`), ...known(start.python, `Python ${start.python}`)];
     const command = start.command === null ? "Started from a notebook." : el("code", {}, shown(start.command));
     parts.push(el("p", {}, command), el("p", {}, line.join(" · ")));
     parts.push(el("p", { class: "quiet" }, `started ${run.launches.map((each) =>
@@ -177,7 +180,9 @@ function about(run) {
     parts.push(el("h3", {}, "Different from the recipe"), table("changed", ["flag", "recipe", "this run"], rows));
   } else if (changed) parts.push(el("p", {}, "All flags are those of the recipe."));
   const rows = flags.map(([name, value]) => pair(name, [shown(value)]));
-  parts.push(el("details", {}, el("summary", {}, `all ${flags.length} flags`), table("flags", ["flag", "value"], rows)));
+  const details = el("details", { open: flagsOpen, ontoggle: () => (flagsOpen = details.open) },
+    el("summary", { "data-key": "flags" }, `all ${flags.length} flags`), table("flags", ["flag", "value"], rows));
+  parts.push(details);
   return parts;
 }
 
@@ -208,7 +213,7 @@ function runsTable() {
 
 function differences() {
   const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.config)))];
-  const value = (run, name) => (name in run.config ? shown(run.config[name]) : "");
+  const value = (run, name) => (Object.hasOwn(run.config, name) ? shown(run.config[name]) : "");
   const differing = names.filter((name) => new Set(data.runs.map((run) => value(run, name))).size > 1);
   if (!differing.length) return [el("p", {}, "All flags are equal.")];
   const rows = visible().map((run) => {
@@ -255,15 +260,6 @@ function shade(i, n) {
   return `rgb(${ramp[low].map((part, k) => Math.round(part + (at - low) * (ramp[low + 1][k] - part))).join(", ")})`;
 }
 
-function waiting(log) {
-  const [wait, pace] = [log.scalars.input_wait, log.scalars.steps_per_second];
-  if (!wait || !pace) return null;
-  return log.step.map((step, i) => {
-    const steps = (step - (i ? log.step[i - 1] : 0)) / log.every;
-    return wait[i] === null || pace[i] === null || steps <= 0 ? null : Math.min(100, (100 * wait[i] * pace[i]) / steps);
-  });
-}
-
 // Returns {name of the chart: [trace]}; a trace is {name, colour, x, y}.
 function curves() {
   const found = Object.create(null);
@@ -273,8 +269,6 @@ function curves() {
   for (const run of runs) {
     const own = { name: run.name, colour: colour(run), x: run.log.step };
     for (const [name, y] of Object.entries(run.log.scalars)) if (!LEFT_OUT.has(name)) add(name, { ...own, y });
-    const share = waiting(run.log);
-    if (share) add(WAITING, { ...own, y: share });
     bins(run.log.edges || []).slice(0, run.log.by_sigma.length).forEach((name, i, all) => {
       const trace = one ? { name, colour: shade(i, all.length) } : { name: run.name, colour: own.colour };
       if (one || name === level) add(LEVELS, { ...trace, x: own.x, y: run.log.by_sigma[i] });
@@ -294,10 +288,11 @@ function drawCharts() {
   const found = curves();
   const names = Object.keys(found).sort((a, b) =>
     (FIRST.indexOf(a) + 1 || 99) - (FIRST.indexOf(b) + 1 || 99) || a.localeCompare(b));
+  const notes = thinned();
   const none = visible().length ? el("p", { class: "problem" }, "There is no curve: no line of metrics.jsonl could be read.")
     : el("p", { class: "quiet" }, "All runs are hidden.");
-  section("charts", "Training", [names, none.textContent, data.runs.map((run) => [run.log.lines, run.log.every])], () =>
-    names.length ? [...thinned(), el("div", { class: "grid" }, ...names.map((name) => chart(name).box))] : [none]);
+  section("charts", "Training", [names, none.textContent, notes.map((note) => note.textContent)], () =>
+    names.length ? [...notes, el("div", { class: "grid" }, ...names.map((name) => chart(name).box))] : [none]);
   for (const name of names) draw(charts[name], found[name]);
 }
 
@@ -305,10 +300,11 @@ function chart(name) {
   if (charts[name]) return charts[name];
   const title = TITLES.get(name) || name;
   const keys = "arrow keys show values, + and - zoom, 0 shows all";
-  const plot = el("div", { class: legend(name) ? "tall plot" : "plot", tabindex: 0, role: "img", "aria-label": `${title} against the step; ${keys}`, title: keys });
+  const plot = el("div", { class: legend(name) ? "tall plot" : "plot", tabindex: 0, role: "img", "data-key": `plot ${name}`,
+    "aria-label": `${title} against the step; ${keys}`, title: keys });
   const said = el("output", { "aria-live": "polite" });
   const own = { name, plot, said, traces: [], at: null };
-  const log = el("input", { type: "checkbox", onchange: () => {
+  const log = el("input", { type: "checkbox", "data-key": `log ${name}`, onchange: () => {
     logarithmic[name] = log.checked;
     draw(own, own.traces);
   } });
@@ -316,11 +312,11 @@ function chart(name) {
   const bar = el("div", { class: "bar" }, el("h3", {}, title), el("label", {}, log, " log"));
   own.box = el("div", { class: "chart" }, bar, plot, said);
   if (name === LEVELS && data.runs.length > 1) {
-    const choose = el("select", { "aria-label": "noise level", onchange: () => {
-      level = choose.value;
+    own.choose = el("select", { "aria-label": "noise level", onchange: () => {
+      level = own.choose.value;
       render();
-    } }, ...levels().map((text) => el("option", { value: text, selected: text === level }, text)));
-    bar.insertBefore(choose, bar.lastChild);
+    } });
+    bar.insertBefore(own.choose, bar.lastChild);
   }
   plot.addEventListener("keydown", (event) => key(own, event));
   return (charts[name] = own);
@@ -328,6 +324,9 @@ function chart(name) {
 
 function draw(own, traces) {
   own.traces = traces;
+  if (own.choose && own.choose.options.length !== levels().length) {
+    own.choose.replaceChildren(...levels().map((text) => el("option", { value: text, selected: text === level }, text)));
+  }
   const positive = traces.every((trace) => trace.y.every((y) => y === null || y > 0));
   own.log.disabled = !positive;
   const log = positive && (logarithmic[own.name] ?? own.name === LEVELS);
@@ -362,7 +361,7 @@ function key(own, event) {
   const xs = [...new Set(own.traces.flatMap((trace) => trace.x))].sort((a, b) => a - b);
   const zoom = (factor) => {
     const [low, high] = axis.range;
-    const middle = own.at !== null && own.at > low && own.at < high ? own.at : (low + high) / 2;
+    const middle = own.at !== null && own.at >= low && own.at <= high ? own.at : (low + high) / 2;
     const half = ((high - low) / 2) * factor;
     Plotly.relayout(own.plot, { "xaxis.range": [middle - half, middle + half] });
   };
@@ -385,14 +384,15 @@ function key(own, event) {
 function figure(found, caption) {
   const text = found.reduced ? `${caption} (smaller than ${found.file})` : caption;
   if (found.problem) return el("figure", {}, el("p", { class: "problem" }, `${found.file} ${found.problem}`));
-  const image = () => el("img", { src: found.src, alt: caption, loading: data.live ? "lazy" : "eager" });
+  const broken = (event) => event.target.replaceWith(el("p", { class: "problem" }, `${found.file} cannot be shown`));
+  const image = () => el("img", { src: found.src, alt: caption, loading: data.live ? "lazy" : "eager", onerror: broken });
   const open = () => {
     const dialog = document.querySelector("dialog");
-    dialog.querySelector("img").replaceWith(image());
+    dialog.querySelector("img, .problem").replaceWith(image());
     dialog.querySelector("p").textContent = text;
     dialog.showModal();
   };
-  const button = el("button", { type: "button", "aria-label": `${caption}: enlarge`, onclick: open }, image());
+  const button = el("button", { type: "button", "aria-label": `${caption}: enlarge`, "data-key": `picture ${caption}`, onclick: open }, image());
   return el("figure", {}, button, el("figcaption", {}, text));
 }
 
@@ -444,7 +444,7 @@ function render() {
   status();
   problems();
   section("runs", "", [one, data.runs, [...hidden], orders["runs-table"]], () => (one ? [] : runsTable()));
-  section("about", "", [one, data.runs[0].launches, data.runs[0].config, orders], () => (one ? about(data.runs[0]) : []));
+  section("about", "", [one, data.runs[0].launches, data.runs[0].config, orders.changed, orders.flags], () => (one ? about(data.runs[0]) : []));
   section("results", "Results", [data.runs.map((run) => [run.name, run.table]), [...hidden], orders], results);
   section("differences", "What differs", [one, data.runs.map((run) => [run.name, run.config]), [...hidden], orders["differences-table"]],
     () => (one ? [] : differences()));
@@ -453,18 +453,26 @@ function render() {
     () => (data.runs.some((run) => run.pictures.length) ? pictures() : [el("p", { class: "quiet" }, "There is no picture yet.")]));
 }
 
-async function refresh() {
+async function fetched() {
   try {
-    const answer = await fetch("data.json", { cache: "no-store" });
-    if (!answer.ok) throw new Error(answer.statusText);
-    data = await answer.json();
-    lost = false;
-    render();
+    const answer = await fetch("data.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    return answer.ok ? await answer.json() : null;
   } catch {
-    lost = true;
-    status();
+    return null;
   }
-  setTimeout(refresh, POLL_MS);
+}
+
+// A page of many runs asks less often, so that it takes no more than a tenth of a processor from the training.
+async function refresh() {
+  const begin = performance.now();
+  const found = await fetched();
+  lost = found === null;
+  if (lost) status();
+  else {
+    data = found;
+    render();
+  }
+  setTimeout(refresh, Math.max(POLL_MS, lost ? 0 : 10 * (performance.now() - begin)));
 }
 
 render();
