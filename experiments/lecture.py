@@ -160,7 +160,7 @@ def rows(path: Path) -> list[report.Row]:
         ]
     try:
         found = read()
-        triangle(found)
+        json.dumps(triangle(found), allow_nan=False)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         found = []
     remedy = "has no rows with Fréchet distance, recall and seconds; run python -m experiments.trilemma"
