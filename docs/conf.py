@@ -16,7 +16,7 @@ project = "jaxscore"
 author = "the jaxscore authors"
 release = version = jaxscore.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx-mathjax-offline", "myst_nb", "plain_docstrings"]
+extensions = ["sphinx.ext.autodoc", "sphinx-mathjax-offline", "myst_nb", "plain_docstrings", "whole_streams"]
 exclude_patterns = ["_build", "_ext"]
 highlight_language = "default"
 smartquotes = False
