@@ -428,7 +428,7 @@ function pictures() {
     return [...training(runs), el("div", { class: "grid" }, ...of(runs[0]).map((found) => figure(found, found.name)))];
   }
   const names = [...new Set(data.runs.flatMap((run) => of(run).map((found) => found.name)))];
-  if (!names.includes(picture)) picture = names[0] ?? null;
+  if (!names.includes(picture)) picture = names.includes("samples") ? "samples" : names[0] ?? null;
   const choose = el("select", { "aria-label": "picture", "data-key": "picture", onchange: () => {
     picture = choose.value;
     render();
