@@ -43,10 +43,15 @@ def store(path: Path, text: str) -> None:
     """Writes the text into a temporary file and renames it, so that an error leaves what was there before."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_bytes(encoded(text))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def encoded(text: str) -> bytes:
+    """Returns the text in UTF-8; bytes of a file's name that are no text are written as \\udcXX."""
+    return text.encode(errors="backslashreplace")
 
 
 class Results(dict):

@@ -180,7 +180,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         path = self.path.partition("?")[0]
         if path == "/":
-            self._answer("text/html; charset=utf-8", page.text(self.runs.current()).encode())
+            self._answer("text/html; charset=utf-8", page.encoded(page.text(self.runs.current())))
         elif path == "/data.json":
             self._answer("application/json", page.embeddable(self.runs.current()).encode())
         elif (picture := self._picture(path)) is not None:

@@ -132,6 +132,7 @@ def test_it_only_reads_and_only_for_this_machine(serving, copy):
     assert ask(serving, "/", method="DELETE")[0] == 501
     assert ask(serving, "/", host="evil.example:80")[0] == 403
     assert ask(serving, "/", host="localhost:1234")[0] == 200
+    assert ask(serving, "/", host="127.0.0.1")[0] == 200  # port 80
 
 
 def test_a_run_that_still_trains_is_followed(serving, copy):
@@ -142,6 +143,22 @@ def test_a_run_that_still_trains_is_followed(serving, copy):
     run = json.loads(ask(serving, "/data.json")[1])["runs"][1]
     assert run["problems"] == [f"{copy / 'config.json'} is missing"]
     assert ask(serving, "/picture/1/0")[0] == 404
+
+
+@pytest.mark.parametrize("name", [b"not-\xff-text", "ümlaut ?#%&.png".encode()])
+def test_any_name_is_served(finished, tmp_path, name):
+    folder = shutil.copytree(finished.folder, tmp_path / os.fsdecode(name))
+    (folder / "report" / "points.png").rename(folder / "report" / "ü ?#%2F.png")
+    with server([folder], 0) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        try:
+            shown = data_of(ask(serving.server_port, "/")[1].decode())
+            (picture,) = shown["runs"][0]["pictures"]
+            assert ask(serving.server_port, "/" + picture["src"])[0] == 200
+        finally:
+            serving.shutdown()
+            thread.join()
 
 
 def test_runs_that_begin_later_are_shown_after_the_others(tmp_path):
