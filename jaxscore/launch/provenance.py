@@ -53,7 +53,7 @@ def record(
 
     The command is None in a notebook, whose command does not say what was run.
     `changed` has the flags that differ from the recipe, [recipe, run] by name. It is None if there is no
-    recipe, because a field of the configuration has no default.
+    recipe, because the configuration's class cannot be made without values.
     """
     workdir.write_json(folder / "config.json", description)
     devices = Counter(device.device_kind for device in jax.devices())
@@ -79,7 +79,7 @@ def changed(config: Config, recipe: Config | None) -> dict[str, list[Any]] | Non
     if recipe is None:
         try:
             recipe = type(config)(workdir=config.workdir)
-        except TypeError:  # a field has no default
+        except (TypeError, ValueError):  # a field has no default, or the defaults are refused
             return None
     now, before = (workdir.flat(workdir.describe("", each)) for each in (config, recipe))
     return {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}

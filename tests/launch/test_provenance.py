@@ -16,6 +16,7 @@ import jaxscore
 from jaxscore import data, launch
 from jaxscore.launch import provenance, workdir
 from jaxscore.launch.config import Optimizer
+from jaxscore.launch.flags import require
 from jaxscore.launch.workdir import Refusal
 from tests.launch import tiny
 from tests.launch.tiny import Config
@@ -118,7 +119,14 @@ def test_without_defaults_there_is_no_recipe():
     class Needed(Config):
         needed: int
 
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Refused(Config):
+        def __post_init__(self):
+            super().__post_init__()
+            require(self.seed, "seed", self.seed, "must be given")
+
     assert provenance.changed(Needed(needed=1), None) is None
+    assert provenance.changed(Refused(seed=1), None) is None
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,13 @@ from jaxscore.launch.workdir import Refusal
 from tests.checkpoint.folders import array_file, files, flip, names_in
 from tests.grids import rest
 from tests.launch import tiny
-from tests.launch.tiny import Config, assert_identical, kill, newest, rows, saved_steps, snapshot
+from tests.launch.tiny import RENEWED, Config, assert_identical, kill, newest, rows, saved_steps, snapshot
 
 # The folder -----------------------------------------------------------------------------------
 
 
 TRAINED = {"config.json", "launches.jsonl", "metrics.jsonl", "checkpoints", "report"}
 DOCUMENTED = TRAINED | {"samples.npz", "sampling.json", "metrics.json"}
-RENEWED = {"launches.jsonl", "report/index.html", "report/table.json"}
-"""What every start of a run writes: its line, and the page."""
 
 
 def test_the_folder_and_its_checkpoints_hold_what_is_documented(finished):

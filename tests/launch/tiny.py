@@ -24,6 +24,9 @@ EDGES = (0.3, 1.0)
 DATA = Dataset(np.zeros((4, 2), np.float32), np.zeros(4, np.int32))
 """What the fingerprint is of; the batches are drawn from a generator."""
 
+RENEWED = {"launches.jsonl", "report/index.html", "report/table.json"}
+"""What every start of a run writes: its line, and the page."""
+
 FINE, BAD_LOSS, BAD_GRADIENT = range(3)
 
 

@@ -13,7 +13,7 @@ from jaxscore import launch, trainer
 from jaxscore.launch import workdir
 from tests.experiments.ncsn import tiny as tiny_ncsn
 from tests.experiments.pictures import ink
-from tests.launch.tiny import snapshot
+from tests.launch.tiny import RENEWED, snapshot
 
 DIGITS = PRESETS["digits"]
 VARIANTS = ncsn_ablation.variants(DIGITS)
@@ -158,7 +158,8 @@ def test_a_run_makes_every_variant_once(tmp_path, cheap, capsys):
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(rows))
     assert cheap == ["0", "all"]  # nothing is made again
     after = snapshot(config.workdir)
-    assert {path for path in before | after if after.get(path) != before.get(path)} <= {"ablation.png"}
+    renewed = {f"{name}/{file}" for name in ("0", "all") for file in RENEWED} | {"ablation.png"}
+    assert {path for path in before | after if after.get(path) != before.get(path)} <= renewed
 
     # Each is a run like any other, and the folder of all of them is none.
     single = dataclasses.replace(config, ablate=False, workdir=config.workdir / "all")

@@ -80,7 +80,9 @@ def test_a_family_that_diverges_is_reported_and_the_others_go_on(tmp_path, monke
 
 def test_training_seconds_are_the_median_pace_of_slow_steps_too(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    log.write_text("".join(json.dumps({"steps_per_second": pace}) + "\n" for pace in (0.001, 0.004, 0.005)))
+    log.write_text(
+        "".join(json.dumps({"step": 1, "steps_per_second": pace}) + "\n" for pace in (0.001, 0.004, 0.005))
+    )
     assert trilemma.training_seconds(log, 8) == pytest.approx(2000)
 
 
