@@ -23,7 +23,7 @@ from experiments import toy2d
 from experiments.trilemma import report
 from experiments.trilemma.run import FAMILIES
 from jaxscore import launch, mixtures, samplers
-from jaxscore.launch import Refusal, console, page, workdir
+from jaxscore.launch import Refusal, console, workdir
 from jaxscore.launch.flags import require
 from jaxscore.types import Array, ScoreFn
 
@@ -58,7 +58,9 @@ def export(config: Config) -> dict[str, Any]:
     """
     require(config.out.parent.is_dir(), "out", config.out, f"there is no folder {config.out.parent}")
     data = {**fields(config.run), "trilemma": triangle(rows(config.trilemma))}
-    page.store(config.out, CONSTANT + json.dumps(data, allow_nan=False, separators=(",", ":")) + ";\n")
+    workdir.write_text(
+        config.out, CONSTANT + json.dumps(data, allow_nan=False, separators=(",", ":")) + ";\n"
+    )
     console.say(f"{config.out}: {config.out.stat().st_size / 1000:.0f} kB")
     return data
 

@@ -29,7 +29,7 @@ def test_there_are_tutorials():
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_open_as_notebooks(path):
-    """Without a format by name, as JupyterLab opens them."""
+    """They open without a format by name, as in JupyterLab."""
     notebook = jupytext.read(path)
     assert notebook.metadata["kernelspec"]["name"] == "python3"
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]

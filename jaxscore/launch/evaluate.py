@@ -19,7 +19,6 @@ from jaxscore.launch.config import Config
 from jaxscore.launch.experiment import Experiment
 from jaxscore.launch.sample import require_finite
 from jaxscore.launch.signals import Signals
-from jaxscore.launch.tensorboard import Events
 from jaxscore.launch.workdir import Refusal
 
 REFERENCE = 2000
@@ -86,7 +85,7 @@ def evaluate(
 def _add_events(config: Config, folder: Path, pictures: list[Path], step: int) -> None:
     """Adds the pictures to TensorBoard's events, if the run has them."""
     if config.tensorboard:
-        events = Events(folder / tensorboard.FOLDER)
+        events = tensorboard.Events(folder / tensorboard.FOLDER)
         for picture in pictures:
             events.picture(f"report/{picture.stem}", picture, step)
         events.close()

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from jaxscore.launch import console, summaries
+from jaxscore.launch import console, summaries, workdir
 from jaxscore.launch.evaluate import plain
 
 NAME = "index.html"
@@ -32,26 +32,11 @@ def write(folder: Path) -> None:
     path = folder / "report" / NAME
     try:
         path.parent.mkdir(exist_ok=True)
-        store(path, alone([folder]))
+        workdir.write_text(path, alone([folder]))
     except OSError as error:  # this must not hide the error that the run may have ended with
         console.say(f"page: {path} could not be written ({error.strerror})")
     else:
         console.say(f"page: {path}")
-
-
-def store(path: Path, text: str) -> None:
-    """Writes the text into a temporary file and renames it, so that an error leaves what was there before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(encoded(text))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def encoded(text: str) -> bytes:
-    """Returns the text in UTF-8; bytes of a file's name that are no text are written as \\udcXX."""
-    return text.encode(errors="backslashreplace")
 
 
 class Results(dict):
@@ -104,8 +89,8 @@ def named(folder: Path, path: Path) -> dict[str, Any]:
 def embedded(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Returns {"src": data URL, "reduced": bool} for each picture, together PICTURE_BYTES at most.
 
-    If the files are larger, the larger ones are reduced. A file that cannot be
-    shown has the entry "problem".
+    If the files are larger, the larger ones are reduced. A file that cannot be shown has the entry
+    "problem".
     """
     contents = [_content(path) for path in paths]
     limit = _limit([len(each) for each in contents if isinstance(each, bytes)], PICTURE_BYTES)

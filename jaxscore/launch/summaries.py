@@ -37,13 +37,13 @@ def summary(folder: Path, *, points: int = MOST_POINTS) -> dict[str, Any]:
     config = read_object(folder / "config.json", problems)
     path = folder / "metrics.json"
     metrics = read_object(path, problems) if path.exists() else {}
-    starts, unread = untrusted.lines(folder / LAUNCHES, 20, problems)
-    launches = [_launch(row) for row in starts]
+    starts = untrusted.lines(folder / LAUNCHES, 20, problems)
+    launches = [_launch(row) for row in starts.rows]
     log = curves(folder / "metrics.jsonl", points, problems)
     if config and not problems and not log["lines"]:
         problems.append("metrics.jsonl has no line yet: the run has not reached --log-every")
-    if unread:
-        problems.append(f"{LAUNCHES}: lines that could not be read: {unread}")
+    if starts.unread:
+        problems.append(f"{LAUNCHES}: lines that could not be read: {starts.unread}")
     problems += _changes(launches)
     evaluated = _evaluated(config, metrics, launches, log["step"][-1:]) if config else None
     if evaluated is False:
@@ -123,14 +123,13 @@ def curves(path: Path, points: int, problems: list[str]) -> dict[str, Any]:
 def _curves(path: Path, points: int, *stamp: int) -> tuple[dict[str, Any], list[str]]:
     """Returns `curves` and its problems; they are remembered under the stamp of the file."""
     problems: list[str] = []
-    read, unread = untrusted.lines(path, points, problems)
-    rows = [row for row in read if finite(row.get("step")) is not None]
-    if unread + len(read) - len(rows):
-        problems.append(f"{path.name}: lines that could not be read: {unread + len(read) - len(rows)}")
+    read = untrusted.lines(path, points, problems)
+    rows = [row for row in read.rows if finite(row.get("step")) is not None]
+    if unread := read.unread + len(read.rows) - len(rows):
+        problems.append(f"{path.name}: lines that could not be read: {unread}")
     names = sorted({name for row in rows for name in row if finite(row[name]) is not None} - {"step", STEPS})
     edges = next((row["sigma_edges"] for row in reversed(rows) if _is_numbers(row.get("sigma_edges"))), None)
     series = len(names) + (0 if edges is None else len(edges) + 1)
-    lines = untrusted.count(path)
     if points > 100 and len(rows) * series > 1.2 * MOST_NUMBERS:
         found, _ = _curves(path, max(100, MOST_NUMBERS // series), *stamp)
         return found, problems
@@ -139,8 +138,8 @@ def _curves(path: Path, points: int, *stamp: int) -> tuple[dict[str, Any], list[
     scalars = {name: [finite(row.get(name)) for row in rows] for name in names}
     waiting = [_waiting(row) for row in rows]
     return {
-        "lines": lines,
-        "every": untrusted.stride(lines, points),
+        "lines": read.count,
+        "every": read.every,
         "step": [row["step"] for row in rows],
         "scalars": scalars | ({WAITING: waiting} if any(w is not None for w in waiting) else {}),
         "edges": edges,

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxscore.launch import workdir
 from jaxscore.launch.workdir import Refusal
@@ -16,19 +16,30 @@ STEPS = " steps"
 """The entry of a line that is read: the number of steps since the line before."""
 
 
-def lines(path: Path, points: int, problems: list[str]) -> tuple[list[dict[str, Any]], int]:
-    """Returns the objects in every k-th line of a file of JSON lines, and in the last two lines.
+class Lines(NamedTuple):
+    """What was read of a file of JSON lines."""
 
-    The entry STEPS is the difference to the step of the line before. The second value is the number of lines
-    that could not be read, but for a last line that is being written.
-    """
-    if not path.is_file():
+    rows: list[dict[str, Any]]
+    """Objects; the entry STEPS is the difference to the step of the line before."""
+    unread: int
+    """Number of lines that could not be read, but for a last line that is being written."""
+    count: int
+    """Number of lines of the file."""
+    every: int
+    """k: every k-th line was read, and the last two."""
+
+
+def lines(path: Path, points: int, problems: list[str]) -> Lines:
+    """Returns the objects in about so many lines of a file, evenly spaced."""
+    if not path.is_file():  # to open a pipe would wait for a writer
         if path.exists():
             problems.append(f"{path} is no file")
-        return [], 0
-    n, rows, unread = count(path), [], 0
-    every = stride(n, points)
+        return Lines([], 0, 0, 1)
+    n, every, rows, unread = 0, 1, [], 0
     try:
+        with path.open("rb") as file:
+            n = sum(1 for _ in file)
+        every = max(1, -(-n // points))
         with path.open("rb") as file:
             before = b""
             for number, line in enumerate(file):
@@ -40,7 +51,7 @@ def lines(path: Path, points: int, problems: list[str]) -> tuple[list[dict[str, 
                 before = line
     except OSError as error:
         problems.append(f"{path} cannot be read ({error.strerror})")
-    return rows, unread
+    return Lines(rows, unread, n, every)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -57,22 +68,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 def _difference(row: dict[str, Any], before: dict[str, Any] | None) -> int | float | None:
     step, start = finite(row.get("step")), finite((before or {"step": 0}).get("step"))
     return None if step is None or start is None else step - start
-
-
-def count(path: Path) -> int:
-    """Returns the number of lines; 0 if it is no file, or cannot be read."""
-    if not path.is_file():  # to open a pipe would wait for a writer
-        return 0
-    try:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-    except OSError:
-        return 0
-
-
-def stride(lines: int, points: int) -> int:
-    """Returns k, so that every k-th of the lines is at most so many points."""
-    return max(1, -(-lines // points))
 
 
 def finite(value: Any) -> int | float | None:

@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 
 import tyro
 
-from jaxscore.launch import console, flags, page, summaries
+from jaxscore.launch import console, flags, page, summaries, workdir
 from jaxscore.launch.run import one_line_errors
 from jaxscore.launch.workdir import Refusal
 
@@ -99,7 +99,7 @@ def _below(place: Path) -> list[Path]:
 def written(out: Path, folders: Sequence[Path]) -> None:
     """Writes a page of the runs that needs no server. Raises Refusal if it cannot be written."""
     try:
-        page.store(out, page.alone(folders))
+        workdir.write_text(out, page.alone(folders))
     except OSError as error:
         raise Refusal(f"--out {out}: cannot be written ({error.strerror}); name a file in a folder") from None
     console.say(f"page: {out}")
@@ -115,7 +115,7 @@ class Runs:
         self.places, self.folders, self.lock = places, found(places), threading.Lock()
 
     def current(self) -> dict[str, Any]:
-        """Returns what a live page shows now; pictures are named by numbers, to be asked for."""
+        """Returns what a live page shows now; a picture has the address at which the server has it."""
         with self.lock:
             new = (run for place in self.places for run in sorted(_below(place)))
             self.folders += [run for run in dict.fromkeys(new) if run not in self.folders]
@@ -180,7 +180,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         path = self.path.partition("?")[0]
         if path == "/":
-            self._answer("text/html; charset=utf-8", page.encoded(page.text(self.runs.current())))
+            html = page.text(self.runs.current()).encode(errors="backslashreplace")
+            self._answer("text/html; charset=utf-8", html)
         elif path == "/data.json":
             self._answer("application/json", page.embeddable(self.runs.current()).encode())
         elif (picture := self._picture(path)) is not None:

@@ -150,10 +150,21 @@ def stamp(description: dict[str, Any], step: int) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes to a temporary file, then renames it, so that a reader sees the old or the new file."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
-    os.replace(temporary, path)
+    """Writes the value by `write_text`."""
+    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes to a temporary file, then renames it, so that a reader sees the old or the new file.
+
+    The file is UTF-8. Bytes of a file's name that are no text are written as \\udcXX.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,20 +116,6 @@ def test_a_picture_that_cannot_be_small_is_left_out(tmp_path, monkeypatch):
         image.save(tmp_path / "b.png", icc_profile=profile)
     monkeypatch.setattr(page, "PICTURE_BYTES", 3000)
     assert embedded([tmp_path / "b.png"])[0]["reduced"]
-
-
-def test_names_that_are_no_text_can_be_written(tmp_path):
-    page.store(tmp_path / "a.html", "a\udcff▲")
-    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "a\\udcff▲"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
-
-
-def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, monkeypatch):
-    (tmp_path / "a.html").write_text("old")
-    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(OSError, match="No space left"):
-        page.store(tmp_path / "a.html", "new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.html", "old")]
 
 
 def test_a_notebook_shows_what_is_wrong_with_a_table(copy):

@@ -37,9 +37,9 @@ def test_values_are_short_texts():
 def test_lines_know_the_steps_since_the_line_before(tmp_path):
     path, problems = tmp_path / "a.jsonl", []
     path.write_text('{"step": 2}\n{"step": 5}\nnonsense\n{"step": 9}\n{"step": 1')
-    found, unread = lines(path, 100, problems)
-    assert [row[STEPS] for row in found] == [2, 3, 9]
-    assert (unread, problems) == (1, [])
+    found = lines(path, 100, problems)
+    assert [row[STEPS] for row in found.rows] == [2, 3, 9]
+    assert (found.unread, found.count, found.every, problems) == (1, 5, 1, [])
 
 
 def test_what_is_no_file_is_said(tmp_path):
@@ -52,6 +52,6 @@ def test_what_is_no_file_is_said(tmp_path):
         read(problems)
         assert problems == [f"{tmp_path / 'pipe'} is no file"]
     problems = []
-    assert lines(tmp_path / "absent", 9, problems) == ([], 0)
+    assert lines(tmp_path / "absent", 9, problems) == ([], 0, 0, 1)
     assert read_object(tmp_path / "absent", problems) == {}
     assert problems == [f"{tmp_path / 'absent'} is missing"]

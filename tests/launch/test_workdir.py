@@ -270,3 +270,17 @@ def test_a_path_that_the_locale_cannot_read_is_refused():
     with pytest.raises(Refusal, match="this locale has no such letters; set PYTHONUTF8=1") as caught:
         workdir.claim(path, {"experiment": "tiny"})
     str(caught.value).encode()
+
+
+def test_names_that_are_no_text_can_be_written(tmp_path):
+    workdir.write_text(tmp_path / "a.html", "a\udcff▲")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "a\\udcff▲"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "a.html").write_text("old")
+    monkeypatch.setattr(workdir.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        workdir.write_text(tmp_path / "a.html", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.html", "old")]

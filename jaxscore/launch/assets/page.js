@@ -389,7 +389,7 @@ function figure(found, caption) {
   const open = () => {
     const dialog = document.querySelector("dialog");
     dialog.querySelector("img, .problem").replaceWith(image());
-    dialog.querySelector("p").textContent = text;
+    dialog.querySelector("p:last-of-type").textContent = text;
     dialog.showModal();
   };
   const button = el("button", { type: "button", "aria-label": `${caption}: enlarge`, "data-key": `picture ${caption}`, onclick: open }, image());
